@@ -1,0 +1,1 @@
+"""Augmentors: learned bone angle, bone length and rigid transforms of poses (PoseAug)."""

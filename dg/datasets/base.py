@@ -1,0 +1,82 @@
+"""The contract of a data set: contiguous poses with what is known of each row, and the id of its protocol."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dg.pose.batch import PoseBatch
+
+SPLITS = ("train", "val", "test")
+
+
+class DataError(ValueError):
+    """A data file that is missing or malformed: the message names the file, what was expected, what came, what to do."""
+
+
+@dataclass(frozen=True)
+class PoseDataset:
+    """All poses of one split as one PoseBatch (frames axis 1), in clip order.
+
+    subject, action: numbers into the name lists. clip: number of the clip (one person, one take, one camera); rows of
+    a clip are consecutive and in time order. fps after any stride. name: what tables call it. flavour: which ground
+    truth. source_2d: `gt` or the detector. digest: of the content, for caches and MLflow.
+    """
+
+    name: str
+    poses: PoseBatch
+    subject: Int[Tensor, " rows"]
+    action: Int[Tensor, " rows"]
+    clip: Int[Tensor, " rows"]
+    subjects: tuple[str, ...]
+    actions: tuple[str, ...]
+    fps: float
+    digest: str
+    flavour: str = "camera-frame"
+    source_2d: str = "gt"
+    flip_tta: bool = False
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.poses)
+
+    def protocol(self, depth_source: str) -> str:
+        """The protocol id (DESIGN 5.9): numbers may stand side by side only where these agree."""
+        tta = "flip" if self.flip_tta else "none"
+        joints = self.poses.skeleton.name
+        return f"{self.name}/{self.flavour}/n{len(self)}/{joints}/2d={self.source_2d}/depth={depth_source}/tta={tta}"
+
+
+class Dataset(ABC):
+    """A data set. `Options` is a frozen dataclass (the command line's `data.*`); `splits` are those it can give."""
+
+    Options: ClassVar[type[Any]]
+    splits: ClassVar[tuple[str, ...]] = SPLITS
+
+    def __init__(self, options: Any) -> None:  # noqa: ANN401 - each data set's own dataclass
+        self.options = options
+
+    @abstractmethod
+    def load(self, split: str) -> PoseDataset:
+        """Poses of `train`, `val` (source validation, people not in train) or `test`, in this data set's own skeleton.
+
+        Raises DataError naming file and reason.
+        """
+
+    @classmethod
+    def options_for_target(cls, argument: str) -> dict[str, Any]:
+        """Options that the text after the colon of a target stands for: `npz:FILE`, `synthetic:near`."""
+        raise NotImplementedError(f"{cls.__name__} cannot be used as a target by name")
+
+
+def content_digest(*tensors: Tensor) -> str:
+    """Short digest of tensors' values, equal on every machine."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=8)
+    for tensor in tensors:
+        digest.update(tensor.detach().cpu().to(torch.float32).contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,186 @@
+"""The contract of a domain-generalisation method: it owns its networks and optimisers, and steps them itself.
+
+The trainer knows three calls. `propose` says which poses are worth rendering (no gradient); the trainer has depth
+rendered at their joints, while it goes on; `update` takes the source batch and the same proposal with depth, and makes
+one step of everything the method owns; `predict` lifts.
+"""
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.skeleton import Skeleton
+from lifters.base import Lifter
+
+
+@dataclass(frozen=True)
+class StepKey:
+    """Where a batch stands in a run. All randomness of a step comes from it, never from a running stream, so that a
+    resumed run, or one with more or fewer render workers, draws the same numbers (SYSTEMS 2.6).
+    """
+
+    seed: int
+    epoch: int
+    batch: int
+
+    def number(self, purpose: str) -> int:
+        """A 63-bit seed for one purpose of this step."""
+        text = f"{self.seed}/{self.epoch}/{self.batch}/{purpose}".encode()
+        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
+
+    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        return torch.Generator(device).manual_seed(self.number(purpose))
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What every method is given alike, so that they compare at equal cost.
+
+    total_steps: the budget, in optimiser steps of the lifter, pre-training included. steps_per_epoch: batches in one
+    pass over the source. pretrain_steps: how many of the total train the lifter on the source alone, before the
+    method's own scheme starts. lr: the lifter's learning rate; lr_schedule `constant`, `linear` (to 4 % at the end of
+    the budget) or `cosine`.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    pretrain_steps: int = 0
+    lr: float = 1e-3
+    lr_schedule: str = "linear"
+    grad_clip: float = 1.0
+
+    def lr_factor(self, step: int) -> float:
+        """The schedule's factor at a lifter step; pure, so a resumed run needs no scheduler state."""
+        progress = min(step / max(self.total_steps, 1), 1.0)
+        if self.lr_schedule == "linear":
+            return 1.0 - 0.96 * progress
+        if self.lr_schedule == "cosine":
+            return 0.5 * (1.0 + torch.cos(torch.tensor(progress * torch.pi)).item())
+        return 1.0
+
+
+@dataclass(frozen=True)
+class SourceStatistics:
+    """Facts of the source's training part that a method may use: bone lengths `[subjects, bones]`, metres."""
+
+    bone_lengths: Float[Tensor, "subjects bones"]
+
+
+@dataclass(frozen=True)
+class MethodContext:
+    """What a method is built from. The lifter may carry weights already (`init_from`)."""
+
+    lifter: Lifter
+    inputs: InputSpec
+    skeleton: Skeleton
+    plan: TrainingPlan
+    source: SourceStatistics
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Update:
+    """What one `update` did. metrics: scalars to log, as tensors still on the device (no per-step synchronisation),
+    named like `loss/lifter`. lifter_steps: optimiser steps of the lifter that were made, 0 or more; they are the
+    currency of the budget.
+    """
+
+    metrics: dict[str, Tensor]
+    lifter_steps: int
+
+
+class DGMethod(ABC):
+    """Base of every method. `Options` is a frozen dataclass; its fields are the command line's `method.*`.
+
+    regime: `DG`, or `DA` when the method sees a target's 2D poses. paper: what to cite.
+    """
+
+    Options: ClassVar[type[Any]]
+    regime: ClassVar[str] = "DG"
+
+    def __init__(self, context: MethodContext) -> None:
+        self.context = context
+        self.lifter_steps = 0
+        self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
+        self.optimizers: dict[str, torch.optim.Optimizer] = {
+            "lifter": torch.optim.Adam(context.lifter.parameters(), lr=context.plan.lr)
+        }
+
+    @property
+    def lifter(self) -> Lifter:
+        return self.context.lifter
+
+    @property
+    def pretraining(self) -> bool:
+        """True while the budget's first `pretrain_steps` train the lifter on the source alone."""
+        return self.lifter_steps < self.context.plan.pretrain_steps
+
+    def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
+        """Poses to render for this source batch, detached, or None when the method needs no new ones."""
+        return None
+
+    @abstractmethod
+    def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """One step. `source` and `proposed` carry depth whenever the inputs need it; rows of `proposed` that could
+        not be rendered have `valid` false.
+        """
+
+    @torch.no_grad()
+    def predict(self, poses: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Root-relative joints in metres, eval mode, the previous mode restored."""
+        was_training = self.lifter.training
+        self.lifter.eval()
+        try:
+            return self.lifter(poses.features(self.context.inputs))
+        finally:
+            self.lifter.train(was_training)
+
+    def step_lifter(self, batch: PoseBatch) -> Tensor:
+        """One optimiser step of the lifter on a batch with the common loss, schedule and clipping; returns the loss.
+
+        MSE over all coordinates of the root-relative joints, as PoseAug trains (METHODS 2.4). Invalid rows are left
+        out; with none left, no step is made and the loss is NaN-free zero (see `count`).
+        """
+        plan, optimizer = self.context.plan, self.optimizers["lifter"]
+        rows = batch if bool(batch.valid.all()) else batch[batch.valid]
+        for group in optimizer.param_groups:
+            group["lr"] = plan.lr * plan.lr_factor(self.lifter_steps)
+        self.lifter.train()
+        predicted = self.lifter(rows.features(self.context.inputs))
+        target = rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
+        loss = torch.nn.functional.mse_loss(predicted, target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
+        optimizer.step()
+        self.lifter_steps += 1
+        return loss.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the next step depends on; plain tensors, numbers and containers only."""
+        return {
+            "lifter_steps": self.lifter_steps,
+            "networks": self.networks.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "extra": self.extra_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.lifter_steps = state["lifter_steps"]
+        self.networks.load_state_dict(state["networks"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.load_extra_state(state["extra"])
+
+    def extra_state(self) -> dict[str, Any]:
+        """State beyond networks and optimisers, such as history pools; overridden by methods that have some."""
+        return {}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - most methods have none
+        """The inverse of `extra_state`."""

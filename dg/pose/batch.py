@@ -1,0 +1,219 @@
+"""PoseBatch, the one thing that travels, and InputSpec, the one description of what a lifter sees."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from dataclasses import replace as dataclass_replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from dg.pose.camera import Camera
+from dg.pose.joint_map import convert_joints
+from dg.pose.skeleton import Skeleton
+
+CHANNELS = {"xy": 2, "xyd": 3}
+DSCALE2D = ("off", "paper", "focal")
+DEPTH_UNITS = ("clip", "metre")
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a lifter sees at each joint.
+
+    channels: `xy`, or `xyd` with depth relative to the pelvis. dscale2d (AugLift's scale normalisation, METHODS 4.3):
+    `off`; `paper`: (x, y) relative to the principal point, times d_root / d_ref; `focal`: also times f_ref / f.
+    d_root is the depth source's value at the pelvis. d_ref in metres; depth_clip in metres; depth_unit `clip` divides
+    the depth channel by depth_clip, so that it spans [-1, 1]. Raises ValueError naming the wrong value.
+    """
+
+    channels: str = "xyd"
+    dscale2d: str = "focal"
+    d_ref: float = 4.5
+    f_ref: float = 2.29
+    depth_clip: float = 2.0
+    depth_unit: str = "clip"
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("inputs", self.channels, tuple(CHANNELS)),
+            ("dscale2d", self.dscale2d, DSCALE2D),
+            ("depth_unit", self.depth_unit, DEPTH_UNITS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
+        for name in ("d_ref", "f_ref", "depth_clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+
+    @property
+    def size(self) -> int:
+        """Channels per joint."""
+        return CHANNELS[self.channels]
+
+    @property
+    def needs_depth(self) -> bool:
+        return self.channels == "xyd" or self.dscale2d != "off"
+
+
+@dataclass(frozen=True)
+class PoseBatch:
+    """Poses of one skeleton, each seen by its own camera. Frozen: `replace`, never mutate.
+
+    joints_3d: camera frame, absolute, metres. joints_2d: normalised image coordinates. depth: the depth source's value
+    at each joint, absolute metres (None until rendered). valid: poses that may be trained on. confidence: of the 2D
+    joints, in [0, 1]. index: row in the data set the pose comes from. domain: number of the data set.
+    """
+
+    joints_3d: Float[Tensor, "batch frames joints 3"]
+    joints_2d: Float[Tensor, "batch frames joints 2"]
+    camera: Camera
+    skeleton: Skeleton
+    valid: Bool[Tensor, " batch"]
+    index: Int[Tensor, " batch"]
+    domain: Int[Tensor, " batch"]
+    depth: Float[Tensor, "batch frames joints"] | None = None
+    confidence: Float[Tensor, "batch frames joints"] | None = None
+
+    @staticmethod
+    def from_joints(
+        joints_3d: Float[Tensor, "batch frames joints 3"],
+        camera: Camera,
+        skeleton: Skeleton,
+        joints_2d: Float[Tensor, "batch frames joints 2"] | None = None,
+        domain: int = 0,
+    ) -> "PoseBatch":
+        """A batch of valid poses, numbered from zero; the 2D is projected unless given."""
+        if joints_3d.shape[-2] != len(skeleton):
+            raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
+        if len(camera) != len(joints_3d):
+            raise ValueError(f"expected one camera a pose: {len(joints_3d)} poses, {len(camera)} cameras")
+        rows, device = len(joints_3d), joints_3d.device
+        return PoseBatch(
+            joints_3d=joints_3d,
+            joints_2d=camera.project(joints_3d) if joints_2d is None else joints_2d,
+            camera=camera,
+            skeleton=skeleton,
+            valid=torch.ones(rows, dtype=torch.bool, device=device),
+            index=torch.arange(rows, device=device),
+            domain=torch.full((rows,), domain, device=device),
+        )
+
+    def __len__(self) -> int:
+        return len(self.joints_3d)
+
+    @property
+    def root_relative(self) -> Float[Tensor, "batch frames joints 3"]:
+        """Joints relative to the root joint, metres."""
+        root = self.skeleton.root
+        return self.joints_3d - self.joints_3d[..., root : root + 1, :]
+
+    def replace(self, **changes: Tensor | Camera | Skeleton | None) -> "PoseBatch":
+        return dataclass_replace(self, **changes)
+
+    def with_joints(self, joints_3d: Float[Tensor, "batch frames joints 3"]) -> "PoseBatch":
+        """Other joints seen by the same cameras: 2D re-projected, depth and confidence dropped.
+
+        `valid` becomes false where a joint leaves the frame or comes closer than the camera's near limit.
+        """
+        inside = self.camera.in_frame(joints_3d).reshape(len(self), -1).all(-1)
+        return self.replace(
+            joints_3d=joints_3d,
+            joints_2d=self.camera.project(joints_3d),
+            valid=self.valid & inside,
+            depth=None,
+            confidence=None,
+        )
+
+    def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":
+        """Some of the poses, by index, mask or slice."""
+        return self._map(lambda value: value[rows])
+
+    def to(self, *args: torch.device | torch.dtype | str) -> "PoseBatch":
+        """Move to a device; only use dtypes on batches whose integer fields may follow."""
+        return self._map(lambda value: value.to(*args))
+
+    def detach(self) -> "PoseBatch":
+        return self.replace(joints_3d=self.joints_3d.detach(), joints_2d=self.joints_2d.detach())
+
+    def _map(self, change) -> "PoseBatch":  # noqa: ANN001 - a function of Tensor or Camera
+        changed = {
+            f.name: change(value)
+            for f in fields(self)
+            if (value := getattr(self, f.name)) is not None and not isinstance(value, Skeleton)
+        }
+        return dataclass_replace(self, **changed)
+
+    @staticmethod
+    def concatenate(batches: Sequence["PoseBatch"]) -> "PoseBatch":
+        """Join batches of one skeleton. Depth and confidence must be present in all or in none; else ValueError."""
+        first = batches[0]
+        if any(b.skeleton != first.skeleton for b in batches):
+            raise ValueError(f"cannot join skeletons {sorted({b.skeleton.name for b in batches})}")
+        joined = {}
+        for f in fields(first):
+            values = [getattr(b, f.name) for b in batches]
+            if f.name == "skeleton" or all(v is None for v in values):
+                continue
+            if any(v is None for v in values):
+                raise ValueError(f"cannot join batches with and without {f.name}")
+            joined[f.name] = Camera.concatenate(values) if f.name == "camera" else torch.cat(values)
+        return dataclass_replace(first, **joined)
+
+    def convert(self, skeleton: Skeleton) -> "PoseBatch":
+        """The same poses on another skeleton; depth is dropped where the joints change."""
+        if skeleton == self.skeleton:
+            return self
+        confidence = self.confidence
+        if confidence is not None:
+            confidence = convert_joints(confidence[..., None], self.skeleton, skeleton)[..., 0]
+        return self.replace(
+            joints_3d=convert_joints(self.joints_3d, self.skeleton, skeleton),
+            joints_2d=convert_joints(self.joints_2d, self.skeleton, skeleton),
+            confidence=confidence,
+            depth=None,
+            skeleton=skeleton,
+        )
+
+    def flip(self) -> "PoseBatch":
+        """The mirror image: x negated, left and right swapped, the principal point mirrored, depth kept with its joint.
+
+        Distortion's tangential term in x changes sign with it, so a flipped batch projects onto its own 2D.
+        """
+        order = list(self.skeleton.flip)
+        sign_x = self.camera.focal.new_tensor([-1.0, 1.0])
+        distortion = self.camera.distortion * self.camera.focal.new_tensor([1.0, 1.0, 1.0, -1.0, 1.0])
+        camera = dataclass_replace(self.camera, center=self.camera.center * sign_x, distortion=distortion)
+        return self.replace(
+            joints_3d=self.joints_3d[..., order, :] * torch.cat([sign_x, sign_x.new_ones(1)]),
+            joints_2d=self.joints_2d[..., order, :] * sign_x,
+            depth=None if self.depth is None else self.depth[..., order],
+            confidence=None if self.confidence is None else self.confidence[..., order],
+            camera=camera,
+        )
+
+    def features(self, spec: InputSpec) -> Float[Tensor, "batch frames joints channels"]:
+        """The lifter's input, in training and evaluation alike; the only place where it is built.
+
+        Raises ValueError when the spec needs depth and the batch carries none.
+        """
+        if not spec.needs_depth:
+            return self.joints_2d
+        if self.depth is None:
+            raise ValueError(
+                f"inputs={spec.channels} dscale2d={spec.dscale2d} need depth at the joints, but this batch carries "
+                "none; render it first (RenderPool.submit) or choose inputs=xy dscale2d=off"
+            )
+        root = self.skeleton.root
+        d_root = self.depth[..., root : root + 1]
+        xy = self.joints_2d
+        if spec.dscale2d != "off":
+            xy = (xy - self.camera.center[:, None, None]) * (d_root / spec.d_ref)[..., None]
+        if spec.dscale2d == "focal":
+            xy = xy * (spec.f_ref / self.camera.focal)[:, None, None]
+        if spec.channels == "xy":
+            return xy
+        relative = (self.depth - d_root).clamp(-spec.depth_clip, spec.depth_clip)
+        if spec.depth_unit == "clip":
+            relative = relative / spec.depth_clip
+        return torch.cat([xy, relative[..., None]], -1)

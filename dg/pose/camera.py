@@ -1,0 +1,152 @@
+"""Batched pinhole cameras, with or without Human3.6M's distortion, in width-normalised units (METHODS 1.3-1.5)."""
+
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from dg.pose.rotation import rotation_from_quaternion
+
+# Outside 45 degrees from the axis Human3.6M's distortion polynomial is meaningless; released code saturates there too.
+RATIO_LIMIT = 1.0
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Intrinsics of a batch of cameras, one row each.
+
+    `focal`, `center`: 2 f_px / side and the normalised principal point. `distortion`: k1, k2, k3, p1, p2 (all zero:
+    pinhole). `extent`: half the frame in the same unit, so |x| <= extent_x and |y| <= extent_y inside the frame.
+    Raises ValueError when the rows disagree or a focal length is not positive.
+    """
+
+    focal: Float[Tensor, "batch 2"]
+    center: Float[Tensor, "batch 2"]
+    distortion: Float[Tensor, "batch 5"]
+    extent: Float[Tensor, "batch 2"]
+
+    def __post_init__(self) -> None:
+        rows = {f.name: len(getattr(self, f.name)) for f in fields(self)}
+        if len(set(rows.values())) > 1:
+            raise ValueError(f"camera fields must have the same number of rows, got {rows}")
+
+    @staticmethod
+    def from_pixels(
+        focal_px: Float[Tensor, "batch 2"],
+        center_px: Float[Tensor, "batch 2"],
+        size_px: Float[Tensor, "batch 2"],
+        distortion: Float[Tensor, "batch 5"] | None = None,
+        longer_side: bool = False,
+    ) -> "Camera":
+        """Cameras from pixel intrinsics; normalised by the width, or by the longer side if `longer_side`."""
+        if not (focal_px > 0).all() or not (size_px > 0).all():
+            raise ValueError("focal lengths and image sizes must be positive")
+        side = normalising_side(size_px, longer_side)
+        return Camera(
+            focal=2 * focal_px / side,
+            center=normalise_pixels(center_px, size_px, longer_side),
+            distortion=focal_px.new_zeros(len(focal_px), 5) if distortion is None else distortion,
+            extent=size_px / side,
+        )
+
+    def __len__(self) -> int:
+        return len(self.focal)
+
+    def __getitem__(self, rows: Tensor | slice) -> "Camera":
+        return Camera(*[getattr(self, f.name)[rows] for f in fields(self)])
+
+    def to(self, *args: torch.device | torch.dtype | str) -> "Camera":
+        return Camera(*[getattr(self, f.name).to(*args) for f in fields(self)])
+
+    @staticmethod
+    def concatenate(cameras: list["Camera"]) -> "Camera":
+        return Camera(*[torch.cat([getattr(c, f.name) for c in cameras]) for f in fields(Camera)])
+
+    def project(self, points: Float[Tensor, "batch *axes 3"]) -> Float[Tensor, "batch *axes 2"]:
+        """Camera-frame points (metres) to normalised image coordinates.
+
+        The ratios x/z and y/z saturate at 45 degrees, as in the released code of PoseAug (METHODS 1.5); use
+        `in_frame` to tell such points and those behind the camera. Agrees with the pinhole for zero distortion.
+        """
+        # A point on the camera's plane must stay finite; its ratio saturates anyway.
+        z = points[..., 2:]
+        z = torch.where(z.abs() < 1e-6, torch.full_like(z, 1e-6), z)
+        ratio = (points[..., :2] / z).clamp(-RATIO_LIMIT, RATIO_LIMIT)
+        return self.distort(ratio)
+
+    def distort(self, ratio: Float[Tensor, "batch *axes 2"]) -> Float[Tensor, "batch *axes 2"]:
+        """Ray ratios (x/z, y/z) to normalised image coordinates."""
+        k, p = self._row(self.distortion[:, :3], ratio), self._row(self.distortion[:, 3:], ratio)
+        r2 = (ratio * ratio).sum(-1, keepdim=True)
+        radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
+        tangential = (p * ratio).sum(-1, keepdim=True)
+        bent = ratio * (radial + tangential) + p * r2
+        return self._row(self.focal, ratio) * bent + self._row(self.center, ratio)
+
+    def unproject(self, joints_2d: Float[Tensor, "batch *axes 2"], iterations: int = 12) -> Tensor:
+        """Normalised image coordinates to ray ratios (x/z, y/z); the inverse of `distort` by fixed-point iteration."""
+        bent = (joints_2d - self._row(self.center, joints_2d)) / self._row(self.focal, joints_2d)
+        if not self.distortion.any():
+            return bent
+        k, p = self._row(self.distortion[:, :3], bent), self._row(self.distortion[:, 3:], bent)
+        ratio = bent
+        for _ in range(iterations):
+            r2 = (ratio * ratio).sum(-1, keepdim=True)
+            radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
+            ratio = (bent - p * r2) / (radial + (p * ratio).sum(-1, keepdim=True))
+        return ratio
+
+    def in_frame(
+        self, points: Float[Tensor, "batch *axes joints 3"], nearest_m: float = 0.3
+    ) -> Bool[Tensor, "batch *axes"]:
+        """True where every joint is in front of `nearest_m` and inside the frame on all four sides.
+
+        The released test of PoseAug checks the upper bounds alone (METHODS 2.5).
+        """
+        inside = (self.project(points).abs() <= self._row(self.extent, points)).all(-1)
+        in_front = points[..., 2] > nearest_m
+        unsaturated = (points[..., :2].abs() <= RATIO_LIMIT * points[..., 2:].abs()).all(-1)
+        return (inside & in_front & unsaturated).all(-1)
+
+    @staticmethod
+    def _row(values: Tensor, like: Tensor) -> Tensor:
+        """Values [batch, c] shaped to broadcast against `like` [batch, *axes, c']."""
+        return values.reshape(len(values), *[1] * (like.ndim - 2), values.shape[-1])
+
+
+def normalising_side(size_px: Float[Tensor, "batch 2"], longer_side: bool = False) -> Float[Tensor, "batch 1"]:
+    """The image side that 2D coordinates are divided by: the width, or the longer side."""
+    return size_px.amax(-1, keepdim=True) if longer_side else size_px[:, :1]
+
+
+def normalise_pixels(
+    pixels: Float[Tensor, "batch *axes 2"], size_px: Float[Tensor, "batch 2"], longer_side: bool = False
+) -> Float[Tensor, "batch *axes 2"]:
+    """Pixels to normalised coordinates: 2 p / side - size / side (METHODS 1.4)."""
+    side = Camera._row(normalising_side(size_px, longer_side), pixels)
+    return (2 * pixels - Camera._row(size_px, pixels)) / side
+
+
+def denormalise_pixels(
+    joints_2d: Float[Tensor, "batch *axes 2"], size_px: Float[Tensor, "batch 2"], longer_side: bool = False
+) -> Float[Tensor, "batch *axes 2"]:
+    """The inverse of `normalise_pixels`."""
+    side = Camera._row(normalising_side(size_px, longer_side), joints_2d)
+    return (joints_2d * side + Camera._row(size_px, joints_2d)) / 2
+
+
+def world_to_camera(
+    points: Float[Tensor, "*axes 3"], orientation: Float[Tensor, "*rows 4"], translation: Float[Tensor, "*rows 3"]
+) -> Float[Tensor, "*axes 3"]:
+    """X_cam = R(q)^-1 (X_world - t), q a quaternion w, x, y, z (METHODS 1.3); the rows broadcast against `points`."""
+    rotation = rotation_from_quaternion(orientation)
+    return ((points - translation)[..., None, :] @ rotation)[..., 0, :]
+
+
+def camera_to_world(
+    points: Float[Tensor, "*axes 3"], orientation: Float[Tensor, "*rows 4"], translation: Float[Tensor, "*rows 3"]
+) -> Float[Tensor, "*axes 3"]:
+    """The inverse of `world_to_camera`."""
+    rotation = rotation_from_quaternion(orientation)
+    return (rotation @ points[..., None])[..., 0] + translation

@@ -1,0 +1,79 @@
+"""Conversions between skeletons as one matrix; it serves 2D, 3D and confidence alike.
+
+A joint with the same name is copied. The pairs below name what else is needed, from METHODS 1.2: a target joint is the
+mean of the listed source joints.
+"""
+
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.pose.skeleton import SKELETONS, Skeleton
+
+_HIPS, _SHOULDERS = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")
+
+# (source, target) -> {target joint: source joints to average}
+_MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
+    ("h36m_16", "h36m_17"): {"neck": ("thorax", "head")},
+    ("coco_17", "h36m_17"): {
+        "pelvis": _HIPS,
+        "thorax": _SHOULDERS,
+        "spine": (*_HIPS, *_SHOULDERS),
+        "neck": ("nose",),
+        "head": ("left_eye", "right_eye"),
+    },
+    ("coco_17", "h36m_16"): {
+        "pelvis": _HIPS,
+        "thorax": _SHOULDERS,
+        "spine": (*_HIPS, *_SHOULDERS),
+        "head": ("left_eye", "right_eye"),
+    },
+    # The row "head top" is what Human3.6M's head resembles; the raw "head" lies where its neck/nose joint does.
+    ("mpi_inf_3dhp_17", "h36m_17"): {"thorax": ("neck",), "neck": ("head",), "head": ("head_top",)},
+    ("mpi_inf_3dhp_17", "h36m_16"): {"thorax": ("neck",), "head": ("head_top",)},
+    # PoseBench3D's choice: spine is SMPL's spine2, thorax its neck, head its head (the skull's base).
+    ("smpl_24", "h36m_17"): {"spine": ("spine2",), "thorax": ("neck",), "neck": ("neck", "head")},
+    ("smpl_24", "h36m_16"): {"spine": ("spine2",), "thorax": ("neck",)},
+}
+
+
+@cache
+def joint_map(source: Skeleton, target: Skeleton) -> Float[Tensor, "target source"]:
+    """Matrix M with `target_joints = M @ source_joints`; its rows sum to one.
+
+    Raises ValueError when a target joint is neither present in the source nor defined as a mean.
+    """
+    means = _MEANS.get((source.name, target.name), {})
+    matrix = torch.zeros(len(target), len(source))
+    for row, joint in enumerate(target.joints):
+        parts = means.get(joint, (joint,))
+        missing = [part for part in parts if part not in source.joints]
+        if missing:
+            raise ValueError(
+                f"no rule makes {target.name}'s joint {joint!r} from {source.name}: {missing} absent; "
+                f"known conversions: {sorted(_MEANS)}"
+            )
+        for part in parts:
+            matrix[row, source.index(part)] += 1.0 / len(parts)
+    return matrix
+
+
+def convert_joints(values: Float[Tensor, "*batch source channels"], source: Skeleton, target: Skeleton) -> Tensor:
+    """Convert joints between skeletons; identity where they are the same.
+
+    Raises ValueError for a joint count that is not the source's, or an undefined conversion.
+    """
+    if values.shape[-2] != len(source):
+        raise ValueError(f"expected {len(source)} joints ({source.name}), got {values.shape[-2]}")
+    if source == target:
+        return values
+    return joint_map(source, target).to(values) @ values
+
+
+def skeleton_named(name: str) -> Skeleton:
+    """The skeleton of that name. Raises KeyError that lists the names."""
+    if name not in SKELETONS:
+        raise KeyError(f"unknown skeleton {name!r}; known: {sorted(SKELETONS)}")
+    return SKELETONS[name]

@@ -1,0 +1,64 @@
+"""Rotations: axis-angle, minimal rotation between directions, Procrustes. Batched over any leading axes."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """[v]_x with `[v]_x u = v x u`."""
+    x, y, z = v.unbind(-1)
+    zero = torch.zeros_like(x)
+    return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape[:-1], 3, 3)
+
+
+def rotation_from_axis_angle(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rodrigues' formula; the vector's length is the angle in radians. Smooth and differentiable at zero."""
+    angle_sq = (rotvec * rotvec).sum(-1)[..., None, None]
+    small = angle_sq < 1e-8
+    safe = torch.where(small, torch.ones_like(angle_sq), angle_sq)
+    angle = safe.sqrt()
+    # Series near zero: sin(a)/a and (1 - cos a)/a^2, whose closed forms lose all digits there.
+    a = torch.where(small, 1 - angle_sq / 6, angle.sin() / angle)
+    b = torch.where(small, 0.5 - angle_sq / 24, (1 - angle.cos()) / safe)
+    k = cross_matrix(rotvec)
+    return torch.eye(3, dtype=rotvec.dtype, device=rotvec.device) + a * k + b * (k @ k)
+
+
+def rotation_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
+    """Rotation of a quaternion in w, x, y, z order; it is normalised first."""
+    w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
+    return torch.stack(
+        [
+            1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+            2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+            2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+        ],
+        -1,
+    ).reshape(*quaternion.shape[:-1], 3, 3)  # fmt: skip
+
+
+def minimal_rotation(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Shortest rotation that turns unit vector `a` into unit vector `b` (METHODS 4.4, step 4).
+
+    For opposite vectors, where the axis is free, a half turn about an axis orthogonal to `a`.
+    """
+    v, c = torch.linalg.cross(a, b), (a * b).sum(-1)
+    k = cross_matrix(v)
+    opposite = (c < -1 + 1e-6)[..., None, None]
+    scale = 1 / (1 + c).clamp_min(1e-6)
+    eye = torch.eye(3, dtype=a.dtype, device=a.device)
+    turn = eye + k + (k @ k) * scale[..., None, None]
+    # The coordinate axis least aligned with `a` always gives a well-conditioned orthogonal axis.
+    helper = torch.nn.functional.one_hot(a.abs().argmin(-1), 3).to(a)
+    axis = torch.nn.functional.normalize(torch.linalg.cross(a, helper), dim=-1)
+    half_turn = 2 * axis[..., :, None] * axis[..., None, :] - eye
+    return torch.where(opposite, half_turn, turn)
+
+
+def procrustes_rotation(m: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Proper rotation R that maximises trace(R^T m); for m = sum t s^T it turns the s onto the t best."""
+    u, _, vt = torch.linalg.svd(m)
+    sign = torch.ones_like(m[..., 0])
+    sign[..., 2] = torch.det(u @ vt)
+    return u @ (sign[..., :, None] * vt)

@@ -1,0 +1,32 @@
+"""The contract of a lifter."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.pose.skeleton import Skeleton
+
+
+class Lifter(nn.Module, ABC):
+    """Maps `[batch, frames, joints, channels]` to root-relative joints `[batch, target frames, joints, 3]`, metres.
+
+    Subclasses set `Options` (a frozen dataclass; its fields are the command line's `lifter.*`) and take
+    `(skeleton, channels, options)`. Rows of a batch are independent in eval mode, and widening `channels` changes the
+    first layer alone.
+    """
+
+    Options: ClassVar[type[Any]]
+
+    def __init__(self, skeleton: Skeleton, channels: int) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        self.channels = channels
+
+    @abstractmethod
+    def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor: ...
+
+    def target_frames(self, frames: int) -> slice:
+        """Which of the input frames the output answers for: the middle one unless a subclass says otherwise."""
+        return slice(frames // 2, frames // 2 + 1)

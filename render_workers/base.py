@@ -1,0 +1,151 @@
+"""The contracts of rendering: what travels to a worker and home, and what a rasteriser, a depth source and a pool are."""
+
+from abc import ABC, abstractmethod
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dg.body.base import BodyPose
+from dg.pose.camera import Camera
+
+BACKGROUND = float("inf")
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """Bodies to draw and where to read their depth.
+
+    joints_2d: normalised image coordinates of the joints, as the camera (with its distortion) sees them. keys: one
+    number a pose, from which a noisy depth source draws; so an answer does not depend on how poses are batched.
+    """
+
+    body_pose: BodyPose
+    camera: Camera
+    joints_2d: Float[Tensor, "batch joints 2"]
+    keys: Int[Tensor, " batch"]
+
+    def __len__(self) -> int:
+        return len(self.joints_2d)
+
+    def __getitem__(self, rows: slice) -> "RenderRequest":
+        return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows])
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Contiguous numpy arrays: what is sent over Ray (numpy travels cheaper than torch, SYSTEMS 2.5)."""
+        parts = {
+            "rotations": self.body_pose.rotations,
+            "positions": self.body_pose.positions,
+            "stretch": self.body_pose.stretch,
+            "focal": self.camera.focal,
+            "center": self.camera.center,
+            "distortion": self.camera.distortion,
+            "extent": self.camera.extent,
+            "joints_2d": self.joints_2d,
+            "keys": self.keys,
+        }
+        return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in parts.items()}
+
+    @staticmethod
+    def from_arrays(arrays: dict[str, np.ndarray]) -> "RenderRequest":
+        """The inverse; copies, because arrays that arrive over Ray are read-only."""
+        t = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        return RenderRequest(
+            BodyPose(t["rotations"], t["positions"], t["stretch"]),
+            Camera(t["focal"], t["center"], t["distortion"], t["extent"]),
+            t["joints_2d"],
+            t["keys"],
+        )
+
+
+@dataclass(frozen=True)
+class RenderAnswer:
+    """Depth at the joints, absolute metres, float32 `[batch, joints]`; `valid` is false for quarantined poses, whose
+    depth is NaN. stats: counters of the worker (seconds per stage, device).
+    """
+
+    depth: np.ndarray
+    valid: np.ndarray
+    stats: dict[str, float] = field(default_factory=dict)
+
+
+class Rasterizer(ABC):
+    """Triangles to a z-buffer."""
+
+    @abstractmethod
+    def zbuffer(
+        self,
+        vertices: Float[Tensor, "batch vertices 3"],
+        focal_px: Float[Tensor, "batch 2"],
+        center_px: Float[Tensor, "batch 2"],
+        resolution: int,
+    ) -> tuple[Float[Tensor, "batch height width"], Int[Tensor, "batch height width"]]:
+        """Camera-space z in metres at pixel centres (u + 0.5, v + 0.5) and the face that is seen there.
+
+        Background: z = inf, face = -1. Perspective-correct; the nearest triangle wins; triangles that reach behind
+        the camera are skipped.
+        """
+
+
+class DepthSource(ABC):
+    """Estimates a depth map. metric: it answers in metres. oracle: it reads the rendered truth without error.
+    needs_rgb: it wants a shaded image. `Options` is a frozen dataclass (the command line's `depth.*`).
+    """
+
+    Options: ClassVar[type[Any]]
+    metric: ClassVar[bool] = True
+    oracle: ClassVar[bool] = False
+    needs_rgb: ClassVar[bool] = False
+
+    @abstractmethod
+    def estimate(
+        self,
+        zbuffer: Float[Tensor, "batch height width"],
+        rgb: Float[Tensor, "batch 3 height width"] | None,
+        keys: Int[Tensor, " batch"],
+    ) -> Float[Tensor, "batch height width"]:
+        """Depth in metres; background stays inf."""
+
+
+@dataclass
+class Ledger:
+    """Poses, counted. The conservation law of the pool: at rest, submitted == done + quarantined."""
+
+    submitted: int = 0
+    done: int = 0
+    quarantined: int = 0
+    retried: int = 0
+    duplicates: int = 0
+
+    def check(self) -> None:
+        """Raise RuntimeError unless every submitted pose is accounted for. Call when nothing is in flight."""
+        if self.submitted != self.done + self.quarantined:
+            raise RuntimeError(f"poses were lost: {self}")
+
+
+class RenderPool(ABC):
+    """Runs requests on workers. Every pose comes back exactly once, or is quarantined by number."""
+
+    ledger: Ledger
+
+    @abstractmethod
+    def submit(self, request: RenderRequest) -> "Future[RenderAnswer]":
+        """Queue a request; blocks while the backlog is full. `result()` drives the pool and returns the answer."""
+
+    @abstractmethod
+    def status(self) -> dict[str, float]:
+        """Live and starting workers, backlog, retries: what a progress line shows."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop the workers. Idempotent; nothing is left behind."""
+
+    def __enter__(self) -> "RenderPool":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

@@ -1,0 +1,1 @@
+"""Rasterisers: triangles to a z-buffer in metres."""

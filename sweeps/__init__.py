@@ -1,0 +1,1 @@
+"""Sweeps: Optuna asks, trials train, MLflow shows."""

@@ -1,0 +1,70 @@
+"""Shape checks on, one thread, and where the shared folders lie."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from jaxtyping import install_import_hook
+
+import tests.shape_checker  # noqa: F401 - the hook below looks it up by name
+
+install_import_hook(["dg", "lifters", "render_workers", "sweeps"], "tests.shape_checker.check")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from dg.pose.camera import Camera  # noqa: E402
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    if not SHARED.is_dir():
+        skip = pytest.mark.skip(reason="the shared folder is absent")
+        for item in items:
+            if "shared" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shared() -> Path:
+    return SHARED
+
+
+def make_camera(rows: int, distorted: bool = False) -> Camera:
+    """Cameras like Human3.6M's first one."""
+    distortion = torch.tensor([-0.2071, 0.2478, -0.00308, -0.000976, -0.00142]) if distorted else torch.zeros(5)
+    return Camera(
+        focal=torch.tensor([2.29, 2.2876]).repeat(rows, 1),
+        center=torch.tensor([0.025, 0.029]).repeat(rows, 1),
+        distortion=distortion.repeat(rows, 1),
+        extent=torch.tensor([1.0, 1.002]).repeat(rows, 1),
+    )
+
+
+# A standing person in H36M-17 order, camera frame (x right, y down), metres, facing the camera: a person's left is at +x.
+STANDING_17 = torch.tensor([
+    [0.0, 0.0, 0.0], [-0.13, 0.0, 0.0], [-0.13, 0.44, 0.02], [-0.13, 0.88, 0.06],
+    [0.13, 0.0, 0.0], [0.13, 0.44, 0.02], [0.13, 0.88, 0.06],
+    [0.0, -0.23, 0.0], [0.0, -0.48, 0.02], [0.0, -0.58, -0.04], [0.0, -0.70, 0.0],
+    [0.15, -0.45, 0.02], [0.25, -0.20, 0.02], [0.28, 0.04, -0.04],
+    [-0.15, -0.45, 0.02], [-0.25, -0.20, 0.02], [-0.28, 0.04, -0.04],
+])  # fmt: skip
+
+
+def make_joints(rows: int, joints: int = 17, noise: float = 0.05, seed: int = 0) -> torch.Tensor:
+    """`[rows, joints, 3]` perturbed standing people, 4 to 6 m in front of the camera."""
+    generator = torch.Generator().manual_seed(seed)
+    pose = STANDING_17 if joints == 17 else STANDING_17[[i for i in range(17) if i != 9]]
+    moved = pose + noise * torch.randn(rows, joints, 3, generator=generator)
+    offset = torch.randn(rows, 1, 3, generator=generator) * torch.tensor([0.3, 0.15, 0.4])
+    return moved + offset + torch.tensor([0.0, 0.0, 5.0])
