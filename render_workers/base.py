@@ -1,4 +1,4 @@
-"""The contracts of rendering: what travels to a worker and home, and what a rasteriser, a depth source and a pool are."""
+"""The contracts of rendering: what travels to a worker and home; rasteriser, depth source and pool."""
 
 from abc import ABC, abstractmethod
 from concurrent.futures import Future

@@ -51,7 +51,7 @@ def make_camera(rows: int, distorted: bool = False) -> Camera:
     )
 
 
-# A standing person in H36M-17 order, camera frame (x right, y down), metres, facing the camera: a person's left is at +x.
+# A standing person in H36M-17 order, camera frame, metres, facing the camera: a person's left is at +x.
 STANDING_17 = torch.tensor([
     [0.0, 0.0, 0.0], [-0.13, 0.0, 0.0], [-0.13, 0.44, 0.02], [-0.13, 0.88, 0.06],
     [0.13, 0.0, 0.0], [0.13, 0.44, 0.02], [0.13, 0.88, 0.06],

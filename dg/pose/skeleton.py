@@ -28,9 +28,7 @@ class Skeleton:
         if len(set(self.joints)) != len(self.joints):
             raise ValueError(f"skeleton {self.name}: joint names repeat")
         if self.parents.count(-1) != 1:
-            raise ValueError(
-                f"skeleton {self.name}: exactly one root (parent -1) expected, got {self.parents.count(-1)}"
-            )
+            raise ValueError(f"skeleton {self.name}: one root (parent -1) expected, got {self.parents.count(-1)}")
         for joint in self.joints:
             if _other_side(joint) not in self.joints:
                 raise ValueError(f"skeleton {self.name}: {joint} has no twin {_other_side(joint)}")
