@@ -14,7 +14,7 @@ SPLITS = ("train", "val", "test")
 
 
 class DataError(ValueError):
-    """A data file that is missing or malformed: the message names the file, what was expected, what came, what to do."""
+    """A data file that is missing or malformed: the message names file, expectation, finding and remedy."""
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,7 @@ class Camera:
 
     def in_frame(
         self, points: Float[Tensor, "batch *axes joints 3"], nearest_m: float = 0.3
-    ) -> Bool[Tensor, "batch *axes"]:
+    ) -> Bool[Tensor, " batch *axes"]:
         """True where every joint is in front of `nearest_m` and inside the frame on all four sides.
 
         The released test of PoseAug checks the upper bounds alone (METHODS 2.5).
