@@ -98,11 +98,13 @@ class Update:
 class DGMethod(ABC):
     """Base of every method. `Options` is a frozen dataclass; its fields are the command line's `method.*`.
 
-    regime: `DG`, or `DA` when the method sees a target's 2D poses. paper: what to cite.
+    regime: `DG`, or `DA` when the method sees a target's 2D poses. pretrain_share: how much of the budget trains the
+    lifter on the source alone first, unless the command line says (`pretrain_epochs`) or weights are given.
     """
 
     Options: ClassVar[type[Any]]
     regime: ClassVar[str] = "DG"
+    pretrain_share: ClassVar[float] = 0.0
 
     def __init__(self, context: MethodContext) -> None:
         self.context = context

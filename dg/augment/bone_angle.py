@@ -1,0 +1,43 @@
+"""Bone angles (PoseAug's BA, METHODS 2.1): turn every bone but the torso's, keep all lengths."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.augment.trunk import NOISE, Trunk
+from dg.pose.skeleton import Skeleton
+
+# Kept as they are, so that the bones cannot turn together, which is the rigid transform's part.
+FROZEN = ("spine", "thorax")
+
+
+class BoneAngle(nn.Module):
+    """New unit bones: normalise(u - residual).
+
+    The residual is subtracted because the released network was trained on bones that point from child to parent; ours
+    point from parent to child. Its weights thus give its own outputs here.
+    """
+
+    frozen: Tensor
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.trunk = Trunk(3 * len(skeleton) + NOISE, 3 * len(skeleton.bones))
+        frozen = torch.tensor([skeleton.joints[child] in FROZEN for _, child in skeleton.bones])
+        self.register_buffer("frozen", frozen[:, None], persistent=False)
+
+    def forward(
+        self,
+        pose: Float[Tensor, "batch coordinates"],
+        noise: Float[Tensor, "batch noise"],
+        units: Float[Tensor, "batch bones 3"],
+    ) -> Float[Tensor, "batch bones 3"]:
+        residual = self.trunk(pose, noise).view_as(units)
+        return torch.where(self.frozen, units, nn.functional.normalize(units - residual, dim=-1))
+
+
+def angle_change(
+    moved: Float[Tensor, "batch bones 3"], units: Float[Tensor, "batch bones 3"]
+) -> Float[Tensor, "batch bones"]:
+    """1 - cosine between new and old unit bones, in [0, 2]; zero for the frozen ones."""
+    return 1 - (moved * units).sum(-1)

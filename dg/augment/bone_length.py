@@ -1,0 +1,47 @@
+"""Bone lengths (PoseAug's BL, METHODS 2.1): scale each bone by up to 20 %, left and right alike."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.augment.trunk import NOISE, Trunk
+from dg.pose.skeleton import Skeleton
+
+LIMIT = 0.2
+# The upper torso keeps its length: it fixes the scale, so that tall and far is told from small and near.
+FROZEN = "thorax"
+
+
+class BoneLength(nn.Module):
+    """Relative changes of the independent bone lengths, in [-0.2, 0.2].
+
+    One number stands for a bone and its mirror image: 9 for 16 joints, 10 for 17 (the neck has its own).
+    """
+
+    learned: Tensor
+    independent: Tensor
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        bones = range(len(skeleton.bones))
+        owners = [min(bone, skeleton.bone_flip[bone]) for bone in bones]
+        distinct = sorted(set(owners))
+        learned = torch.ones(len(distinct))
+        learned[distinct.index(skeleton.bone(FROZEN))] = 0.0
+        self.trunk = Trunk(3 * len(skeleton) + len(skeleton.bones) + NOISE, len(distinct))
+        self.register_buffer("learned", learned, persistent=False)
+        self.register_buffer("independent", torch.tensor([distinct.index(o) for o in owners]), persistent=False)
+
+    def forward(
+        self,
+        pose: Float[Tensor, "batch coordinates"],
+        noise: Float[Tensor, "batch noise"],
+        lengths: Float[Tensor, "batch bones"],
+    ) -> Float[Tensor, "batch ratios"]:
+        return LIMIT * torch.tanh(self.trunk(pose, lengths, noise) * self.learned)
+
+    def apply_ratios(
+        self, lengths: Float[Tensor, "batch bones"], ratios: Float[Tensor, "batch ratios"]
+    ) -> Float[Tensor, "batch bones"]:
+        """lengths * (1 + ratio of the bone or of its twin)."""
+        return lengths * (1 + ratios[:, self.independent])

@@ -1,0 +1,71 @@
+"""Bone-length templates (METHODS 2.2): each pose gets the bone lengths of one of the training subjects.
+
+The released code of PoseAug does this to its source before every pass; the paper does not mention it. The table holds
+Human3.6M's five training subjects, measured between the joints of the 16-joint skeleton.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.pose.bones import bone_vectors, joints_from_bones
+from dg.pose.skeleton import H36M_16, Skeleton
+
+# Rows S1, S5, S6, S7, S8; columns the bones of H36M_16, metres.
+H36M_BONE_LENGTHS = torch.tensor([
+    [.132948, .442895, .454206, .132949, .442895, .454207, .233473, .257078, .181882, .151034, .278883, .251733,
+     .151032, .278893, .251729],
+    [.119313, .428286, .442444, .119313, .428286, .442444, .224318, .254055, .166181, .143096, .264585, .24862,
+     .143098, .264584, .248621],
+    [.142614, .486571, .461493, .142612, .486564, .461494, .262211, .260009, .192472, .149375, .301008, .257915,
+     .149374, .301008, .257915],
+    [.135879, .448615, .43801, .135879, .448615, .438008, .226246, .255408, .168726, .139718, .275564, .247299,
+     .139714, .275572, .247298],
+    [.146537, .452147, .438633, .146537, .452146, .438634, .261216, .251024, .212796, .169316, .289908, .244177,
+     .169316, .289907, .244178],
+])  # fmt: skip
+
+
+def draw_rows(count: int, rows: int, generator: torch.Generator) -> Tensor:
+    """`rows` template numbers below `count`, uniform, one a pose."""
+    return torch.randint(count, (rows,), generator=generator, device=generator.device)
+
+
+def with_template_lengths(
+    joints: Float[Tensor, "batch joints 3"], lengths: Float[Tensor, "batch bones"], skeleton: Skeleton
+) -> Float[Tensor, "batch joints 3"]:
+    """The same directions and root with other bone lengths; `lengths` are those of the skeleton's own bones."""
+    vectors = bone_vectors(joints, skeleton)
+    scaled = vectors * (lengths / _length(vectors))[..., None]
+    return joints_from_bones(scaled, skeleton) + joints[:, skeleton.root : skeleton.root + 1]
+
+
+def with_h36m_lengths(
+    joints: Float[Tensor, "batch joints 3"], lengths: Float[Tensor, "batch 15"], skeleton: Skeleton
+) -> Float[Tensor, "batch joints 3"]:
+    """The same for lengths in H36M_16's order, on any skeleton with its joints.
+
+    Where the skeleton has joints in between (the neck, on 17 joints) their bones share one factor, so that thorax and
+    head end up at the template's distance. Raises KeyError when a joint is missing.
+    """
+    own = [skeleton.index(joint) for joint in H36M_16.joints]
+    spans = bone_vectors(joints[:, own], H36M_16)
+    factors = (lengths / _length(spans))[:, _owners(skeleton)]
+    return joints_from_bones(bone_vectors(joints, skeleton) * factors[..., None], skeleton) + (
+        joints[:, skeleton.root : skeleton.root + 1]
+    )
+
+
+def _length(vectors: Tensor) -> Tensor:
+    return vectors.norm(dim=-1).clamp_min(1e-8)
+
+
+def _owners(skeleton: Skeleton) -> list[int]:
+    """For each bone of the skeleton, the bone of H36M_16 that it is, or is a part of."""
+    children_of = {parent: child for parent, child in skeleton.bones}
+    owners = []
+    for _, child in skeleton.bones:
+        while skeleton.joints[child] not in H36M_16.joints:
+            child = children_of[child]
+        owners.append(H36M_16.bone(skeleton.joints[child]))
+    return owners

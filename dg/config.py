@@ -1,0 +1,180 @@
+"""What a run is: a tree of frozen dataclasses, and one `validate` that collects every problem.
+
+Nothing here imports torch, Ray or Hydra; `dg.command_line` fills the tree from the command line. The dictionaries
+(`data`, `method`, `lifter`, `depth`, `body`) hold a plug-in's name and its options; the plug-in's own `Options`
+dataclass checks them (`dg.plugins.make_options`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+# Each group is a plug-in table: the name that may be chosen, and its default.
+GROUPS = {
+    "data": ("dg.datasets:DATASETS", "synthetic"),
+    "method": ("dg.methods:METHODS", "poseaug"),
+    "lifter": ("lifters:LIFTERS", "simple_baseline"),
+    "depth": ("render_workers.depth:DEPTH_SOURCES", "zbuffer"),
+    "body": ("dg.body:BODIES", "open"),
+}
+
+
+class ConfigError(ValueError):
+    """A wrong setting. The message says what was expected, what came and what to do. Exit code 2."""
+
+
+@dataclass(frozen=True)
+class RenderConfig:
+    """The pool of render workers (SYSTEMS 2.4) and what each of them draws (METHODS 4.4).
+
+    gpus_per_actor: -1 shares the cluster's GPUs evenly between the trainer and the actors.
+    """
+
+    actors: int = 2
+    per_actor: int = 2
+    lookahead: int = 4
+    gpus_per_actor: float = -1.0
+    start_timeout_s: float = 300.0
+    watchdog_s: float | None = None
+    max_quarantine: float = 1e-4
+    rasterizer: str = "warp"
+    resolution: int = 128
+    subject_span_px: int = 100
+    min_pool: int = 3
+    micro_batch: int = 256
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class TrackingConfig:
+    """Where MLflow keeps its runs. uri `off` logs nothing; empty means `sqlite:///mlflow.db` in this folder."""
+
+    uri: str = ""
+    experiment: str = "dg"
+    run_name: str = ""
+    parent_run_id: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. The command line sets any of it: `epochs=20 render.actors=4 method=erm`."""
+
+    data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
+    targets: list[str] = field(default_factory=list)  # NAME:ARGUMENT each; empty: the two shifted synthetic domains
+    method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
+    lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
+    depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
+    body: dict[str, Any] = field(default_factory=dict)  # body model and its options
+    inputs: str = "xyd"  # xy | xyd
+    dscale2d: str = "auto"  # off | paper | focal; auto: focal when the lifter sees depth, off for xy
+    d_ref: float = 4.5  # reference depth of dscale2d, metres
+    f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
+    depth_clip: float = 2.0  # clip of the root-relative depth channel, metres
+    skeleton: str = "h36m_16"  # h36m_16 | h36m_17
+    epochs: int = 40  # budget: lifter steps / batches in one pass over the source, pre-training included
+    pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
+    max_steps: int = 0  # end the lifter's training early, after so many lifter steps; 0: do not
+    batch_size: int = 1024
+    lr: float = 1e-3  # of the lifter, the same for every method
+    lr_schedule: str = "linear"  # constant | linear | cosine, over the whole budget
+    grad_clip: float = 1.0
+    seed: int = 0
+    device: str = "auto"  # auto | cpu | cuda, of the trainer
+    threads: int = 0  # torch threads of the trainer; 0: what the render workers leave
+    pool: str = "ray"  # ray: trainer actor and render actors; local: everything in this process
+    address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone
+    render: RenderConfig = field(default_factory=RenderConfig)
+    evaluate_every: int = 0  # epochs between evaluations; 0: about ten in a run
+    checkpoint_minutes: float = 10.0  # also checkpoint at a batch boundary after so many minutes
+    resume: str = "never"  # never | auto: go on from the newest checkpoint in `out`
+    init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
+    out: str = ""  # folder of this run; empty: runs/METHOD-INPUTS-SEED-TIME
+    cache: str = ".cache/depth"  # rendered depth of un-augmented poses; off: render anew
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+    @property
+    def dscale2d_resolved(self) -> str:
+        if self.dscale2d != "auto":
+            return self.dscale2d
+        return "focal" if self.inputs == "xyd" else "off"
+
+    @property
+    def needs_depth(self) -> bool:
+        return self.inputs == "xyd" or self.dscale2d_resolved != "off"
+
+    @property
+    def target_names(self) -> list[str]:
+        return self.targets or ["synthetic:near", "synthetic:wide"]
+
+    def digest(self) -> str:
+        """Of everything that decides the numbers of a run; a checkpoint of another digest is not resumed."""
+        free = ("out", "resume", "tracking", "checkpoint_minutes", "cache", "pool", "address", "threads", "render")
+        chosen = {k: v for k, v in asdict(self).items() if k not in free}
+        chosen["render"] = {
+            k: getattr(self.render, k)
+            for k in ("lookahead", "rasterizer", "resolution", "subject_span_px", "min_pool", "micro_batch")
+        }
+        return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def flat(self) -> dict[str, Any]:
+        """`{"render.actors": 2, ...}`: the parameters as MLflow lists them, plug-in names under `method.name`."""
+        return dict(_flatten(asdict(self))) | {"dscale2d": self.dscale2d_resolved}
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    pairs: list[tuple[str, Any]] = []
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            pairs += _flatten(value, f"{prefix}{key}.")
+        else:
+            pairs.append((prefix + key, value))
+    return pairs
+
+
+_CHOICES = {
+    "inputs": ("xy", "xyd"),
+    "dscale2d": ("auto", "off", "paper", "focal"),
+    "skeleton": ("h36m_16", "h36m_17"),
+    "lr_schedule": ("constant", "linear", "cosine"),
+    "pool": ("ray", "local"),
+    "resume": ("never", "auto"),
+    "device": ("auto", "cpu", "cuda"),
+}
+_POSITIVE = ("d_ref", "f_ref", "depth_clip", "epochs", "batch_size", "lr", "grad_clip", "checkpoint_minutes")
+_NOT_NEGATIVE = ("max_steps", "seed", "threads", "evaluate_every")
+_RENDER_POSITIVE = ("actors", "per_actor", "lookahead", "resolution", "subject_span_px", "micro_batch")
+
+
+def problems(config: TrainConfig) -> list[str]:
+    """Everything that is wrong with a configuration, in words; empty when it can run."""
+    found = []
+    for name, choices in _CHOICES.items():
+        if getattr(config, name) not in choices:
+            found.append(f"{name} must be one of {list(choices)}, got {getattr(config, name)!r}")
+    found += [f"{n} must be positive, got {getattr(config, n)!r}" for n in _POSITIVE if not getattr(config, n) > 0]
+    found += [f"{n} must not be negative, got {getattr(config, n)!r}" for n in _NOT_NEGATIVE if getattr(config, n) < 0]
+    for name in _RENDER_POSITIVE:
+        if not getattr(config.render, name) > 0:
+            found.append(f"render.{name} must be positive, got {getattr(config.render, name)!r}")
+    if config.render.min_pool not in (1, 3, 5):
+        found.append(f"render.min_pool must be 1, 3 or 5, got {config.render.min_pool!r}")
+    if config.render.subject_span_px >= config.render.resolution:
+        found.append(
+            f"render.subject_span_px ({config.render.subject_span_px}) must be below render.resolution "
+            f"({config.render.resolution}), or the subject is cut"
+        )
+    if config.pretrain_epochs > config.epochs:
+        found.append(f"pretrain_epochs ({config.pretrain_epochs}) is part of epochs ({config.epochs}): it must be less")
+    if config.batch_size == 1:
+        found.append("batch_size must be at least 2: batch normalisation cannot train on one pose")
+    found += [f"target {t!r} must be NAME:ARGUMENT, such as npz:FILE" for t in config.targets if ":" not in t]
+    return found
+
+
+def validate(config: TrainConfig) -> None:
+    """Raise ConfigError with every problem, one a line."""
+    found = problems(config)
+    if found:
+        raise ConfigError("\n".join(found))

@@ -1,0 +1,63 @@
+"""What every data file must satisfy before a pose of it is used; each failure is one DataError."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.datasets.base import DataError
+from dg.pose.bones import bone_lengths
+from dg.pose.skeleton import Skeleton
+from dg.safe_load import FileFormatError, load_npz
+
+# Medians of a bone over a file, metres: no bone of the skeletons used here is shorter or longer, from infant to giant.
+SHORTEST_BONE_M, LONGEST_BONE_M = 0.02, 0.9
+
+
+def read_arrays(path: str | Path, needed: Collection[str], allow_objects: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz` file, `needed` among them. Raises DataError naming the file and what is wrong with it."""
+    try:
+        arrays = load_npz(path, allow_objects)
+    except FileFormatError as error:
+        raise DataError(str(error)) from error
+    missing = sorted(set(needed) - set(arrays))
+    if missing:
+        raise DataError(f"{path}: expected the arrays {sorted(needed)}, but {missing} are missing; it has {sorted(arrays)}")
+    return arrays
+
+
+def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> None:
+    """Raises DataError unless `values` holds real numbers of that shape (None: any length), at least one row."""
+    spelled = "[" + ", ".join("rows" if n is None else str(n) for n in shape) + "]"
+    matches = len(values.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
+    if not matches or values.dtype.kind not in "fiu":
+        raise DataError(f"{what}: expected numbers of shape {spelled}, got {values.dtype} {list(values.shape)}")
+    if not len(values):
+        raise DataError(f"{what}: expected at least one row of shape {spelled}, got none")
+
+
+def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, what: str) -> None:
+    """Raises DataError for joints that are not finite, not metres, or not all there."""
+    finite = joints.isfinite().all(-1).all(-1)
+    if not finite.all():
+        first = int((~finite).nonzero()[0])
+        raise DataError(f"{what}: {int((~finite).sum())} of {len(joints)} poses hold NaN or infinite joints, first at {first}")
+    median = bone_lengths(joints, skeleton).median(0).values
+    torso = float(median[skeleton.bone("thorax")])
+    ends = [skeleton.joints[child] for _, child in skeleton.bones]
+    if 30 < median.median() < 3000:
+        raise DataError(
+            f"{what}: expected metres, but the bone from spine to thorax is {torso:.0f} long: this looks like "
+            "millimetres; divide the joints by 1000"
+        )
+    short = [f"{end} {m:.3f}" for end, m in zip(ends, median.tolist(), strict=True) if m < SHORTEST_BONE_M]
+    long = [f"{end} {m:.3f}" for end, m in zip(ends, median.tolist(), strict=True) if m > LONGEST_BONE_M]
+    if short or long:
+        raise DataError(
+            f"{what}: expected bones of {SHORTEST_BONE_M} to {LONGEST_BONE_M} m in {skeleton.name} order, but the bones "
+            f"that end at these joints have medians (m) of {', '.join(short + long)}; check joint order, units and "
+            "missing joints"
+        )

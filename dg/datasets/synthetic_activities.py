@@ -1,0 +1,328 @@
+"""What synthetic people do: each activity adds joint angles (degrees) over time to a rest posture.
+
+Shapes: a `Draw` holds [clips, 1] parameters and [clips, frames] courses; every activity is batched over clips.
+Gait follows the hip and knee curves of Winter, Biomechanics and Motor Control of Human Movement.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dg.datasets.synthetic_kinematics import Angles
+
+
+class Draw:
+    """Random parameters and smooth courses over `times` (seconds) for a number of clips."""
+
+    def __init__(self, clips: int, times: Tensor, generator: torch.Generator) -> None:
+        self.clips, self.times, self.generator = clips, times[None], generator
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.clips, 1, generator=self.generator)
+
+    def one_side(self) -> tuple[Tensor, Tensor]:
+        """(left, right) weights: one is 1 and the other 0, by chance."""
+        left = (self.uniform(0, 1) < 0.5).float()
+        return left, 1 - left
+
+    def wave(self, low_hz: float, high_hz: float) -> Tensor:
+        """Phase in radians of something periodic."""
+        return 2 * math.pi * (self.uniform(low_hz, high_hz) * self.times + self.uniform(0, 1))
+
+    def glide(self, low: float, high: float, seconds: float = 1.3) -> Tensor:
+        """A course that moves from one random value to the next and rests a little at each."""
+        at = self.times / (seconds * self.uniform(0.8, 1.25)) + self.uniform(0, 1)
+        knots = low + (high - low) * torch.rand(self.clips, int(at.max()) + 2, generator=self.generator)
+        here = at.long()
+        start, stop = knots.gather(1, here), knots.gather(1, here + 1)
+        return start + (stop - start) * minimum_jerk((at - here - 0.15) / 0.7)
+
+    def cycle(self, low_s: float, high_s: float) -> Tensor:
+        """0 to 1 and back with rests at both ends, again and again."""
+        at = (self.times / self.uniform(low_s, high_s) + self.uniform(0, 1)) % 1.0
+        return minimum_jerk(at / 0.3) - minimum_jerk((at - 0.5) / 0.3)
+
+
+def minimum_jerk(share: Tensor) -> Tensor:
+    """Flash and Hogan's course of a human reach: 0 before 0, 1 after 1, smooth between."""
+    t = share.clamp(0, 1)
+    return t * t * t * (10 - 15 * t + 6 * t * t)
+
+
+def bump(phase: Tensor, sharpness: float) -> Tensor:
+    """1 at phase 0, near 0 elsewhere; periodic."""
+    return (sharpness * (phase.cos() - 1)).exp()
+
+
+def posture(draw: Draw) -> Angles:
+    """Standing at ease: personal habits and small slow movements, under every activity."""
+    angles: Angles = {
+        "heading": draw.uniform(-180, 180) + draw.glide(-12, 12, 2.5),
+        "spine_flex": draw.uniform(-2, 6) + draw.glide(-2, 2, 1.7),
+        "chest_flex": draw.uniform(-2, 8) + draw.glide(-2, 2, 1.9),
+        "spine_side": draw.glide(-3, 3, 2.0),
+        "chest_twist": draw.glide(-6, 6, 2.2),
+        "neck_flex": draw.uniform(-5, 12) + draw.glide(-8, 8, 1.4),
+        "neck_twist": draw.glide(-30, 30, 1.6),
+        "neck_side": draw.glide(-6, 6, 1.8),
+    }
+    for side in ("left", "right"):
+        angles[f"{side}_hip_abduct"] = draw.uniform(2, 7)
+        angles[f"{side}_hip_rotate"] = draw.uniform(4, 14)
+        angles[f"{side}_hip_flex"] = draw.uniform(0, 5)
+        angles[f"{side}_knee"] = draw.uniform(3, 10)
+        angles[f"{side}_shoulder_flex"] = draw.uniform(-6, 8) + draw.glide(-4, 4, 1.5)
+        angles[f"{side}_shoulder_abduct"] = draw.uniform(5, 14) + draw.glide(-2, 4, 1.5)
+        angles[f"{side}_shoulder_rotate"] = draw.uniform(-25, 5)
+        angles[f"{side}_elbow"] = draw.uniform(8, 26) + draw.glide(-4, 8, 1.5)
+    return angles
+
+
+def both(part: str, left: Tensor, right: Tensor | None = None) -> Angles:
+    """The same angle, or one each, for both sides."""
+    return {f"left_{part}": left, f"right_{part}": left if right is None else right}
+
+
+def _gait(draw: Draw, phase: Tensor, hip: Tensor, knee: Tensor, arm: Tensor) -> Angles:
+    angles: Angles = {"chest_twist": 0.3 * arm * phase.sin(), "spine_twist": -4 * phase.sin()}
+    for side, lag in (("left", 0.0), ("right", math.pi)):
+        leg = phase + lag
+        angles[f"{side}_hip_flex"] = 7 + hip * leg.sin()
+        angles[f"{side}_knee"] = knee * bump(leg + 0.2 * math.pi, 2.5) + 10 * bump(leg - 0.75 * math.pi, 5.0)
+        angles[f"{side}_shoulder_flex"] = -arm * leg.sin()
+        angles[f"{side}_elbow"] = -0.4 * arm * leg.sin()
+    return angles
+
+
+def walk(draw: Draw) -> Angles:
+    turning = draw.uniform(45, 75) * (2 * draw.one_side()[0] - 1)
+    angles = _gait(draw, draw.wave(0.75, 0.95), draw.uniform(17, 23), draw.uniform(48, 58), draw.uniform(12, 26))
+    return angles | {"heading": turning * draw.times, "pitch": draw.uniform(0, 4)}
+
+
+def jog(draw: Draw) -> Angles:
+    phase = draw.wave(1.2, 1.4)
+    turning = draw.uniform(70, 95) * (2 * draw.one_side()[0] - 1)
+    angles = _gait(draw, phase, draw.uniform(24, 30), draw.uniform(75, 95), draw.uniform(28, 40))
+    angles |= {"heading": turning * draw.times, "pitch": draw.uniform(5, 10), "airborne": 0.025 * (1 + (2 * phase).cos())}
+    for side in ("left", "right"):
+        angles[f"{side}_elbow"] = 65 + 0.6 * angles[f"{side}_elbow"]
+        angles[f"{side}_hip_flex"] = angles[f"{side}_hip_flex"] + 10
+    return angles
+
+
+def sit(draw: Draw) -> Angles:
+    down = draw.cycle(4.5, 6.0)
+    rising = 4 * down * (1 - down)
+    lean = 32 * rising + draw.uniform(-8, 12) * down
+    seat = draw.uniform(82, 98)
+    return {
+        "pitch": lean,
+        **both("hip_flex", seat * down + lean),
+        **both("knee", draw.uniform(75, 98) * down + 10 * rising),
+        **both("hip_abduct", draw.uniform(0, 10) * down),
+        "spine_flex": 8 * down,
+        **both("shoulder_flex", draw.uniform(10, 35) * down + 25 * rising + down * draw.glide(-8, 25)),
+        **both("elbow", down * draw.glide(15, 75), down * draw.glide(15, 75)),
+    }
+
+
+def squat(draw: Draw) -> Angles:
+    down = draw.uniform(0.65, 1.0) * draw.cycle(2.4, 3.4)
+    return {
+        "pitch": 28 * down,
+        "neck_flex": -20 * down,
+        **both("hip_flex", 112 * down),
+        **both("knee", 118 * down),
+        **both("hip_abduct", draw.uniform(4, 12) + 8 * down),
+        **both("hip_rotate", draw.uniform(4, 14) + 4 * down),
+        **both("shoulder_flex", draw.uniform(65, 95) * down),
+        **both("elbow", draw.uniform(-8, 60) * down),
+    }
+
+
+def lunge(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    down = draw.cycle(2.4, 3.4)
+    front, rear = draw.uniform(62, 82) * down, -13 * down
+    bend, kneel = draw.uniform(72, 92) * down, draw.uniform(65, 88) * down
+    return {
+        "pitch": draw.uniform(0, 10) * down,
+        **both("hip_flex", left * front + right * rear, right * front + left * rear),
+        **both("knee", left * bend + right * kneel, right * bend + left * kneel),
+        **both("shoulder_abduct", draw.uniform(5, 30)),
+        **both("elbow", draw.uniform(0, 90)),
+    }
+
+
+def reach(draw: Draw) -> Angles:
+    angles: Angles = {"spine_side": draw.glide(-12, 12), "chest_twist": draw.glide(-20, 20), "pitch": draw.glide(-2, 8)}
+    for side in ("left", "right"):
+        angles[f"{side}_shoulder_flex"] = draw.glide(0, 165)
+        angles[f"{side}_shoulder_abduct"] = draw.glide(-15, 55)
+        angles[f"{side}_shoulder_rotate"] = draw.glide(-30, 40)
+        angles[f"{side}_elbow"] = draw.glide(-10, 70)
+    return angles
+
+
+def wave(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    up = 0.15 + 0.85 * draw.cycle(3.5, 5.0)
+    arm, forearm = draw.uniform(60, 100) * up, (60 + 28 * draw.wave(1.0, 1.7).sin()) * up
+    outward = draw.uniform(70, 95) * up
+    return {
+        **both("shoulder_abduct", left * arm, right * arm),
+        **both("shoulder_rotate", left * outward, right * outward),
+        **both("elbow", left * forearm, right * forearm),
+    }
+
+
+def point(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    up = draw.cycle(3.0, 4.0)
+    arm, out, bent = draw.uniform(65, 105) * up, draw.glide(-10, 60) * up, draw.glide(-8, 10)
+    on_hip = draw.uniform(0, 1).round()
+    return {
+        "chest_twist": draw.glide(-12, 12),
+        **both("shoulder_flex", left * arm, right * arm),
+        **both("shoulder_abduct", left * out + right * 32 * on_hip, right * out + left * 32 * on_hip),
+        **both("shoulder_rotate", -20 * right * on_hip, -20 * left * on_hip),
+        **both("elbow", left * bent + right * 65 * on_hip, right * bent + left * 65 * on_hip),
+    }
+
+
+def phone(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    arm, bent, out = draw.glide(38, 58, 2.5), draw.uniform(112, 122), draw.uniform(12, 30)
+    weight = draw.glide(-5, 5, 2.0)
+    other = draw.glide(0, 60, 1.6)
+    return {
+        "roll": weight,
+        "neck_side": 8 * (left - right),
+        **both("hip_abduct", -weight, weight),
+        **both("shoulder_flex", left * arm, right * arm),
+        **both("shoulder_abduct", left * out, right * out),
+        **both("elbow", left * bent + right * other, right * bent + left * other),
+    }
+
+
+def bend(draw: Draw) -> Angles:
+    down = draw.cycle(3.0, 4.2)
+    lean, knees = draw.uniform(48, 78), draw.uniform(15, 65)
+    return {
+        "pitch": lean * down,
+        "spine_flex": 26 * down,
+        "chest_flex": 14 * down,
+        "chest_twist": draw.uniform(-15, 15) * down,
+        **both("hip_flex", (lean + 0.55 * knees) * down),
+        **both("knee", knees * down),
+        **both("shoulder_flex", draw.uniform(70, 115) * down, draw.uniform(55, 115) * down),
+        **both("elbow", draw.uniform(-10, 20) * down),
+    }
+
+
+def punch(draw: Draw) -> Angles:
+    phase = draw.wave(0.5, 0.8)
+    lead, rear = bump(phase, 5.0), bump(phase + math.pi, 5.0)
+    stance = draw.uniform(8, 16)
+    return {
+        "chest_twist": -18 * lead + 24 * rear,
+        "spine_flex": 5 + 0 * phase,
+        **both("hip_flex", 4 + stance, 4 - stance),
+        **both("knee", draw.uniform(10, 25)),
+        **both("shoulder_flex", 30 + 52 * lead, 30 + 52 * rear),
+        **both("shoulder_abduct", 8 + 0 * lead),
+        **both("shoulder_rotate", -14 + 0 * lead),
+        **both("elbow", 100 - 98 * lead, 100 - 98 * rear),
+    }
+
+
+def throw(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    cocked = draw.cycle(2.0, 2.8)
+    thrown = bump(draw.wave(0.4, 0.5), 6.0) * (1 - cocked)
+    lifted, aimed = draw.uniform(75, 95) * cocked, 85 * thrown
+    twist = 30 * cocked - 25 * thrown
+    forearm = 75 * cocked + 5 * thrown
+    return {
+        "chest_twist": twist * (left - right),
+        "pitch": 8 * thrown - 4 * cocked,
+        **both("hip_flex", 14 * right - 10 * left, 14 * left - 10 * right),
+        **both("shoulder_abduct", left * lifted + 0 * aimed, right * lifted + 0 * aimed),
+        **both("shoulder_rotate", left * 75 * cocked, right * 75 * cocked),
+        **both("shoulder_flex", left * aimed + right * 40 * cocked, right * aimed + left * 40 * cocked),
+        **both("elbow", left * forearm, right * forearm),
+    }
+
+
+def kick(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    phase = draw.wave(0.45, 0.6)
+    back, through = bump(phase + 0.45 * math.pi, 3.5), bump(phase, 3.5)
+    leg, knee = draw.uniform(55, 80) * through - 18 * back, 75 * back + draw.uniform(5, 30) * through
+    return {
+        "pitch": -9 * through + 4 * back,
+        **both("hip_flex", left * leg + right * 3, right * leg + left * 3),
+        **both("knee", left * knee + right * 10, right * knee + left * 10),
+        **both("shoulder_abduct", draw.uniform(10, 35) * (0.4 + through)),
+        **both("shoulder_flex", 25 * through * (right - left), 25 * through * (left - right)),
+    }
+
+
+def jack(draw: Draw) -> Angles:
+    phase = draw.wave(0.8, 1.05)
+    open_ = 0.5 - 0.5 * phase.cos()
+    return {
+        "airborne": 0.06 * phase.sin().square(),
+        **both("hip_abduct", 24 * open_),
+        **both("knee", 12 * phase.cos().square()),
+        **both("hip_flex", 6 * phase.cos().square()),
+        **both("shoulder_abduct", draw.uniform(115, 150) * open_),
+        **both("shoulder_rotate", 30 * open_),
+    }
+
+
+def kneel(draw: Draw) -> Angles:
+    left, right = draw.one_side()
+    down = draw.cycle(4.0, 5.5)
+    up_hip, up_knee = draw.uniform(78, 92) * down, draw.uniform(85, 100) * down
+    low_hip, low_knee = draw.uniform(-8, 4) * down, draw.uniform(92, 102) * down
+    return {
+        "pitch": 25 * 4 * down * (1 - down),
+        **both("hip_flex", left * up_hip + right * low_hip, right * up_hip + left * low_hip),
+        **both("knee", left * up_knee + right * low_knee, right * up_knee + left * low_knee),
+        "spine_flex": draw.glide(0, 20) * down,
+        **both("shoulder_flex", draw.glide(0, 60) * down, draw.glide(0, 60) * down),
+        **both("elbow", draw.glide(0, 60) * down, draw.glide(0, 60) * down),
+    }
+
+
+def sit_on_floor(draw: Draw) -> Angles:
+    lean = draw.glide(-22, -6, 2.0)
+    angles: Angles = {"pitch": lean, "spine_flex": draw.uniform(10, 25), "chest_flex": draw.uniform(5, 18)}
+    for side in ("left", "right"):
+        knee = draw.glide(20, 105, 2.4)
+        # The heel stays near the floor: the thigh rises half as far as the knee bends.
+        angles[f"{side}_knee"] = knee
+        angles[f"{side}_hip_flex"] = 84 + 0.42 * knee + lean
+        angles[f"{side}_hip_abduct"] = draw.uniform(0, 14)
+        angles[f"{side}_shoulder_flex"] = draw.glide(10, 60)
+        angles[f"{side}_shoulder_abduct"] = draw.uniform(0, 15)
+        angles[f"{side}_elbow"] = draw.glide(5, 60)
+    return angles
+
+
+ACTIVITIES: dict[str, Callable[[Draw], Angles]] = {
+    f.__name__: f
+    for f in (walk, jog, sit, squat, lunge, reach, wave, point, phone, bend, punch, throw, kick, jack, kneel, sit_on_floor)
+}
+
+
+def act(activity: str, clips: int, times: Tensor, generator: torch.Generator) -> Angles:
+    """Angles [clips, frames] of one activity on top of the rest posture, not yet within the joints' limits."""
+    draw = Draw(clips, times, generator)
+    base, added = posture(draw), ACTIVITIES[activity](draw)
+    total = {name: base.get(name, 0) + added.get(name, 0) for name in base | added}
+    return {name: (value + torch.zeros(clips, len(times))) for name, value in total.items()}

@@ -1,0 +1,275 @@
+"""From a configuration to a running trainer: data, body, pool, lifter, method, tracker. No Ray here.
+
+`Experiment` is a plain class that runs in the trainer actor, or in the calling process with `pool=local`.
+"""
+
+import math
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dg.body import BODIES
+from dg.body.base import Body
+from dg.checkpoint import CheckpointError, Checkpoints, load_file
+from dg.command_line import check_plugins, table_of
+from dg.config import ConfigError, TrainConfig
+from dg.contact_sheet import contact_sheet
+from dg.datasets import DATASETS
+from dg.datasets.base import PoseDataset
+from dg.live_depth import LiveDepth
+from dg.methods.base import DGMethod, MethodContext, SourceStatistics, TrainingPlan
+from dg.plugins import make_options, resolve
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.bones import bone_lengths
+from dg.pose.joint_map import skeleton_named
+from dg.tracking import make_tracker
+from dg.trainer import Problem, Trainer
+from lifters.base import Lifter
+from lifters.published import load_published
+from render_workers.base import RenderPool, RenderRequest
+from render_workers.worker import WorkerSpec
+
+PICTURES = 12
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """What the driver decided before the trainer starts: its folder, and its run in MLflow."""
+
+    out: str
+    tracking_uri: str
+    run_name: str
+    tags: dict[str, str]
+    gpus_per_actor: float = 0.0
+
+
+class Experiment:
+    """One run. `run` blocks; `poll` and `stop` may be called meanwhile from other threads (or through Ray)."""
+
+    def __init__(self, config: TrainConfig, info: RunInfo) -> None:
+        self.config, self.info = config, info
+        self._records: deque[dict[str, Any]] = deque()
+        self._trainer: Trainer | None = None
+        self._stop_asked = threading.Event()
+
+    def poll(self) -> list[dict[str, Any]]:
+        """Progress records since the last call, for the driver to show."""
+        records = []
+        while self._records:
+            records.append(self._records.popleft())
+        return records
+
+    def stop(self) -> None:
+        """Finish the batch in hand, checkpoint, and let `run` return."""
+        self._stop_asked.set()
+        if self._trainer is not None:
+            self._trainer.stop()
+
+    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
+        """Train and evaluate; returns the summary. Leaves no worker behind, whatever happens."""
+        report = report or self._records.append
+        config = self.config
+        torch.set_num_threads(config.threads or self._spare_threads())
+        options = check_plugins(config)
+        problem = load_problem(config, options)
+        checkpoints = Checkpoints(Path(self.info.out))
+        state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
+        tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
+        run_id = tracker.start(
+            run_name=self.info.run_name,
+            params=config.flat(),
+            tags=self.info.tags | {f"protocol.{t.name}": t.protocol(problem.depth_label) for t in problem.targets},
+            run_id=state["run_id"] if state else None,
+            parent_run_id=config.tracking.parent_run_id or None,
+        )
+        report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
+                "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
+        status, reason = "FAILED", "error"
+        live = None
+        try:
+            live = make_live_depth(config, options, self.info.gpus_per_actor)
+            method = make_method(config, options, problem)
+            draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
+            trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw)
+            if state is not None:
+                trainer.load(state)
+            self._trainer = trainer
+            if self._stop_asked.is_set():
+                trainer.stop()
+            summary = {"run_id": run_id, "regime": method.regime} | trainer.fit(run_id)
+            status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
+            return summary
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            if live is not None:
+                live.pool.close()
+            tracker.finish(status, reason)
+
+    def _spare_threads(self) -> int:
+        """The machine's cores less one for each render worker on it, at least one."""
+        import os
+
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        busy = self.config.render.actors if self.config.pool == "ray" and self.config.needs_depth else 0
+        return max(1, cores - busy)
+
+
+def device_of(config: TrainConfig) -> torch.device:
+    """The trainer's device. Raises ConfigError when CUDA is asked for and absent."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no CUDA device; use device=auto or device=cpu")
+    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
+    """The source's training and validation part and every target, on the run's skeleton."""
+    source = resolve(DATASETS, "data", config.data["name"])(options["data"])
+    skeleton = skeleton_named(config.skeleton)
+    train, val = (_on_skeleton(source.load(split), skeleton) for split in ("train", "val"))
+    targets = []
+    for number, name in enumerate(config.target_names):
+        kind, _, argument = name.partition(":")
+        plugin = resolve(DATASETS, "target", kind)
+        target = plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument))).load("test")
+        if target.name in {t.name for t in targets}:
+            target = replace(target, name=f"{target.name}_{number}")
+        targets.append(_on_skeleton(target, skeleton))
+    label = f"rendered-{config.depth['name']}(oracle)" if config.needs_depth else "none"
+    return Problem(train, val, tuple(targets), label)
+
+
+def _on_skeleton(dataset: PoseDataset, skeleton: Any) -> PoseDataset:  # noqa: ANN401
+    return replace(dataset, poses=dataset.poses.convert(skeleton))
+
+
+def worker_spec(config: TrainConfig) -> WorkerSpec:
+    """What each render worker is built from."""
+    body, depth = dict(config.body), dict(config.depth)
+    return WorkerSpec(
+        body_name=body.pop("name"),
+        body_options=body,
+        depth_name=depth.pop("name"),
+        depth_options=depth,
+        rasterizer=config.render.rasterizer,
+        resolution=config.render.resolution,
+        subject_span_px=config.render.subject_span_px,
+        min_pool=config.render.min_pool,
+        micro_batch=config.render.micro_batch,
+        device=config.render.device,
+    )
+
+
+def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
+    """Body and pool, or None when the inputs need no depth."""
+    if not config.needs_depth:
+        return None
+    body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
+    spec = worker_spec(config)
+    cache = None if config.cache == "off" else Path(config.cache)
+    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), spec.digest(), cache)
+
+
+def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
+    """The pool that the configuration names."""
+    if config.pool == "local":
+        from render_workers.pool import LocalPool
+
+        return LocalPool(spec.build)
+    from render_workers.ray_pool import PoolOptions, RayPool
+
+    render = config.render
+    return RayPool(
+        spec,
+        PoolOptions(
+            actors=render.actors,
+            per_actor=render.per_actor,
+            gpus_per_actor=gpus_per_actor,
+            start_timeout_s=render.start_timeout_s,
+            watchdog_s=render.watchdog_s,
+            max_quarantine=render.max_quarantine,
+        ),
+    )
+
+
+def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
+    """Lifter and method, seeded, with the budget in lifter steps."""
+    skeleton = problem.train.poses.skeleton
+    steps_per_epoch = len(problem.train) // config.batch_size
+    if steps_per_epoch == 0:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is larger than the {len(problem.train)} training poses; make it smaller"
+        )
+    inputs = InputSpec(config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip)
+    torch.manual_seed(config.seed)
+    lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])(skeleton, inputs.size, options["lifter"])
+    if config.init_from:
+        initialise(lifter, Path(config.init_from))
+    method_class = resolve(table_of("method"), "method", config.method["name"])
+    pretrain = config.pretrain_epochs
+    if pretrain < 0:
+        pretrain = 0 if config.init_from else math.floor(method_class.pretrain_share * config.epochs)
+    total = config.epochs * steps_per_epoch
+    plan = TrainingPlan(
+        total_steps=min(total, config.max_steps) if config.max_steps else total,
+        steps_per_epoch=steps_per_epoch,
+        pretrain_steps=pretrain * steps_per_epoch,
+        lr=config.lr,
+        lr_schedule=config.lr_schedule,
+        grad_clip=config.grad_clip,
+    )
+    source = SourceStatistics(subject_bone_lengths(problem.train))
+    return method_class(MethodContext(lifter, inputs, skeleton, plan, source, device_of(config)), options["method"])
+
+
+def initialise(lifter: Lifter, path: Path) -> None:
+    """Fill a lifter from a checkpoint: `best.pt`, a run's `checkpoint-STEP.pt`, or one published by PoseAug.
+
+    Raises CheckpointError naming the file and what does not fit.
+    """
+    state = load_file(path)
+    prefix = "lifter."
+    try:
+        if "lifter" in state:
+            lifter.load_state_dict(state["lifter"])
+        elif "method" in state:
+            weights = state["method"]["networks"]
+            lifter.load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+        else:
+            load_published(lifter, state)
+    except (ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit lifter={type(lifter).__name__} with {lifter.channels} channels a "
+                              f"joint: {error}") from error  # fmt: skip
+
+
+def subject_bone_lengths(dataset: PoseDataset) -> torch.Tensor:
+    """Median bone lengths of each subject, `[subjects, bones]`, metres."""
+    lengths = bone_lengths(dataset.poses.joints_3d[:, 0], dataset.poses.skeleton)
+    present = dataset.subject.unique()
+    return torch.stack([lengths[dataset.subject == s].median(0).values for s in present])
+
+
+class ContactSheet:
+    """Draws some of the poses that the method proposed, with the depth that the lifter is given for them."""
+
+    def __init__(self, live: LiveDepth, spec: WorkerSpec) -> None:
+        self.live, self.spec, self.worker = live, spec, None
+
+    def draw(self, poses: PoseBatch) -> Any:  # noqa: ANN401 - a PIL image
+        chosen = poses[poses.valid.nonzero()[:PICTURES, 0]].to("cpu")
+        self.worker = self.worker or self.spec.build()
+        request = RenderRequest(
+            self.live.body.fit(chosen.joints_3d[:, 0], chosen.skeleton),
+            chosen.camera,
+            chosen.joints_2d[:, 0],
+            torch.arange(len(chosen)),
+        )
+        images = self.worker.images(request)
+        titles = [f"{z:.1f} m" for z in chosen.joints_3d[:, 0, chosen.skeleton.root, 2].tolist()]
+        return contact_sheet(images["rgb"], images["depth"], images["joints_px"], chosen.skeleton, titles)

@@ -1,0 +1,75 @@
+"""Losses of adversarial pose augmentation (METHODS 2.4)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from dg.pose.skeleton import Skeleton
+
+# Joints that share a group of the feedback loss, and the weights of their errors; left and right alike.
+_GROUPS = (("hip", "shoulder"), ("knee", "elbow", "head"), ("ankle", "wrist"))
+_WEIGHTS = {"hip": 5.0, "shoulder": 5.0, "knee": 2.0, "elbow": 2.0}
+
+
+def lsgan(scores: Tensor, label: float) -> Float[Tensor, ""]:
+    """Least-squares GAN: mean squared distance of the scores to a label (real 1, generated 0)."""
+    return F.mse_loss(scores, torch.full_like(scores, label))
+
+
+def lsgan_discriminator(real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
+    """Half the sum of the two terms."""
+    return 0.5 * (lsgan(real, 1.0) + lsgan(generated, 0.0))
+
+
+def lsgan_generator(generated: Tensor) -> Float[Tensor, ""]:
+    """Half the generated samples' distance to the label `real`.
+
+    The released code adds half the real samples' distance to 0, which no generator parameter moves.
+    """
+    return 0.5 * lsgan(generated, 1.0)
+
+
+def outside_range(values: Tensor, centre: float, half_width: float) -> Float[Tensor, ""]:
+    """Mean squared distance to the centre, counted only where it exceeds the half width."""
+    distance = values - centre
+    return (distance.square() * (distance.abs() > half_width)).mean()
+
+
+def bone_angle_loss(angle_change: Float[Tensor, "batch bones"]) -> Float[Tensor, ""]:
+    """No penalty for a mean change of 1 - cosine in [0.040, 0.370], about 16 to 51 degrees."""
+    return outside_range(angle_change.mean(-1), 0.205, 0.165)
+
+
+def bone_length_loss(length_ratio: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:
+    """Rectified L2: no penalty for relative changes within 10 %."""
+    return outside_range(length_ratio, 0.0, 0.1)
+
+
+def joint_group_matrix(skeleton: Skeleton) -> Float[Tensor, "joints groups"]:
+    """M with `errors @ M` = the weighted mean error of each joint group of the feedback loss.
+
+    Hips and shoulders; knees, elbows and head; ankles and wrists. Torso joints and the neck are in none.
+    """
+    matrix = torch.zeros(len(skeleton), len(_GROUPS))
+    for column, group in enumerate(_GROUPS):
+        for row, joint in enumerate(skeleton.joints):
+            part = joint.split("_")[-1]
+            if part in group:
+                matrix[row, column] = _WEIGHTS.get(part, 1.0)
+        matrix[:, column] /= (matrix[:, column] > 0).sum()
+    return matrix
+
+
+def feedback_ratio(
+    augmented: Float[Tensor, "batch groups"], original: Float[Tensor, "batch groups"], mu: float, sigma: float
+) -> Float[Tensor, ""]:
+    """Released code: augmented poses should be harder than the original by a factor within mu +- sigma."""
+    return outside_range(augmented / original, mu, sigma)
+
+
+def feedback_exponential(
+    augmented: Float[Tensor, " batch"], original: Float[Tensor, " batch"], beta: float
+) -> Float[Tensor, ""]:
+    """The paper's equation 9, |1 - exp(L(X') - beta L(X))|, of each sample's lifter loss; beta > 1 grows."""
+    return (1 - torch.exp(augmented - beta * original)).abs().mean()

@@ -1,0 +1,106 @@
+"""PoseAug's discriminators: bone angles by body part, and 2D poses (METHODS 2.3).
+
+Parameter counts and outputs agree with the released code (1,076,205 and 43,801 at 16 joints; 1e-5). The five parts'
+networks run as one batched product, and of the 15 x 15 matrix of a part only the entries of its own bones enter, as
+all others are zero.
+"""
+
+from math import sqrt
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dg.pose.bones import unit_bones
+from dg.pose.skeleton import Skeleton
+
+_SIDES = ("left", "right")
+
+
+def part_bones(skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
+    """Bones of the five parts by the names of their end joints: left arm, right arm, right leg, left leg, torso.
+
+    The released code calls the third part the left leg. A neck belongs to the torso.
+    """
+    arms = [["thorax", *[f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist")]] for side in _SIDES]
+    hips = [f"{side}_hip" for side in _SIDES]
+    legs = [["spine", *hips, f"{side}_knee", f"{side}_ankle"] for side in ("right", "left")]
+    torso = ["spine", "thorax", "head", *hips, *[f"{side}_shoulder" for side in _SIDES]]
+    torso += [joint for joint in skeleton.joints if joint == "neck"]
+    return tuple(tuple(sorted(skeleton.bone(joint) for joint in part)) for part in (*arms, *legs, torso))
+
+
+class _PartLinear(nn.Module):
+    """One linear layer for each part, with PyTorch's initial values: `[parts, batch, inputs]` to outputs."""
+
+    def __init__(self, parts: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(parts, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(parts, 1, outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias, x, self.weight)
+
+
+class PartDiscriminator(nn.Module):
+    """Scores the bone angles of each body part by its kinematic-chain-space matrix: the cosines between its bones.
+
+    Lengths, place and orientation of a pose are invisible to it.
+    """
+
+    first_entry: Tensor
+    second_entry: Tensor
+    entry: Tensor
+    present: Tensor
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.skeleton = skeleton
+        bones, parts = len(skeleton.bones), part_bones(skeleton)
+        longest = max(len(part) for part in parts) ** 2
+        entries = torch.zeros(len(parts), longest, 2, dtype=torch.long)
+        present = torch.zeros(len(parts), longest)
+        for row, part in enumerate(parts):
+            entries[row, : len(part) ** 2] = torch.cartesian_prod(torch.tensor(part), torch.tensor(part))
+            present[row, : len(part) ** 2] = 1.0
+        self.register_buffer("entry", entries[..., 0] * bones + entries[..., 1], persistent=False)
+        self.register_buffer("present", present[:, :, None], persistent=False)
+        self.first = _PartLinear(len(parts), bones * bones, 256)
+        self.second = _PartLinear(len(parts), 256, 256)
+        self.third = _PartLinear(len(parts), 256, 256)
+        self.fourth = _PartLinear(len(parts), 256, 100)
+        self.last = _PartLinear(len(parts), 100, 1)
+
+    def kcs(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch bones bones"]:
+        """Cosines between all bones."""
+        units, _ = unit_bones(joints, self.skeleton)
+        return units @ units.mT
+
+    def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch parts"]:
+        entries = self.kcs(joints).flatten(1)[:, self.entry].transpose(0, 1)
+        rows = self.entry[:, :, None].expand(-1, -1, self.first.weight.shape[-1])
+        weight = self.first.weight.gather(1, rows) * self.present
+        first = F.leaky_relu(torch.baddbmm(self.first.bias, entries, weight))
+        third = self.third(F.leaky_relu(self.second(first))) + first
+        return self.last(F.leaky_relu(self.fourth(third)))[..., 0].T
+
+
+class PoseDiscriminator2D(nn.Module):
+    """Scores a 2D pose in normalised image coordinates, its place in the frame included."""
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        super().__init__()
+        self.first = nn.Linear(2 * len(skeleton), 100)
+        self.second = nn.Linear(100, 100)
+        self.third = nn.Linear(100, 100)
+        self.fourth = nn.Linear(100, 100)
+        self.fifth = nn.Linear(100, 100)
+        self.last = nn.Linear(100, 1)
+
+    def forward(self, joints_2d: Float[Tensor, "batch joints 2"]) -> Float[Tensor, "batch 1"]:
+        first = F.leaky_relu(self.first(joints_2d.flatten(1)))
+        second = F.leaky_relu(self.second(first))
+        third = F.leaky_relu(self.third(second) + first)
+        return self.last(F.leaky_relu(self.fifth(self.fourth(third))))

@@ -1,0 +1,92 @@
+"""What a run shows: a live bar on a terminal, one plain line an epoch otherwise, and the table at the end."""
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+SELECTION_LABELS = {"last": "last", "source_val": "source val", "oracle": "oracle (test-set)"}
+
+
+class Display:
+    """Shows progress records; the one place that prints during a run."""
+
+    def __init__(self) -> None:
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.live = self.console.is_terminal
+        self.bar: Progress | None = None
+        self.task: Any = None
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def show(self, record: dict[str, Any]) -> None:
+        """One record of the trainer's."""
+        kind = record["kind"]
+        if kind == "note":
+            self.say(f"  {record['text']}")
+        elif kind == "start":
+            targets = ", ".join(f"{name} {n:,}" for name, n in record["targets"].items())
+            resumed = "resumed, " if record["resumed"] else ""
+            self.say(f"  {resumed}{record['train']:,} training poses, {record['val']:,} held out; targets: {targets}")
+        elif kind == "step" and self.live:
+            self._advance(record)
+        elif kind == "epoch":
+            self._advance(record) if self.live else None
+            if record["scores"] or not self.live:
+                self.say(_epoch_line(record))
+
+    def _advance(self, record: dict[str, Any]) -> None:
+        if self.bar is None:
+            columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+            self.bar = Progress(*columns, console=self.console, transient=True)
+            self.task = self.bar.add_task("", total=record["total_steps"])
+            self.bar.start()
+        self.bar.update(self.task, completed=record["lifter_steps"], description=_step_text(record))
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+            self.bar = None
+
+    def results(self, results: list[dict[str, Any]]) -> None:
+        """The table of a run: a row a target and selection."""
+        table = Table(title="MPJPE in mm; depth rendered from the ground truth is an oracle", title_justify="left")
+        for column in ("target", "selection", "epoch", "n", "MPJPE", "PA-MPJPE", "N-MPJPE", "PCK@150", "AUC"):
+            table.add_column(column, justify="left" if column in ("target", "selection") else "right")
+        for r in results:
+            numbers = [f"{r[k]:.1f}" for k in ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")]
+            table.add_row(r["target"], SELECTION_LABELS[r["selection"]], str(r["epoch"]), f"{r['n']:,}", *numbers)
+        self.console.print(table)
+
+
+def _pool_text(pool: dict[str, float]) -> str:
+    if not pool:
+        return ""
+    shown = {k: int(v) for k, v in pool.items() if k in ("live", "starting", "backlog", "retried")}
+    return "render " + " ".join(f"{name} {value}" for name, value in shown.items())
+
+
+def _step_text(record: dict[str, Any]) -> str:
+    loss = record.get("loss") if "loss" in record else record["losses"].get("loss/lifter")
+    shown = "" if loss is None else f"loss {loss:.5f}  "
+    return f"step {record['lifter_steps']}/{record['total_steps']}  {shown}{_pool_text(record['pool'])}"
+
+
+def _epoch_line(record: dict[str, Any]) -> str:
+    minutes, seconds = divmod(int(record["seconds"]), 60)
+    done = record["lifter_steps"] / record["total_steps"]
+    left = record["seconds"] * (1 - done) / max(done, 1e-9)
+    loss = record["losses"].get("loss/lifter")
+    scores = "  ".join(
+        f"{name.removesuffix('/mpjpe_mm')} {value:.1f} mm"
+        for name, value in record["scores"].items()
+        if name.endswith("/mpjpe_mm")
+    )
+    return (
+        f"epoch {record['epoch']:>3}/{record['epochs']:.0f}  step {record['lifter_steps']}"
+        + (f"  loss {loss:.5f}" if loss is not None else "")
+        + f"  {scores}  {minutes}:{seconds:02d} left {left / 60:.1f} min  {_pool_text(record['pool'])}"
+    ).rstrip()

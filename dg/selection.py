@@ -1,0 +1,40 @@
+"""Model selection has a name, and a target can be looked at only under the name `oracle`.
+
+last: the weights at the end. source_val: the best by the source's held-out clips. oracle: the best by the very target
+it is reported on, which no honest user could pick; it is there because published numbers were picked so.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dg.tracking.names import SELECTIONS
+
+@dataclass
+class History:
+    """Every evaluation of a run, and which of them each way of selecting picks.
+
+    One record an evaluation: {"epoch", "val": {...metrics}, "targets": {name: {...metrics}}}.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, epoch: int, val: dict[str, float], targets: dict[str, dict[str, float]]) -> bool:
+        """Append an evaluation; True if it is the best so far by source validation."""
+        self.records.append({"epoch": epoch, "val": val, "targets": targets})
+        return self.best_by_source() == len(self.records) - 1
+
+    def best_by_source(self) -> int:
+        """Index of the record with the lowest source-validation MPJPE, the earliest of equals."""
+        return min(range(len(self.records)), key=lambda i: self.records[i]["val"]["mpjpe_mm"])
+
+    def pick(self, selection: str, target: str) -> dict[str, Any]:
+        """The record that a selection reports for a target. Raises ValueError for an unknown selection."""
+        if not self.records:
+            raise ValueError("nothing was evaluated yet")
+        if selection == "last":
+            return self.records[-1]
+        if selection == "source_val":
+            return self.records[self.best_by_source()]
+        if selection == "oracle":
+            return min(self.records, key=lambda record: record["targets"][target]["mpjpe_mm"])
+        raise ValueError(f"selection must be one of {list(SELECTIONS)}, got {selection!r}")

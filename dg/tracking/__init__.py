@@ -1,0 +1,53 @@
+"""Recording runs. The home of MLflow, beside `dg.compare`; MLflow itself is imported only when a run starts.
+
+The driver calls `prepare` once; the trainer makes a tracker with `make_tracker` and is the only writer of its run.
+"""
+
+from pathlib import Path
+
+from dg.tracking.base import NullTracker, Tracker, TrackingError
+from dg.tracking.names import (
+    METRICS,
+    NO_DEPTH,
+    SELECTIONS,
+    epoch_metric,
+    final_metric,
+    final_metrics,
+    metric_name,
+    protocol_tag,
+    run_tags,
+)
+from dg.tracking.stores import OFF, absolute_uri, environment_tags, prepare, ui_command
+
+__all__ = [
+    "METRICS",
+    "NO_DEPTH",
+    "SELECTIONS",
+    "NullTracker",
+    "Tracker",
+    "TrackingError",
+    "absolute_uri",
+    "environment_tags",
+    "epoch_metric",
+    "final_metric",
+    "final_metrics",
+    "make_tracker",
+    "metric_name",
+    "prepare",
+    "protocol_tag",
+    "run_tags",
+    "ui_command",
+]
+
+
+def make_tracker(uri: str, experiment: str, folder: Path) -> Tracker:
+    """The tracker of one run. `folder` is the run's own: it takes images, and what MLflow could not be given.
+
+    Raises TrackingError when the store cannot be used at all.
+    """
+    uri = absolute_uri(uri)
+    if uri in OFF:
+        return NullTracker()
+    from dg.tracking.mlflow_tracker import MLflowTracker
+
+    return MLflowTracker(uri, experiment, folder)

@@ -1,0 +1,118 @@
+"""The names a run carries in MLflow: written by the trainer, read by `dg.compare`, alike for every method.
+
+A final result is the metric `final/<selection>/<target>/<metric>` beside the tag `protocol.<target>`, which holds the
+protocol id (DESIGN 5.9). While training: `train/...`, `val/mpjpe_mm`, `test/<target>/mpjpe_mm`, `render/...`,
+`time/...`. Parameters are the flat resolved configuration (`method.name`, `lifter.name`, `inputs`, `seed`, ...).
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SELECTIONS = ("last", "source_val", "oracle")
+METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")
+ACTION_METRICS = ("mpjpe_action_mm", "pa_mpjpe_action_mm", "n_mpjpe_action_mm", "pck150_action", "auc_action")
+HIGHER_IS_BETTER = ("pck150", "auc", "pck150_action", "auc_action")
+REGIMES = ("DG", "DA")
+
+TAG_METHOD, TAG_REGIME, TAG_LIFTER = "method", "regime", "lifter"
+TAG_INPUTS, TAG_DSCALE2D, TAG_DEPTH = "inputs", "dscale2d", "depth_source"
+TAG_SELECTION, TAG_ORACLE, TAG_PROTOCOL = "selection", "oracle", "protocol"
+TAG_REASON, TAG_NOTE = "status.reason", "mlflow.note.content"
+TAG_SWEEP = "sweep.id"  # on every trial of a sweep: such runs stay out of comparisons
+PARAM_SEED = "seed"
+
+MAX_NAME = 250
+NO_DEPTH = "none"  # the depth source of a run whose inputs need no depth
+
+
+def metric_name(*parts: str) -> str:
+    """Parts joined by `/`, with what MLflow refuses in a name replaced by `_`.
+
+    A part never adds a level: its own slashes are replaced too. Names longer than MLflow takes end in a digest.
+    """
+    clean = [re.sub(r"[^A-Za-z0-9_.\- ]", "_", part).strip(" .") or "_" for part in parts]
+    return _shortened("/".join(clean))
+
+
+def key_name(name: str) -> str:
+    """A flat key (parameter, tag) that MLflow takes, slashes kept."""
+    return metric_name(*name.split("/"))
+
+
+def final_metric(selection: str, target: str, metric: str) -> str:
+    """Name of a result. Raises ValueError for a selection that is none of `SELECTIONS`."""
+    if selection not in SELECTIONS:
+        raise ValueError(f"selection must be one of {list(SELECTIONS)}, got {selection!r}")
+    return metric_name("final", selection, target, metric)
+
+
+def epoch_metric(where: str, metric: str) -> str:
+    """Name of a score during training: where is `val` for the source's held-out part, else a target's name."""
+    return metric_name("val", metric) if where == "val" else metric_name("test", where, metric)
+
+
+def final_metrics(selection: str, target: str, summary: Mapping[str, float]) -> dict[str, float]:
+    """A `PoseErrors.summary()` under the names of `final_metric`."""
+    return {final_metric(selection, target, metric): float(value) for metric, value in summary.items()}
+
+
+def parse_final_metric(name: str) -> tuple[str, str, str] | None:
+    """(selection, target, metric) of a final metric's name, None for any other name."""
+    parts = name.split("/")
+    return (parts[1], parts[2], parts[3]) if len(parts) == 4 and parts[0] == "final" else None
+
+
+def protocol_tag(target: str) -> str:
+    """Tag that holds the protocol id of a target's results."""
+    return f"{TAG_PROTOCOL}.{metric_name(target)}"
+
+
+def run_tags(
+    *,
+    method: str,
+    regime: str,
+    lifter: str,
+    inputs: str,
+    dscale2d: str,
+    depth_source: str,
+    selection: str,
+    oracle: Sequence[str] = (),
+    protocols: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The tags that comparisons rest on.
+
+    depth_source: `NO_DEPTH` where the inputs need none. oracle: what of the run uses knowledge of the target or of
+    ground truth (`depth`, `selection`, ...). protocols: target -> protocol id.
+    """
+    protocols = protocols or {}
+    return {
+        TAG_METHOD: method,
+        TAG_REGIME: regime,
+        TAG_LIFTER: lifter,
+        TAG_INPUTS: inputs,
+        TAG_DSCALE2D: dscale2d,
+        TAG_DEPTH: depth_source,
+        TAG_SELECTION: selection,
+        TAG_ORACLE: ",".join(oracle),
+        TAG_PROTOCOL: " ".join(protocols.values()),
+    } | {protocol_tag(target): protocol for target, protocol in protocols.items()}
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested configuration as dotted keys and text values, in their order."""
+    flat: dict[str, str] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[key_name(f"{prefix}{key}")] = str(value)
+    return flat
+
+
+def _shortened(name: str) -> str:
+    if len(name) <= MAX_NAME:
+        return name
+    digest = hashlib.blake2b(name.encode(), digest_size=6).hexdigest()
+    return f"{name[: MAX_NAME - 13]}-{digest}"

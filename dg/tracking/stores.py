@@ -1,0 +1,151 @@
+"""Where runs are kept: MLflow tracking URIs, made absolute and ready before any actor starts."""
+
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dg.tracking.base import TrackingError
+from dg.tracking.names import metric_name
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DEFAULT_URI = "sqlite:///mlflow.db"
+OFF = ("off", "none")
+_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
+# A dead server is found out in seconds, not in MLflow's four minutes; nothing is sent home; no log lines of its own.
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+}
+
+
+def absolute_uri(uri: str) -> str:
+    """The store that a setting means, independent of the working directory.
+
+    An empty one is `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db` here. Raises TrackingError for a kind of store
+    that MLflow 3 no longer writes to, or that is none.
+    """
+    uri = uri or os.environ.get("MLFLOW_TRACKING_URI", "") or DEFAULT_URI
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if uri in OFF or (scheme in _SCHEMES[1:] and scheme != uri) or uri == "databricks":
+        return uri
+    if scheme != "sqlite" or not uri.startswith("sqlite:///"):
+        hint = f"sqlite:///{uri}" if uri.endswith(".db") else DEFAULT_URI
+        raise TrackingError(
+            f"tracking.uri must be sqlite:///FILE, http(s)://HOST:PORT, a database URL or off, got {uri!r}; try {hint}"
+            " (MLflow 3 no longer writes to plain folders)"
+        )
+    return f"sqlite:///{sqlite_file(uri)}"
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """The database file of a SQLite store, absolute; None for another kind of store."""
+    return Path(uri.removeprefix("sqlite:///")).expanduser().resolve() if uri.startswith("sqlite:///") else None
+
+
+def client_of(uri: str) -> "MlflowClient":
+    """A quiet client of an absolute URI. Takes about a second the first time in a process: MLflow is imported here."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def prepare(uri: str, experiment: str) -> str:
+    """Create what is missing of the store and the experiment; returns the experiment's id.
+
+    To be called once in the driver: schema and experiment creation would race in actors. Safe when several drivers
+    start at once. Raises TrackingError when the store cannot be reached.
+    """
+    uri = absolute_uri(uri)
+    if uri in OFF:
+        return ""
+    file = sqlite_file(uri)
+    try:
+        with _creation_lock(file):
+            return _experiment_id(client_of(uri), experiment, file)
+    except Exception as error:
+        remedy = (
+            f"check that {file.parent} can be written to and that {file.name} is an MLflow database"
+            if file
+            else "start it with `mlflow server --host 0.0.0.0 --port 5000`"
+        )
+        raise TrackingError(
+            f"cannot use the tracking store {uri}: {_first_line(error)}; {remedy}, or use tracking.uri={DEFAULT_URI}"
+            " or tracking.uri=off"
+        ) from error
+
+
+def ui_command(uri: str) -> str:
+    """What to type to see the runs; for a server, its address."""
+    uri = absolute_uri(uri)
+    if uri in OFF:
+        return ""
+    if uri.startswith("http"):
+        return uri
+    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def environment_tags() -> dict[str, str]:
+    """Tags on what ran where: git.sha, git.dirty, ray.version, gpu.name. Unknown facts are left out."""
+    tags: dict[str, str] = {}
+    sha, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    if sha:
+        tags |= {"git.sha": sha, "git.dirty": str(bool(changes)).lower(), "mlflow.source.git.commit": sha}
+    try:
+        tags["ray.version"] = version("ray")
+    except PackageNotFoundError:
+        pass
+    torch = sys.modules.get("torch")  # not worth an import in a process that computes nothing
+    if torch is not None and torch.cuda.is_available():
+        tags["gpu.name"] = torch.cuda.get_device_name()
+    return tags
+
+
+def _experiment_id(client: "MlflowClient", name: str, file: Path | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # MLflow would put artifacts of a SQLite store under the working directory of whoever asks first.
+        root = None if file is None else (file.parent / "mlartifacts" / metric_name(name)).as_uri()
+        try:
+            return client.create_experiment(name, artifact_location=root)
+        except Exception:
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage != "active":
+        raise TrackingError(f"experiment {name!r} was deleted; restore it in MLflow or choose tracking.experiment=NAME")
+    return found.experiment_id
+
+
+def _creation_lock(file: Path | None) -> AbstractContextManager[object]:
+    if file is None:
+        return nullcontext()
+    from filelock import FileLock
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file.with_name(f".{file.name}.lock"), timeout=60)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

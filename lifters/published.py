@@ -1,0 +1,109 @@
+"""Published checkpoints of PoseAug (and of VideoPose3D) into our lifters: a renaming of their parameters.
+
+A checkpoint is a dict with the weights under `state_dict` or `model_pos`, or the weights themselves. Files are read
+with PyTorch's weights-only loader, which runs no code of the file.
+"""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lifters.base import Lifter
+
+# Class name of our lifter -> (their name, our name), tried in order; \g<1> and such are kept.
+_RENAMES: dict[str, list[tuple[str, str]]] = {
+    "SimpleBaseline": [
+        (r"^w1\.", "first.linear."),
+        (r"^batch_norm1\.", "first.norm."),
+        (r"^linear_stages\.(\d+)\.w1\.", r"blocks.\g<1>.0.linear."),
+        (r"^linear_stages\.(\d+)\.w2\.", r"blocks.\g<1>.1.linear."),
+        (r"^linear_stages\.(\d+)\.batch_norm1\.", r"blocks.\g<1>.0.norm."),
+        (r"^linear_stages\.(\d+)\.batch_norm2\.", r"blocks.\g<1>.1.norm."),
+        (r"^w2\.", "last."),
+    ],
+    "VideoPose3D": [
+        (r"^expand_conv\.", "first.convolution."),
+        (r"^expand_bn\.", "first.norm."),
+        (r"^layers_conv\.(\d+)\.", "{block}.convolution."),
+        (r"^layers_bn\.(\d+)\.", "{block}.norm."),
+        (r"^shrink\.", "last."),
+    ],
+}
+
+
+def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights inside a published checkpoint, under their own names, as float32.
+
+    Raises ValueError when there are none.
+    """
+    for key in ("state_dict", "model_pos"):
+        if isinstance(checkpoint.get(key), Mapping):
+            checkpoint = checkpoint[key]
+    weights = {name.removeprefix("module."): value for name, value in checkpoint.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise ValueError(f"expected weights under 'state_dict' or 'model_pos', found the keys {sorted(checkpoint)[:8]}")
+    return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+
+
+def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights under our names. Raises ValueError for a lifter without a published form or a foreign name."""
+    kind = type(lifter).__name__
+    if kind not in _RENAMES:
+        raise ValueError(f"no published checkpoints are known for {kind}; known: {sorted(_RENAMES)}")
+    ours, expected = {}, lifter.state_dict()
+    for name, value in weights.items():
+        new = _rename(name, _RENAMES[kind])
+        if new not in expected:
+            raise ValueError(f"the checkpoint holds {name!r}, no part of {kind}; was it made by another lifter?")
+        # Their last layer is a convolution of width one where ours is a matrix.
+        ours[new] = value.squeeze(-1) if value.ndim == expected[new].ndim + 1 else value
+    return ours
+
+
+def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
+    """Fill a lifter from a published checkpoint's content.
+
+    Raises ValueError, before anything is changed, when names or shapes do not fit.
+    """
+    weights, expected = renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
+    missing = sorted(set(expected) - set(weights))
+    if missing:
+        raise ValueError(f"the checkpoint lacks {missing[:4]}: more blocks were asked for than it has")
+    for name, value in weights.items():
+        if value.shape != expected[name].shape:
+            raise ValueError(
+                f"{name}: expected {tuple(expected[name].shape)}, the checkpoint has {tuple(value.shape)}; "
+                "joints, channels, width and root must be those it was trained with"
+            )
+    lifter.load_state_dict(weights)
+
+
+def load_published_file(lifter: Lifter, path: Path) -> None:
+    """Fill a lifter from a published checkpoint file. Raises ValueError naming the file and what is wrong with it."""
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
+        raise ValueError(f"{path}: not a readable checkpoint of plain weights ({error})") from error
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f"{path}: expected a dict of weights, found {type(checkpoint).__name__}")
+    try:
+        load_published(lifter, checkpoint)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _rename(name: str, rules: list[tuple[str, str]]) -> str:
+    for pattern, replacement in rules:
+        match = re.match(pattern, name)
+        if match is None:
+            continue
+        if "{block}" in replacement:  # two convolutions a block, numbered through
+            number = int(match.group(1))
+            replacement = replacement.format(block=f"blocks.{number // 2}.{number % 2}")
+        return match.expand(replacement) + name[match.end() :]
+    return name

@@ -1,0 +1,244 @@
+"""What all render pools share (futures, back-pressure, putting answers together), and the pool inside one process."""
+
+import logging
+import time
+import traceback
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+
+from render_workers.base import RenderAnswer, RenderPool, RenderRequest
+from render_workers.pool_core import Command, Dispatch, Kill, PoolCore, SlotState, Spawn
+from render_workers.pool_options import PoolFailure, PoolOptions
+from render_workers.pool_requests import Piece, Resolved
+
+logger = logging.getLogger(__name__)
+Payload = TypeVar("Payload")
+# Between two looks at the clock while waiting: watchdogs, probes and timeouts are checked this often.
+TICK_S = 0.2
+
+
+@runtime_checkable
+class Worker(Protocol):
+    """Renders depth. `ready` does all slow preparation (kernels, weights), so that no request waits for it."""
+
+    def ready(self) -> object: ...
+
+    def depth(self, request: RenderRequest) -> RenderAnswer: ...
+
+
+class PoolFuture(Future[RenderAnswer]):
+    """A future without a thread behind it: waiting for it drives the pool. It cannot be cancelled."""
+
+    def __init__(self, pool: "CorePool") -> None:
+        super().__init__()
+        self._pool = pool
+        self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = None) -> RenderAnswer:
+        self._pool.drive(self, timeout)
+        return super().result(0)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._pool.drive(self, timeout)
+        return super().exception(0)
+
+
+@dataclass
+class _Open(Generic[Payload]):
+    """A request on its way: what the workers are sent, and the shape of its answer."""
+
+    future: PoolFuture
+    payload: Payload
+    shape: tuple[int, int]
+
+
+class CorePool(RenderPool, Generic[Payload]):
+    """A shell around `PoolCore`: everything happens in the caller's thread, inside `submit`, `result` and `poll`."""
+
+    def __init__(self, options: PoolOptions) -> None:
+        self.options = options
+        self.core = PoolCore(options)
+        self.ledger = self.core.book.ledger
+        self._open: dict[int, _Open[Payload]] = {}
+        self._closed = False
+
+    @abstractmethod
+    def _pack(self, request: RenderRequest) -> Payload:
+        """What is kept of a request until it is answered."""
+
+    @abstractmethod
+    def _collect(self, timeout: float) -> None:
+        """Tell the core what has happened; wait for something to happen, but no longer than `timeout` seconds."""
+
+    @abstractmethod
+    def _execute(self, command: Command) -> None:
+        """Carry out a command of the core."""
+
+    @abstractmethod
+    def _stop(self) -> None:
+        """Stop all workers."""
+
+    def submit(self, request: RenderRequest) -> PoolFuture:
+        """Queue a request; works off others while the backlog is full. Raises PoolFailure once the pool has failed."""
+        if self._closed:
+            raise PoolFailure("the render pool is closed; submit before close()")
+        future = PoolFuture(self)
+        shape = (len(request), request.joints_2d.shape[1])
+        if shape[0] == 0:
+            future.set_result(RenderAnswer(np.zeros(shape, np.float32), np.zeros(0, bool)))
+            return future
+        self._pump(0.0)
+        while self.core.backlog_full:
+            self._pump(TICK_S)
+        self._open[self.core.submit(shape[0])] = _Open(future, self._pack(request), shape)
+        self._command()
+        return future
+
+    def poll(self) -> None:
+        """Take in answers and hand out work, without waiting (LocalPool: do one piece of work)."""
+        self._pump(0.0)
+
+    def drive(self, future: PoolFuture, timeout: float | None) -> None:
+        """Run the pool until the future is resolved. Raises TimeoutError of concurrent.futures."""
+        end = None if timeout is None else time.monotonic() + timeout
+        while not future.done():
+            left = TICK_S if end is None else end - time.monotonic()
+            if left <= 0:
+                raise FutureTimeoutError(f"no answer within {timeout} s; the pool: {self.status()}")
+            self._pump(min(TICK_S, left))
+
+    def status(self) -> dict[str, float]:
+        """Workers by state, requests waiting and running, poses tried again, duplicated and quarantined."""
+        return {
+            "actors": self.options.actors,
+            "live": self.core.count(SlotState.LIVE),
+            "starting": self.core.count(SlotState.PENDING),
+            "suspect": self.core.count(SlotState.SUSPECT),
+            "deaths": self.core.deaths,
+            "backlog": len(self.core.book.queue),
+            "in_flight": self.core.in_flight,
+            "retried": self.ledger.retried,
+            "duplicates": self.ledger.duplicates,
+            "quarantined": self.ledger.quarantined,
+            "latency_s": self.core.latency_s,
+        }
+
+    def close(self) -> None:
+        """Stop the workers; requests that are still open fail with PoolFailure."""
+        if not self._closed:
+            self._closed = True
+            self._stop()
+            self._abandon(PoolFailure(f"the render pool was closed with {len(self._open)} requests unanswered"))
+
+    def _pump(self, timeout: float) -> None:
+        if self.core.failure is not None:
+            raise self.core.failure
+        self._collect(timeout)
+        self._command()
+
+    def _command(self) -> None:
+        """Carry out commands until there are none left; if the pool has failed, so have its open requests."""
+        try:
+            while commands := self.core.tick(time.monotonic()):
+                for command in commands:
+                    if isinstance(command, Resolved):
+                        self._resolve(command)
+                    else:
+                        self._execute(command)
+        except PoolFailure as failure:
+            self._abandon(failure)
+            raise
+
+    def _resolve(self, resolved: Resolved) -> None:
+        request = self._open.pop(resolved.request)
+        for pose in resolved.quarantined:
+            logger.warning(
+                "quarantined pose %d of request %d after %d tries: %s",
+                pose.row, resolved.request, pose.tries, pose.error.strip().rpartition("\n")[2],
+            )  # fmt: skip
+        request.future.set_result(join_answers(resolved, request.shape))
+
+    def _abandon(self, failure: PoolFailure) -> None:
+        for request in self._open.values():
+            request.future.set_exception(failure)
+        self._open.clear()
+
+    def _take_answer(self, slot: int, piece: Piece, answer: RenderAnswer, seconds: float) -> None:
+        """Check an answer and pass it to the core; one of the wrong shape is an error of the worker."""
+        now = time.monotonic()
+        request = self._open.get(piece.request)
+        if request is not None and answer.depth.shape != (len(piece), request.shape[1]):
+            expected = (len(piece), request.shape[1])
+            self.core.app_error(slot, piece, f"the worker answered {answer.depth.shape}, expected {expected}", now)
+            return
+        fine = answer.valid & np.isfinite(answer.depth).all(1)
+        invalid = tuple(int(row) + piece.start for row in np.flatnonzero(~fine))
+        self.core.done(slot, piece, replace(answer, valid=fine), now, seconds, invalid)
+
+
+def join_answers(resolved: Resolved, shape: tuple[int, int]) -> RenderAnswer:
+    """The answer of a whole request from those of its pieces; quarantined rows are NaN. Numbers in stats add up."""
+    depth, valid = np.full(shape, np.nan, np.float32), np.zeros(shape[0], bool)
+    stats: dict[str, float] = {}
+    for piece, answer in resolved.answers:
+        rows = slice(piece.start, piece.stop)
+        depth[rows] = np.where(answer.valid[:, None], answer.depth, np.nan)
+        valid[rows] = answer.valid
+        for name, value in answer.stats.items():
+            stats[name] = stats.get(name, 0.0) + value
+    return RenderAnswer(depth, valid, stats)
+
+
+class LocalPool(CorePool[RenderRequest]):
+    """The same pool in this process: workers take turns, and work is done while somebody waits for it.
+
+    worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
+    """
+
+    def __init__(self, worker_factory: Callable[[], Worker], options: PoolOptions | None = None) -> None:
+        # A worker that hangs hangs this process too, and the turn of another is no silence: there is no watchdog.
+        super().__init__(replace(options or PoolOptions(actors=1), watchdog_s=float("inf")))
+        self._factory = worker_factory
+        self._workers: dict[int, Worker] = {}
+        self._tasks: deque[Dispatch] = deque()
+
+    def _pack(self, request: RenderRequest) -> RenderRequest:
+        return request
+
+    def _execute(self, command: Command) -> None:
+        if isinstance(command, Spawn):
+            try:
+                worker = self._factory()
+                worker.ready()
+            except Exception:
+                self.core.start_failed(command.slot, traceback.format_exc())
+            else:
+                self._workers[command.slot] = worker
+                self.core.ready(command.slot, time.monotonic())
+        elif isinstance(command, Kill):
+            self._workers.pop(command.slot, None)
+        elif isinstance(command, Dispatch):
+            self._tasks.append(command)
+
+    def _collect(self, timeout: float) -> None:
+        if not self._tasks:
+            return
+        slot, piece = self._tasks[0].slot, self._tasks.popleft().piece
+        start = time.monotonic()
+        try:
+            answer = self._workers[slot].depth(self._open[piece.request].payload[piece.start : piece.stop])
+        except Exception:
+            self.core.app_error(slot, piece, traceback.format_exc(), time.monotonic())
+        else:
+            self._take_answer(slot, piece, answer, time.monotonic() - start)
+
+    def _stop(self) -> None:
+        self._workers.clear()
+        self._tasks.clear()

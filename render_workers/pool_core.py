@@ -1,0 +1,293 @@
+"""What a render pool decides, without Ray, threads or a clock: events come in with their time, commands go out.
+
+    slot:   PENDING -> LIVE <-> SUSPECT -> DEAD          PENDING -> INIT_FAILED
+
+A worker may answer after it was given up: the first answer for a piece counts, later ones are counted as duplicates and
+dropped, which is exact because rendering is a pure function of the request. Why Ray's own retries are not used, and
+the traps behind each rule: SYSTEMS 2.1-2.3.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from render_workers.base import RenderAnswer
+from render_workers.pool_options import PoolFailure, PoolOptions, WorkerStartError
+from render_workers.pool_requests import Piece, RequestBook, Resolved, Rows
+
+PROBE_EVERY_S = 1.0
+REPLACE_SUSPECT_AFTER_S = 5.0
+WATCHDOG_FLOOR_S = 30.0
+WATCHDOG_P95 = 10.0
+LATENCIES_KEPT = 256
+START_BUDGET = 3
+
+
+class SlotState(Enum):
+    PENDING = auto()
+    LIVE = auto()
+    SUSPECT = auto()
+    DEAD = auto()
+    INIT_FAILED = auto()
+
+
+@dataclass(eq=False)
+class Slot:
+    """The place of one worker. in_flight: oldest first. progress: when it last finished something, or got work after
+    idling.
+    """
+
+    id: int
+    since: float
+    state: SlotState = SlotState.PENDING
+    progress: float = 0.0
+    in_flight: list[Piece] = field(default_factory=list)
+    probing: bool = False
+    probed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Spawn:
+    slot: int
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Stop the worker, if it still runs, and forget its calls."""
+
+    slot: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Probe:
+    slot: int
+
+
+@dataclass(frozen=True)
+class Dispatch:
+    slot: int
+    piece: Piece
+
+
+Command = Spawn | Kill | Probe | Dispatch | Resolved
+
+
+class PoolCore:
+    """The state machine. Call an event method for whatever happened, then `tick`, and carry out its commands."""
+
+    def __init__(self, options: PoolOptions) -> None:
+        self.options = options
+        self.book = RequestBook(options)
+        self.slots: dict[int, Slot] = {}
+        self.failure: PoolFailure | None = None
+        self.deaths = 0
+        self.watchdog_s = options.watchdog_s or WATCHDOG_FLOOR_S
+        self._commands: list[Command] = []
+        self._spawned = self._start_failures = 0
+        self._short_since: float | None = None
+        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+
+    def submit(self, poses: int) -> int:
+        """A new request of so many poses; returns its number."""
+        return self.book.submit(poses)
+
+    def ready(self, slot_id: int, now: float) -> None:
+        """The worker has been built, or a suspect has answered a probe."""
+        slot = self.slots.get(slot_id)
+        if slot is None:
+            return
+        if slot.state is SlotState.PENDING:
+            self._start_failures = 0
+        slot.state, slot.since, slot.progress, slot.probing = SlotState.LIVE, now, now, False
+
+    def start_failed(self, slot_id: int, traceback: str) -> None:
+        """The worker could not be built."""
+        if self._remove(slot_id, SlotState.INIT_FAILED, f"it could not start:\n{traceback}") is None:
+            return
+        self._start_failures += 1
+        budget = START_BUDGET * self.options.actors
+        if self._start_failures >= budget:
+            self.fail(
+                WorkerStartError(
+                    f"{budget} render workers in a row could not start; the last one said:\n{traceback}\n"
+                    "what to do: mend the cause above; pool=local shows it in one process"
+                )
+            )
+
+    def done(
+        self, slot_id: int, piece: Piece, answer: RenderAnswer, now: float, seconds: float, invalid: Rows = ()
+    ) -> None:
+        """An answer came. seconds: the worker's own time; invalid: rows of the request that it has no value for."""
+        self._release(slot_id, piece, now)
+        self._latencies.append(seconds)
+        self.book.answered(piece, answer, invalid)
+        if self.options.watchdog_s is None:
+            p95 = sorted(self._latencies)[int(0.95 * (len(self._latencies) - 1))]
+            self.watchdog_s = max(WATCHDOG_FLOOR_S, WATCHDOG_P95 * p95)
+
+    def app_error(self, slot_id: int, piece: Piece, error: str, now: float) -> None:
+        """The worker raised: once more on another one, then look for the poses that are at fault."""
+        if self._release(slot_id, piece, now):
+            self.book.raised(piece, error)
+
+    def infra_error(self, slot_id: int, piece: Piece, error: str, now: float) -> None:
+        """The call failed, not through the worker's code, and the worker lives."""
+        if self._release(slot_id, piece, now):
+            piece.alone = True
+            self.book.lost(piece, error, charge=True)
+
+    def unavailable(self, slot_id: int, now: float, piece: Piece | None = None) -> None:
+        """The worker cannot be reached, which is not death: fence it off and probe it (SYSTEMS 2.3)."""
+        slot = self.slots.get(slot_id)
+        if slot is None:
+            return
+        slot.probing = False
+        if slot.state is SlotState.PENDING:
+            self.start_failed(slot_id, "the worker could not be reached while it started")
+        elif slot.state is SlotState.LIVE:
+            slot.state, slot.since, slot.probed = SlotState.SUSPECT, now, now
+        if piece is not None:
+            self.infra_error(slot_id, piece, "the worker could not be reached", now)
+
+    def died(self, slot_id: int, reason: str, preempted: bool = False) -> None:
+        """The worker is gone. The piece that it was on is charged a try, unless the node was taken away."""
+        slot = self.slots.get(slot_id)
+        if slot is not None and slot.state is SlotState.PENDING and not preempted:
+            self.start_failed(slot_id, reason)
+        elif slot is not None:
+            self._bury(slot, reason, charge=not preempted)
+
+    def fail(self, failure: PoolFailure) -> None:
+        """Give up: the next tick raises the first failure."""
+        self.failure = self.failure or failure
+
+    def tick(self, now: float) -> list[Command]:
+        """What is to be done now, in this order. Raises PoolFailure when the pool cannot go on."""
+        for slot in list(self.slots.values()):
+            self._watch(slot, now)
+        self._resize(now)
+        self._check_start(now)
+        failure = self.failure or self.book.failure
+        if failure is not None:
+            self.failure = failure
+            raise failure
+        self._dispatch(now)
+        commands = self._commands + self.book.resolved
+        self._commands, self.book.resolved = [], []
+        return commands
+
+    def count(self, *states: SlotState) -> int:
+        return sum(slot.state in states for slot in self.slots.values())
+
+    @property
+    def in_flight(self) -> int:
+        return sum(len(slot.in_flight) for slot in self.slots.values())
+
+    @property
+    def backlog_full(self) -> bool:
+        return len(self.book.queue) >= self.options.backlog_limit
+
+    @property
+    def latency_s(self) -> float:
+        """Median time of a worker on a piece."""
+        return sorted(self._latencies)[len(self._latencies) // 2] if self._latencies else 0.0
+
+    def _release(self, slot_id: int, piece: Piece, now: float) -> bool:
+        """Give the slot its credit back; true if the piece was still entrusted to it."""
+        slot = self.slots.get(slot_id)
+        if slot is None or piece not in slot.in_flight:
+            return False
+        slot.in_flight.remove(piece)
+        slot.progress = now
+        return piece.is_at(slot_id)
+
+    def _remove(self, slot_id: int, state: SlotState, reason: str) -> Slot | None:
+        slot = self.slots.pop(slot_id, None)
+        if slot is not None:
+            slot.state = state
+            self._commands.append(Kill(slot_id, reason))
+        return slot
+
+    def _bury(self, slot: Slot, reason: str, charge: bool) -> None:
+        """A worker runs its pieces in order, so only the oldest can have done it; the others wait alone to be sure."""
+        self._remove(slot.id, SlotState.DEAD, reason)
+        self.deaths += 1
+        held = [piece for piece in slot.in_flight if piece.is_at(slot.id)]
+        for piece in reversed(held):
+            piece.alone = piece.alone or charge
+            self.book.lost(piece, reason, charge=charge and piece is held[0])
+
+    def _watch(self, slot: Slot, now: float) -> None:
+        if slot.state is SlotState.LIVE and slot.in_flight and now - slot.progress > self.watchdog_s:
+            self._bury(slot, f"no answer for {now - slot.progress:.1f} s (render.watchdog_s)", charge=True)
+        elif slot.state is SlotState.SUSPECT:
+            if now - slot.since > max(self.watchdog_s, REPLACE_SUSPECT_AFTER_S):
+                self._bury(slot, f"out of reach for {now - slot.since:.1f} s", charge=False)
+            elif not slot.probing and now - slot.probed >= PROBE_EVERY_S:
+                slot.probing, slot.probed = True, now
+                self._commands.append(Probe(slot.id))
+
+    def _resize(self, now: float) -> None:
+        """Replace what is missing, long suspects included; retire what is too much once a suspect came back."""
+        counted = []
+        for slot in self.slots.values():
+            if slot.state is SlotState.SUSPECT and now - slot.since > REPLACE_SUSPECT_AFTER_S:
+                self._take_back(slot)
+            else:
+                counted.append(slot)
+        for _ in range(len(counted), self.options.actors):
+            self.slots[self._spawned] = Slot(self._spawned, since=now)
+            self._commands.append(Spawn(self._spawned))
+            self._spawned += 1
+        surplus = max(0, len(counted) - self.options.actors)
+        idle = [s for s in counted if s.state in (SlotState.PENDING, SlotState.LIVE) and not s.in_flight]
+        for slot in sorted(idle, key=lambda s: (s.state is SlotState.LIVE, -s.id))[:surplus]:
+            self._remove(slot.id, SlotState.DEAD, "")
+
+    def _take_back(self, suspect: Slot) -> None:
+        """Give a suspect's pieces to others; its own answers, should they come first after all, still count."""
+        for piece in reversed([piece for piece in suspect.in_flight if piece.is_at(suspect.id)]):
+            self.book.lost(piece, "", charge=False)
+
+    def _check_start(self, now: float) -> None:
+        live = self.count(SlotState.LIVE)
+        if live >= self.options.min_actors:
+            self._short_since = None
+            return
+        if self._short_since is None:
+            self._short_since = now
+        if now - self._short_since > self.options.start_timeout_s:
+            self.fail(
+                WorkerStartError(
+                    f"only {live} of at least {self.options.min_actors} render workers are up after "
+                    f"{self.options.start_timeout_s:g} s ({self.count(SlotState.PENDING)} are starting)\n"
+                    "what to do: look into the workers' logs; raise render.start_timeout_s if their start is slow"
+                )
+            )
+
+    def _dispatch(self, now: float) -> None:
+        for piece in list(self.book.queue):
+            slot = self._slot_for(piece)
+            if slot is None and piece.alone:
+                # It waits for an empty worker; were others sent on, none would ever be empty.
+                return
+            if slot is None:
+                continue
+            self.book.sent(piece, slot.id)
+            if not slot.in_flight:
+                slot.progress = now
+            slot.in_flight.append(piece)
+            self._commands.append(Dispatch(slot.id, piece))
+
+    def _slot_for(self, piece: Piece) -> Slot | None:
+        """The least busy live worker with a credit; not the one where the piece failed, unless no other is live."""
+        live = [s for s in self.slots.values() if s.state is SlotState.LIVE]
+        if len(live) > 1:
+            live = [s for s in live if s.id != piece.avoid]
+        free = [s for s in live if len(s.in_flight) < self._credits(s, piece)]
+        return min(free, key=lambda s: (len(s.in_flight), s.id), default=None)
+
+    def _credits(self, slot: Slot, piece: Piece) -> int:
+        exclusive = piece.alone or any(other.alone for other in slot.in_flight)
+        return 1 if exclusive else self.options.per_actor

@@ -1,0 +1,93 @@
+import numpy as np
+import pytest
+import torch
+
+from dg.pose.skeleton import H36M_16, H36M_17
+from lifters.published import load_published_file
+from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
+from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
+
+
+def count(module):
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "channels", "root", "expected"),
+    [
+        (H36M_16, 2, "zero", 4_288_557),
+        (H36M_16, 3, "zero", 4_304_941),
+        (H36M_16, 6, "zero", 4_354_093),
+        (H36M_17, 2, "predicted", 4_296_755),
+        (H36M_17, 6, "predicted", 4_366_387),
+    ],
+)
+def test_simple_baseline_has_the_published_number_of_parameters(skeleton, channels, root, expected):
+    assert count(SimpleBaseline(skeleton, channels, SimpleBaselineOptions(root=root))) == expected
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "channels", "options", "expected"),
+    [
+        (H36M_16, 2, VideoPose3DOptions(), 8_485_933),
+        (H36M_16, 3, VideoPose3DOptions(), 8_502_317),
+        (H36M_17, 2, VideoPose3DOptions(widths=(3, 3), root="predicted"), 4_357_171),
+        (H36M_17, 6, VideoPose3DOptions(widths=(3, 3, 3), root="predicted"), 8_764_467),
+    ],
+)
+def test_video_pose_3d_has_the_published_number_of_parameters(skeleton, channels, options, expected):
+    assert count(VideoPose3D(skeleton, channels, options)) == expected
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "lifter"),
+    [
+        ("simple_baseline", lambda: SimpleBaseline(H36M_16, 2, SimpleBaselineOptions())),
+        ("video_pose_3d", lambda: VideoPose3D(H36M_16, 2, VideoPose3DOptions())),
+    ],
+)
+def test_one_frame_lifters_compute_what_the_released_code_computes(shared, name, lifter):
+    golden = np.load(shared / "conformance/poseaug_golden.npz")
+    lifter = lifter().eval()
+    load_published_file(lifter, shared / f"conformance/poseaug_{name}.pth")
+    with torch.no_grad():
+        output = lifter(torch.from_numpy(golden["lifter_in"])[:, None])
+    assert output.shape == (16, 1, 16, 3)
+    assert np.abs(output[:, 0].numpy() - golden[f"{name}_out"]).max() < 1e-5
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(("frames", "width"), [(27, 128), (243, 64)])
+def test_video_pose_3d_sequences_compute_what_the_released_code_computes(shared, frames, width):
+    golden = np.load(shared / "conformance/sequence_lifters_golden.npz")
+    name = f"videopose3d_{frames}_c{width}"
+    features = torch.from_numpy(golden[f"{name}_in"])
+    widths = (3,) * {27: 3, 243: 5}[frames]
+    options = VideoPose3DOptions(widths=widths, width=width, root="predicted")
+    lifter = VideoPose3D(H36M_17, features.shape[-1], options).eval()
+    load_published_file(lifter, shared / f"conformance/{name}.pth")
+    with torch.no_grad():
+        output = lifter(features)
+    assert output.shape == golden[f"{name}_out"].shape
+    assert np.abs(output.numpy() - golden[f"{name}_out"]).max() < 1e-5
+
+
+@pytest.mark.shared
+def test_a_checkpoint_of_another_lifter_is_refused_and_changes_nothing(shared):
+    lifter = VideoPose3D(H36M_16, 2, VideoPose3DOptions())
+    before = lifter.last.weight.clone()
+    with pytest.raises(ValueError, match=r"poseaug_simple_baseline\.pth.*another lifter"):
+        load_published_file(lifter, shared / "conformance/poseaug_simple_baseline.pth")
+    assert torch.equal(before, lifter.last.weight)
+    with pytest.raises(ValueError, match=r"first\.linear\.weight.*channels"):
+        load_published_file(
+            SimpleBaseline(H36M_16, 3, SimpleBaselineOptions()), shared / "conformance/poseaug_simple_baseline.pth"
+        )
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match=r"weights\.pth"):
+        load_published_file(SimpleBaseline(H36M_16, 2, SimpleBaselineOptions()), path)
