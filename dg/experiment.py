@@ -27,11 +27,13 @@ from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.joint_map import skeleton_named
-from dg.tracking import make_tracker
+from dg.tracking import NO_DEPTH, environment_tags, make_tracker, run_tags
 from dg.trainer import Problem, Trainer
 from lifters.base import Lifter
 from lifters.published import load_published
 from render_workers.base import RenderPool, RenderRequest
+from render_workers.cache import DepthCache
+from render_workers.pool_options import PoolOptions
 from render_workers.worker import WorkerSpec
 
 PICTURES = 12
@@ -44,7 +46,7 @@ class RunInfo:
     out: str
     tracking_uri: str
     run_name: str
-    tags: dict[str, str]
+    note: str
     gpus_per_actor: float = 0.0
 
 
@@ -75,15 +77,16 @@ class Experiment:
         report = report or self._records.append
         config = self.config
         torch.set_num_threads(config.threads or self._spare_threads())
+        # Made first: its thread imports MLflow while the data load.
+        tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
         options = check_plugins(config)
         problem = load_problem(config, options)
         checkpoints = Checkpoints(Path(self.info.out))
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
-        tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
         run_id = tracker.start(
             run_name=self.info.run_name,
             params=config.flat(),
-            tags=self.info.tags | {f"protocol.{t.name}": t.protocol(problem.depth_label) for t in problem.targets},
+            tags=self._tags(problem),
             run_id=state["run_id"] if state else None,
             parent_run_id=config.tracking.parent_run_id or None,
         )
@@ -92,7 +95,7 @@ class Experiment:
         status, reason = "FAILED", "error"
         live = None
         try:
-            live = make_live_depth(config, options, self.info.gpus_per_actor)
+            live = make_live_depth(config, options, self.info.gpus_per_actor, len(problem.train))
             method = make_method(config, options, problem)
             draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
             trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw)
@@ -111,6 +114,21 @@ class Experiment:
             if live is not None:
                 live.pool.close()
             tracker.finish(status, reason)
+
+    def _tags(self, problem: Problem) -> dict[str, str]:
+        """What `dg.compare` and people search by."""
+        config = self.config
+        return environment_tags() | run_tags(
+            method=config.method["name"],
+            regime=resolve(table_of("method"), "method", config.method["name"]).regime,
+            lifter=config.lifter["name"],
+            inputs=config.inputs,
+            dscale2d=config.dscale2d_resolved,
+            depth_source=config.depth["name"] if config.needs_depth else NO_DEPTH,
+            selection="source_val",
+            oracle=("depth",) if config.needs_depth else (),
+            protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
+        ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
 
     def _spare_threads(self) -> int:
         """The machine's cores less one for each render worker on it, at least one."""
@@ -166,25 +184,29 @@ def worker_spec(config: TrainConfig) -> WorkerSpec:
     )
 
 
-def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
+def make_live_depth(
+    config: TrainConfig, options: dict[str, Any], gpus_per_actor: float, epoch_poses: int = 0
+) -> LiveDepth | None:
     """Body and pool, or None when the inputs need no depth."""
     if not config.needs_depth:
         return None
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
     spec = worker_spec(config)
-    cache = None if config.cache == "off" else Path(config.cache)
-    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), spec.digest(), cache)
+    cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest())
+    return LiveDepth(body, make_pool(config, spec, gpus_per_actor, epoch_poses), cache)
 
 
-def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
+def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float, epoch_poses: int = 0) -> RenderPool:
     """The pool that the configuration names."""
+    render = config.render
     if config.pool == "local":
         from render_workers.pool import LocalPool
 
-        return LocalPool(spec.build)
-    from render_workers.ray_pool import PoolOptions, RayPool
+        return LocalPool(
+            spec.build, PoolOptions(actors=1, max_quarantine=render.max_quarantine, epoch_poses=epoch_poses)
+        )
+    from render_workers.ray_pool import RayPool
 
-    render = config.render
     return RayPool(
         spec,
         PoolOptions(
@@ -194,6 +216,7 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> R
             start_timeout_s=render.start_timeout_s,
             watchdog_s=render.watchdog_s,
             max_quarantine=render.max_quarantine,
+            epoch_poses=epoch_poses,
         ),
     )
 
@@ -272,4 +295,5 @@ class ContactSheet:
         )
         images = self.worker.images(request)
         titles = [f"{z:.1f} m" for z in chosen.joints_3d[:, 0, chosen.skeleton.root, 2].tolist()]
-        return contact_sheet(images["rgb"], images["depth"], images["joints_px"], chosen.skeleton, titles)
+        rgb = images["rgb"].transpose(0, 2, 3, 1)
+        return contact_sheet(rgb, images["depth"], images["joints_px"], chosen.skeleton, titles)

@@ -14,7 +14,8 @@ class Display:
     """Shows progress records; the one place that prints during a run."""
 
     def __init__(self) -> None:
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        wide = None if sys.stdout.isatty() else 120
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
         self.live = self.console.is_terminal
         self.bar: Progress | None = None
         self.task: Any = None

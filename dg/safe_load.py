@@ -7,12 +7,14 @@ plus classes that the caller lists, and nothing else. `np.load(allow_pickle=True
 import collections
 import io
 import pickle
+import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -31,22 +33,7 @@ def load_npz(path: str | Path, allow_objects: Collection[str] = ()) -> dict[str,
 
     Raises FileFormatError for a file that is no such archive, UnsafeFileError for a pickle with unexpected content.
     """
-    data = _read(path)
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = [m for m in archive.namelist() if m.endswith(".npy")]
-            if not members:
-                raise FileFormatError(f"{path}: expected an .npz archive of arrays, found {archive.namelist()[:5]}")
-            return {
-                name: _read_array(archive.read(member), path, name, name in allow_objects)
-                for member in members
-                for name in [member.removesuffix(".npy")]
-            }
-    # A damaged member fails in zlib, in the zip directory or at the password check.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
-        raise FileFormatError(
-            f"{path}: expected an .npz archive, but it is truncated or of another kind ({error}); fetch it again"
-        ) from error
+    return {name: _read_array(data, path, name, name in allow_objects) for name, data in _members(path).items()}
 
 
 def load_pickle(path: str | Path, extra_classes: Mapping[str, Callable[..., Any]] | None = None) -> Any:  # noqa: ANN401
@@ -74,6 +61,21 @@ def _read(path: str | Path) -> bytes:
     return data
 
 
+def _members(path: str | Path) -> dict[str, bytes]:
+    data = _read(path)
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = {m.removesuffix(".npy"): archive.read(m) for m in archive.namelist() if m.endswith(".npy")}
+    # A damaged archive fails in the directory, in a member's header, in its compressed data or at a password check.
+    except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise FileFormatError(
+            f"{path}: expected an .npz archive, but it is truncated or of another kind ({error}); fetch it again"
+        ) from error
+    if not members:
+        raise FileFormatError(f"{path}: expected an .npz archive of arrays, but it holds none")
+    return members
+
+
 def _read_array(data: bytes, path: str | Path, name: str, allow_object: bool) -> np.ndarray:
     stream = io.BytesIO(data)
     try:
@@ -92,7 +94,7 @@ def _read_array(data: bytes, path: str | Path, name: str, allow_object: bool) ->
     return value.reshape(shape)
 
 
-def _unpickle(stream: BinaryIO, source: str, extra_classes: Mapping[str, Callable[..., Any]]) -> Any:  # noqa: ANN401
+def _unpickle(stream: io.BytesIO, source: str, extra_classes: Mapping[str, Callable[..., Any]]) -> Any:  # noqa: ANN401
     try:
         # Python 2's byte strings hold raw array data; latin1 maps each byte to one character and back.
         return _RestrictedUnpickler(stream, source, extra_classes).load()
@@ -109,9 +111,9 @@ def _unpickle(stream: BinaryIO, source: str, extra_classes: Mapping[str, Callabl
 class _RestrictedUnpickler(pickle._Unpickler):
     """The pure-Python unpickler, for it lets BUILD be checked too: numpy trusts the states given to it."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)
 
-    def __init__(self, stream: BinaryIO, source: str, extra_classes: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, stream: io.BytesIO, source: str, extra_classes: Mapping[str, Callable[..., Any]]) -> None:
         super().__init__(stream, encoding="latin1")
         self.source = source
         self.known = _ALLOWED | dict(extra_classes)
@@ -128,11 +130,13 @@ class _RestrictedUnpickler(pickle._Unpickler):
         return self.known[wanted]
 
     def load_build(self) -> None:
-        state, target = self.stack[-1], self.stack[-2]
+        target, state = self.stack[-2:]  # pyright: ignore[reportAttributeAccessIssue] - absent from the stubs
         if isinstance(target, np.dtype):
             _check_dtype_state(target, state, self.source)
         elif isinstance(target, np.ndarray):
             _check_array_state(state, self.source)
+        elif callable(target):
+            raise UnsafeFileError(f"{self.source}: the pickle changes {target!r}; not loaded")
         super().load_build()  # pyright: ignore[reportAttributeAccessIssue] - absent from the stubs
 
     dispatch[pickle.BUILD[0]] = load_build
@@ -152,12 +156,20 @@ def _check_array_state(state: Any, source: str) -> None:  # noqa: ANN401
         raise UnsafeFileError(f"{source}: the pickle forges the content of an object array; not loaded")
 
 
-def _array(cls: type[Any], shape: Any, kind: Any) -> np.ndarray:  # noqa: ANN401, ARG001
+def _dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:  # noqa: ANN401
+    """Stands in for `numpy.dtype`: plain types alone, no records, whose fields could overlap."""
+    if not (isinstance(code, str) and _PLAIN_DTYPE.fullmatch(code)):
+        raise pickle.UnpicklingError(f"the dtype {code!r} is not a plain one")
+    # A copy, for BUILD may set its byte order and numpy shares the plain types.
+    return np.dtype(code, copy=True)
+
+
+def _array(cls: type[Any], shape: Any, kind: Any) -> np.ndarray:  # noqa: ANN401
     """Stands in for numpy's `_reconstruct`: an empty array that BUILD fills."""
     return np.ndarray.__new__(np.ndarray, (0,), "b")
 
 
-def _scalar(dtype: np.dtype, raw: bytes | str) -> np.generic:
+def _scalar(dtype: np.dtype, raw: bytes | str) -> Any:  # noqa: ANN401
     return np.frombuffer(raw.encode("latin1") if isinstance(raw, str) else raw, dtype)[0]
 
 
@@ -177,18 +189,21 @@ def _reconstructor(cls: type[Any], base: type[Any], state: Any) -> Any:  # noqa:
     """Stands in for `copyreg._reconstructor`; protocols 0 and 1 make plain objects with it."""
     if base is not object or state is not None:
         raise pickle.UnpicklingError("only plain objects can be rebuilt")
-    return cls.__new__(cls)
+    return object.__new__(cls)
 
 
+_PLAIN_DTYPE = re.compile(r"[<>=|]?[?bBhHiIlLqQefdgFDGSUO]\d*|[<>=|]?[uc]\d+")
+_CONTAINERS = (
+    bool, bytearray, bytes, complex, dict, float, frozenset, int, list, object, range, set, slice, str, tuple,
+)  # fmt: skip
 _ALLOWED: dict[str, Any] = {
     "numpy.ndarray": np.ndarray,
-    "numpy.dtype": np.dtype,
+    "numpy.dtype": _dtype,
     "numpy.core.multiarray._reconstruct": _array,
     "numpy.core.multiarray.scalar": _scalar,
     "numpy.core.numeric._frombuffer": _from_buffer,
     "collections.OrderedDict": collections.OrderedDict,
     "_codecs.encode": _encode,
     "copyreg._reconstructor": _reconstructor,
-    **{f"builtins.{c.__name__}": c for c in (bytearray, bytes, complex, dict, float, frozenset, int, list, object, set)},
-    **{f"builtins.{c.__name__}": c for c in (bool, str, tuple, slice, range)},
+    **{f"builtins.{c.__name__}": c for c in _CONTAINERS},
 }

@@ -9,6 +9,7 @@ from typing import Any
 
 from dg.tracking.names import SELECTIONS
 
+
 @dataclass
 class History:
     """Every evaluation of a run, and which of them each way of selecting picks.

@@ -5,6 +5,7 @@
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -36,7 +37,7 @@ def main(words: list[str]) -> int:
     except ConfigError as error:
         return fail(error, 2)
     config = replace(config, out=config.out or _default_out(config))
-    print(f"dg.train on {_where(config)}: {_summary_line(config)}\n  results in {config.out}", flush=True)
+    print(f"dg.train on {_where(config)}: {summary_line(config)}\n  results in {config.out}", flush=True)
     try:
         summary = run(config)
     except Exception as error:
@@ -50,7 +51,7 @@ def main(words: list[str]) -> int:
 def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
     """Train as the configuration says and write `out/summary.json`; returns it.
 
-    Raises ConfigError, DataError, Diverged, ... as the parts do (`exit_code` names their codes).
+    Raises ConfigError, DataError, DivergedError, ... as the parts do (`exit_code` names their codes).
     """
     from dg.command_line import check_plugins
     from dg.progress import Display
@@ -82,14 +83,14 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
 def exit_code(error: BaseException) -> int | None:
     """The documented exit code of an error, or None for one that is our own mistake."""
     by_name = {
-        "ConfigError": 2, "OptionError": 2, "ResourceError": 3, "DataError": 4, "BodyFileError": 4,
-        "CheckpointError": 4, "FileFormatError": 4, "UnsafeFileError": 4, "Diverged": 5, "PoolFailure": 6,
+        "ConfigError": 2, "OptionError": 2, "TrackingError": 2, "ResourceError": 3, "WorkerStartError": 3, "DataError": 4, "BodyFileError": 4,
+        "CheckpointError": 4, "FileFormatError": 4, "UnsafeFileError": 4, "DivergedError": 5, "PoolFailure": 6,
     }  # fmt: skip
     codes = [by_name[t.__name__] for t in type(error).__mro__ if t.__name__ in by_name]
     return codes[0] if codes else None
 
 
-# -- where the experiment runs ------------------------------------------------------------------------------------------
+# -- where the experiment runs
 
 
 class _Handle:
@@ -104,7 +105,7 @@ class _Handle:
     def _run(self) -> None:
         try:
             self.outcome["summary"] = self.experiment.run()
-        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which raises it
+        except BaseException as error:  # handed to the main thread, which raises it
             self.outcome["error"] = error
 
     def poll(self) -> list[dict[str, Any]]:
@@ -131,10 +132,11 @@ class _RayHandle:
 
     def __init__(self, config: TrainConfig, info: "RunInfo", gpus: float) -> None:
         import ray
+        from ray import exceptions
 
         from dg.experiment import Experiment
 
-        self.ray = ray
+        self.ray, self.exceptions = ray, exceptions
         # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
         environment = {"OMP_NUM_THREADS": str(config.threads or os.cpu_count() or 1)}
         if gpus == 0 and config.device == "cpu":
@@ -149,7 +151,7 @@ class _RayHandle:
         self.ray.wait([self.running], timeout=POLL_S)
         try:
             return self.ray.get(self.actor.poll.remote(), timeout=30)
-        except self.ray.exceptions.RayError:
+        except self.exceptions.RayError:
             return []  # `result` tells why
 
     def finished(self) -> bool:
@@ -161,11 +163,11 @@ class _RayHandle:
     def result(self) -> dict[str, Any]:
         try:
             return self.ray.get(self.running)
-        except self.ray.exceptions.RayTaskError as error:
+        except self.exceptions.RayTaskError as error:
             if exit_code(error.cause) is not None:
                 raise error.cause from None
             raise
-        except self.ray.exceptions.RayActorError as error:
+        except self.exceptions.RayActorError as error:
             raise RuntimeError(
                 f"the trainer actor died: {error}; give the same command with resume=auto to go on"
             ) from error
@@ -178,7 +180,8 @@ class _RayHandle:
 def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
     from dg.experiment import Experiment, RunInfo
 
-    info = RunInfo(config.out, uri, config.tracking.run_name or Path(config.out).name, run_tags(config))
+    name = config.tracking.run_name or Path(config.out).name
+    info = RunInfo(config.out, uri, name, summary_line(config))
     if config.pool == "local":
         return _Handle(Experiment(config, info))
     import ray
@@ -191,7 +194,7 @@ def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
             address=address,
             include_dashboard=None if address else False,
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             namespace=f"dg-{os.getpid()}",
             **local,
         )
@@ -210,7 +213,7 @@ def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
 
 
 def _follow(handle: "_Handle | _RayHandle", display: "Display | None") -> dict[str, Any]:
-    """Show progress until the run ends. The first Ctrl-C or SIGTERM stops it at a batch boundary, the second at once."""
+    """Show progress until the run ends. The first Ctrl-C or SIGTERM stops it at a batch boundary, a second at once."""
     with _Signals(handle):
         while True:
             finished = handle.finished()
@@ -267,7 +270,7 @@ class _Background:
             raise self.error
 
 
-# -- words --------------------------------------------------------------------------------------------------------------
+# -- words
 
 
 def _default_out(config: TrainConfig) -> str:
@@ -282,27 +285,12 @@ def _where(config: TrainConfig) -> str:
     return f"the Ray cluster at {address}" if address else "this machine, in a Ray cluster of its own"
 
 
-def _summary_line(config: TrainConfig) -> str:
+def summary_line(config: TrainConfig) -> str:
     depth = f", depth {config.depth['name']}" if config.needs_depth else ""
     return (
         f"{config.method['name']} + {config.lifter['name']}, inputs {config.inputs}, "
         f"dscale2d {config.dscale2d_resolved}{depth}, data {config.data['name']}, seed {config.seed}"
     )
-
-
-def run_tags(config: TrainConfig) -> dict[str, str]:
-    """Tags that `dg.compare` and people search by."""
-    return {
-        "method": config.method["name"],
-        "lifter": config.lifter["name"],
-        "inputs": config.inputs,
-        "dscale2d": config.dscale2d_resolved,
-        "depth_source": config.depth["name"] if config.needs_depth else "none",
-        "depth": "rendered (oracle)" if config.needs_depth else "none",
-        "selection": "source_val",
-        "config.digest": config.digest(),
-        "mlflow.note.content": _summary_line(config),
-    }
 
 
 def _write_summary(out: Path, config: TrainConfig, summary: dict[str, Any], wall_s: float) -> dict[str, Any]:

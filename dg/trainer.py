@@ -29,7 +29,7 @@ Report = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
 
 
-class Diverged(RuntimeError):
+class DivergedError(RuntimeError):
     """The loss is no longer a number. Exit code 5."""
 
 
@@ -46,7 +46,8 @@ class Problem:
 @dataclass
 class _Position:
     """Where the loop stands. A pass is one walk over the source; an epoch is as many lifter steps as a pass has
-    batches, so that epochs cost the same for every method."""
+    batches, so that epochs cost the same for every method.
+    """
 
     source_pass: int = 0
     batch: int = 0
@@ -95,7 +96,7 @@ class Trainer:
     def fit(self, run_id: str) -> dict[str, Any]:
         """Train to the end of the budget. Returns the results and figures of the run.
 
-        Raises Diverged for a loss that is not finite; the newest checkpoint is then the one before.
+        Raises DivergedError for a loss that is not finite; the newest checkpoint is then the one before.
         """
         self.run_id = run_id
         clock = _Clock(self.seconds["total"])
@@ -186,7 +187,7 @@ class Trainer:
             })  # fmt: skip
 
     def _losses(self) -> dict[str, float]:
-        """Means of the scalars since the last epoch. Raises Diverged if one is not finite."""
+        """Means of the scalars since the last epoch. Raises DivergedError if one is not finite."""
         names = {name for metrics in self._recent for name in metrics}
         means = {
             name: float(torch.stack([m[name].float() for m in self._recent if name in m]).mean())
@@ -194,7 +195,7 @@ class Trainer:
         }
         wrong = [name for name, value in means.items() if name.startswith("loss/") and not _finite(value)]
         if wrong:
-            raise Diverged(
+            raise DivergedError(
                 f"{', '.join(wrong)} is not a number after {self.method.lifter_steps} lifter steps; "
                 "lower lr, or resume=auto from the last checkpoint with another seed"
             )
@@ -255,7 +256,8 @@ class Trainer:
 
     def _save(self) -> None:
         """Everything the next batch depends on, the proposals in flight included, so that a resumed run equals one
-        that never stopped, bit for bit."""
+        that never stopped, bit for bit.
+        """
         in_flight = [(key, self._arrived(proposal)) for key, _, proposal in self._queue]
         state = {
             "config_digest": self.config.digest(),

@@ -14,9 +14,10 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 import numpy as np
 
 from render_workers.base import RenderAnswer, RenderPool, RenderRequest
-from render_workers.pool_core import Command, Dispatch, Kill, PoolCore, SlotState, Spawn
+from render_workers.pool_core import PoolCore
 from render_workers.pool_options import PoolFailure, PoolOptions
 from render_workers.pool_requests import Piece, Resolved
+from render_workers.pool_slots import Command, Dispatch, Kill, SlotState, Spawn
 
 logger = logging.getLogger(__name__)
 Payload = TypeVar("Payload")
@@ -26,11 +27,19 @@ TICK_S = 0.2
 
 @runtime_checkable
 class Worker(Protocol):
-    """Renders depth. `ready` does all slow preparation (kernels, weights), so that no request waits for it."""
-
-    def ready(self) -> object: ...
+    """Renders depth. A method `ready()`, where there is one, does the slow preparation (kernels, weights) that no
+    request should wait for.
+    """
 
     def depth(self, request: RenderRequest) -> RenderAnswer: ...
+
+
+def prepare(worker: Worker) -> Worker:
+    """The worker, ready to answer."""
+    ready = getattr(worker, "ready", None)
+    if ready is not None:
+        ready()
+    return worker
 
 
 class PoolFuture(Future[RenderAnswer]):
@@ -102,7 +111,7 @@ class CorePool(RenderPool, Generic[Payload]):
         return future
 
     def poll(self) -> None:
-        """Take in answers and hand out work, without waiting (LocalPool: do one piece of work)."""
+        """Take in answers and hand out work, without waiting."""
         self._pump(0.0)
 
     def drive(self, future: PoolFuture, timeout: float | None) -> None:
@@ -197,7 +206,7 @@ def join_answers(resolved: Resolved, shape: tuple[int, int]) -> RenderAnswer:
 
 
 class LocalPool(CorePool[RenderRequest]):
-    """The same pool in this process: workers take turns, and work is done while somebody waits for it.
+    """The same pool in this process: workers take turns, and work only while somebody waits for it.
 
     worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
     """
@@ -215,8 +224,7 @@ class LocalPool(CorePool[RenderRequest]):
     def _execute(self, command: Command) -> None:
         if isinstance(command, Spawn):
             try:
-                worker = self._factory()
-                worker.ready()
+                worker = prepare(self._factory())
             except Exception:
                 self.core.start_failed(command.slot, traceback.format_exc())
             else:
@@ -228,7 +236,7 @@ class LocalPool(CorePool[RenderRequest]):
             self._tasks.append(command)
 
     def _collect(self, timeout: float) -> None:
-        if not self._tasks:
+        if timeout == 0 or not self._tasks:
             return
         slot, piece = self._tasks[0].slot, self._tasks.popleft().piece
         start = time.monotonic()

@@ -8,12 +8,11 @@ the traps behind each rule: SYSTEMS 2.1-2.3.
 """
 
 from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum, auto
 
 from render_workers.base import RenderAnswer
 from render_workers.pool_options import PoolFailure, PoolOptions, WorkerStartError
-from render_workers.pool_requests import Piece, RequestBook, Resolved, Rows
+from render_workers.pool_requests import Piece, RequestBook, Rows
+from render_workers.pool_slots import Command, Dispatch, Kill, Probe, Slot, SlotState, Spawn
 
 PROBE_EVERY_S = 1.0
 REPLACE_SUSPECT_AFTER_S = 5.0
@@ -21,56 +20,6 @@ WATCHDOG_FLOOR_S = 30.0
 WATCHDOG_P95 = 10.0
 LATENCIES_KEPT = 256
 START_BUDGET = 3
-
-
-class SlotState(Enum):
-    PENDING = auto()
-    LIVE = auto()
-    SUSPECT = auto()
-    DEAD = auto()
-    INIT_FAILED = auto()
-
-
-@dataclass(eq=False)
-class Slot:
-    """The place of one worker. in_flight: oldest first. progress: when it last finished something, or got work after
-    idling.
-    """
-
-    id: int
-    since: float
-    state: SlotState = SlotState.PENDING
-    progress: float = 0.0
-    in_flight: list[Piece] = field(default_factory=list)
-    probing: bool = False
-    probed: float = 0.0
-
-
-@dataclass(frozen=True)
-class Spawn:
-    slot: int
-
-
-@dataclass(frozen=True)
-class Kill:
-    """Stop the worker, if it still runs, and forget its calls."""
-
-    slot: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Probe:
-    slot: int
-
-
-@dataclass(frozen=True)
-class Dispatch:
-    slot: int
-    piece: Piece
-
-
-Command = Spawn | Kill | Probe | Dispatch | Resolved
 
 
 class PoolCore:
@@ -206,7 +155,7 @@ class PoolCore:
         slot = self.slots.pop(slot_id, None)
         if slot is not None:
             slot.state = state
-            self._commands.append(Kill(slot_id, reason))
+            self._commands.append(Kill(slot_id, reason, slot.in_flight[0].request if slot.in_flight else None))
         return slot
 
     def _bury(self, slot: Slot, reason: str, charge: bool) -> None:

@@ -17,10 +17,10 @@ import ray
 from ray import exceptions
 
 from render_workers.base import RenderAnswer, RenderRequest
-from render_workers.pool import CorePool, Worker
-from render_workers.pool_core import Command, Dispatch, Kill, Probe, SlotState, Spawn
+from render_workers.pool import CorePool, Worker, prepare
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
 from render_workers.pool_requests import Piece
+from render_workers.pool_slots import Command, Dispatch, Kill, Probe, SlotState, Spawn
 
 logger = logging.getLogger(__name__)
 CANNOT_RECOVER = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError, exceptions.AuthenticationError)
@@ -50,8 +50,7 @@ class _RenderActor:
         return {"pid": os.getpid(), "node": socket.gethostname(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
 
     def ready(self, spec: WorkerSpec) -> None:
-        self._worker = spec.build()
-        self._worker.ready()
+        self._worker = prepare(spec.build())
 
     def heartbeat(self) -> int:
         """Resident memory, bytes."""
@@ -140,10 +139,11 @@ class RayPool(CorePool[ray.ObjectRef]):
         ray.kill(actor.handle, no_restart=True)
         if command.reason:
             logger.warning(
-                "render actor %d %s is replaced, its poses are rendered elsewhere and nothing is lost\n"
+                "render actor %d %s went down %s; its poses are rendered by another one, nothing is lost\n"
                 "  reason : %s\n  what to do: nothing, if it stays rare; else see the worker's log; where memory ran "
-                "out: render.per_actor=1 or fewer actors a node",
-                command.slot, actor, command.reason.strip(),
+                "out: fewer actors a node or a smaller render.micro_batch",
+                command.slot, actor,
+                "idle" if command.request is None else f"on request {command.request}", command.reason.strip(),
             )  # fmt: skip
 
     def _collect(self, timeout: float) -> None:
@@ -189,7 +189,7 @@ class RayPool(CorePool[ray.ObjectRef]):
         elif isinstance(cause, exceptions.ActorUnavailableError):
             self.core.unavailable(call.slot, now, call.piece)
         elif isinstance(cause, WORKER_GONE):
-            self.core.died(call.slot, _text(cause), preempted=getattr(cause, "preempted", False))
+            self.core.died(call.slot, _death(cause), preempted=getattr(cause, "preempted", False))
         elif call.piece is None:
             self.core.start_failed(call.slot, _text(error))
         elif isinstance(error, exceptions.RayTaskError) and not isinstance(cause, exceptions.RayError):
@@ -228,6 +228,12 @@ class RayPool(CorePool[ray.ObjectRef]):
 def _text(error: BaseException) -> str:
     """The message of an error, without the colours that Ray puts into tracebacks."""
     return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+
+
+def _death(error: BaseException) -> str:
+    """Ray's message on a dead actor, down to what distinguishes it from others."""
+    text = _text(error)
+    return text[max(0, text.find("The actor is dead because")) :].partition(". Some common causes")[0]
 
 
 def _actor_options(

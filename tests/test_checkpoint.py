@@ -37,7 +37,10 @@ def test_only_the_last_two_are_kept_and_the_marker_names_the_newest(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     for step in (5, 10, 15):
         checkpoints.save(step, {"config_digest": "d"})
-    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == ["checkpoint-000000010.pt", "checkpoint-000000015.pt"]
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == [
+        "checkpoint-000000010.pt",
+        "checkpoint-000000015.pt",
+    ]
     assert checkpoints.latest() == tmp_path / "checkpoint-000000015.pt"
 
 

@@ -43,5 +43,5 @@ class BoneLength(nn.Module):
     def apply_ratios(
         self, lengths: Float[Tensor, "batch bones"], ratios: Float[Tensor, "batch ratios"]
     ) -> Float[Tensor, "batch bones"]:
-        """lengths * (1 + ratio of the bone or of its twin)."""
+        """New lengths: each times one plus the ratio of the bone or of its twin."""
         return lengths * (1 + ratios[:, self.independent])

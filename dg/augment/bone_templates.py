@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.pose.bones import bone_vectors, joints_from_bones
+from dg.pose.bones import bone_lengths, with_bone_lengths
 from dg.pose.skeleton import H36M_16, Skeleton
 
 # Rows S1, S5, S6, S7, S8; columns the bones of H36M_16, metres.
@@ -26,46 +26,55 @@ H36M_BONE_LENGTHS = torch.tensor([
 ])  # fmt: skip
 
 
-def draw_rows(count: int, rows: int, generator: torch.Generator) -> Tensor:
-    """`rows` template numbers below `count`, uniform, one a pose."""
-    return torch.randint(count, (rows,), generator=generator, device=generator.device)
+KINDS = ("source", "h36m", "off")
 
 
-def with_template_lengths(
-    joints: Float[Tensor, "batch joints 3"], lengths: Float[Tensor, "batch bones"], skeleton: Skeleton
-) -> Float[Tensor, "batch joints 3"]:
-    """The same directions and root with other bone lengths; `lengths` are those of the skeleton's own bones."""
-    vectors = bone_vectors(joints, skeleton)
-    scaled = vectors * (lengths / _length(vectors))[..., None]
-    return joints_from_bones(scaled, skeleton) + joints[:, skeleton.root : skeleton.root + 1]
+class BoneTemplates:
+    """Draws one template for each pose, uniformly.
+
+    kind: `h36m`, the table above; `source`, the bone lengths of the run's own training subjects; `off`.
+    """
+
+    def __init__(self, kind: str, skeleton: Skeleton, source_lengths: Float[Tensor, "subjects bones"]) -> None:
+        if kind not in KINDS:
+            raise ValueError(f"templates must be one of {list(KINDS)}, got {kind!r}")
+        self.kind = kind
+        self.skeleton = skeleton
+        self.lengths = H36M_BONE_LENGTHS if kind == "h36m" else source_lengths
+
+    def apply(
+        self, joints: Float[Tensor, "batch joints 3"], generator: torch.Generator
+    ) -> Float[Tensor, "batch joints 3"]:
+        """The poses with template bone lengths; directions and roots are kept."""
+        if self.kind == "off":
+            return joints
+        self.lengths = self.lengths.to(joints)
+        rows = torch.randint(len(self.lengths), (len(joints),), generator=generator, device=generator.device)
+        if self.kind == "h36m":
+            return with_h36m_lengths(joints, self.lengths[rows], self.skeleton)
+        return with_bone_lengths(joints, self.lengths[rows], self.skeleton)
 
 
 def with_h36m_lengths(
     joints: Float[Tensor, "batch joints 3"], lengths: Float[Tensor, "batch 15"], skeleton: Skeleton
 ) -> Float[Tensor, "batch joints 3"]:
-    """The same for lengths in H36M_16's order, on any skeleton with its joints.
+    """Bone lengths in H36M_16's order, on any skeleton with its joints.
 
     Where the skeleton has joints in between (the neck, on 17 joints) their bones share one factor, so that thorax and
     head end up at the template's distance. Raises KeyError when a joint is missing.
     """
     own = [skeleton.index(joint) for joint in H36M_16.joints]
-    spans = bone_vectors(joints[:, own], H36M_16)
-    factors = (lengths / _length(spans))[:, _owners(skeleton)]
-    return joints_from_bones(bone_vectors(joints, skeleton) * factors[..., None], skeleton) + (
-        joints[:, skeleton.root : skeleton.root + 1]
-    )
-
-
-def _length(vectors: Tensor) -> Tensor:
-    return vectors.norm(dim=-1).clamp_min(1e-8)
+    spans = bone_lengths(joints[:, own], H36M_16).clamp_min(1e-8)
+    factors = (lengths / spans)[:, _owners(skeleton)]
+    return with_bone_lengths(joints, bone_lengths(joints, skeleton) * factors, skeleton)
 
 
 def _owners(skeleton: Skeleton) -> list[int]:
     """For each bone of the skeleton, the bone of H36M_16 that it is, or is a part of."""
-    children_of = {parent: child for parent, child in skeleton.bones}
+    child_of = dict(skeleton.bones)
     owners = []
-    for _, child in skeleton.bones:
-        while skeleton.joints[child] not in H36M_16.joints:
-            child = children_of[child]
-        owners.append(H36M_16.bone(skeleton.joints[child]))
+    for _, end in skeleton.bones:
+        while skeleton.joints[end] not in H36M_16.joints:
+            end = child_of[end]
+        owners.append(H36M_16.bone(skeleton.joints[end]))
     return owners

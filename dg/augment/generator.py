@@ -54,9 +54,7 @@ class PoseGenerator(nn.Module):
         """Standard normal noise for bone angle, bone length, rotation and translation, drawn in this order."""
         return torch.randn(4, rows, NOISE, generator=generator, device=generator.device)
 
-    def forward(
-        self, joints: Float[Tensor, "batch joints 3"], noise: Float[Tensor, "4 batch noise"]
-    ) -> AugmentedPoses:
+    def forward(self, joints: Float[Tensor, "batch joints 3"], noise: Float[Tensor, "4 batch noise"]) -> AugmentedPoses:
         root = joints[:, self.skeleton.root]
         centred = joints - root[:, None]
         pose = centred.flatten(1)

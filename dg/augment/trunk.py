@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -17,7 +18,7 @@ class Trunk(nn.Module):
     def __init__(self, inputs: int, outputs: int, hidden_layers: int = 5) -> None:
         super().__init__()
         widths = [inputs, *[WIDTH] * hidden_layers]
-        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(WIDTH) for _ in range(hidden_layers))
         self.last = nn.Linear(WIDTH, outputs)
         for linear in (*self.linears, self.last):

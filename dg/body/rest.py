@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -43,13 +44,16 @@ class RestBody:
             digest.update(np.ascontiguousarray(getattr(self, f.name).cpu().numpy()).tobytes())
         return digest.hexdigest()
 
-    def bone_axes(self) -> Float[Tensor, "24 3"]:
-        """Unit rest direction along which each joint's transform stretches; zero for toes and fingers."""
-        axes = torch.zeros_like(self.joints)
-        for joint, name in enumerate(SMPL_24.joints):
-            tail, head = stretched_bone(name)
-            axes[joint] = self.joints[head] - self.joints[tail]
-        return torch.nn.functional.normalize(axes, dim=-1)
+    @cached_property
+    def bones(self) -> Float[Tensor, "24 3"]:
+        """The stretched bone of each joint (see `stretched_bone`); zero for toes and fingers."""
+        tails, heads = zip(*map(stretched_bone, SMPL_24.joints), strict=True)
+        return self.joints[list(heads)] - self.joints[list(tails)]
+
+    @cached_property
+    def axes(self) -> Float[Tensor, "24 3"]:
+        """Unit direction along which each joint's transform stretches; zero for toes and fingers."""
+        return torch.nn.functional.normalize(self.bones, dim=-1)
 
 
 def stretched_bone(joint: str) -> tuple[int, int]:
@@ -61,9 +65,7 @@ def stretched_bone(joint: str) -> tuple[int, int]:
     return tail, SMPL_24.parents.index(tail) if tail in SMPL_24.parents else tail
 
 
-def human36m_landmarks(
-    joints: Float[Tensor, "24 3"], vertices: Float[Tensor, "vertices 3"]
-) -> Float[Tensor, "24 3"]:
+def human36m_landmarks(joints: Float[Tensor, "24 3"], vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, "24 3"]:
     """The joints with pelvis, neck and head moved to where motion capture in Human3.6M's convention has them.
 
     There the pelvis is the middle of the hips (SMPL's lies up to 9 cm above and behind it), the thorax lies 3 to 4 cm

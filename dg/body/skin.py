@@ -37,5 +37,5 @@ def skin(
     """Posed vertices: the weighted mean of where each joint's transform takes them."""
     transforms = joint_transforms(pose, joints, axes)
     # One product over all poses; three columns a pose would be too narrow for the matrix kernels.
-    rows = transforms.permute(0, 3, 1, 2).reshape(3 * len(pose), -1)
-    return (rows @ blend.T).view(len(pose), 3, -1).transpose(1, 2).contiguous()
+    rows = transforms.permute(0, 3, 1, 2).reshape(3 * len(pose), blend.shape[1])
+    return (rows @ blend.T).view(len(pose), 3, len(blend)).transpose(1, 2).contiguous()

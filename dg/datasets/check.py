@@ -4,7 +4,6 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -17,7 +16,9 @@ from dg.safe_load import FileFormatError, load_npz
 SHORTEST_BONE_M, LONGEST_BONE_M = 0.02, 0.9
 
 
-def read_arrays(path: str | Path, needed: Collection[str], allow_objects: Collection[str] = ()) -> dict[str, np.ndarray]:
+def read_arrays(
+    path: str | Path, needed: Collection[str], allow_objects: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """The arrays of an `.npz` file, `needed` among them. Raises DataError naming the file and what is wrong with it."""
     try:
         arrays = load_npz(path, allow_objects)
@@ -25,8 +26,16 @@ def read_arrays(path: str | Path, needed: Collection[str], allow_objects: Collec
         raise DataError(str(error)) from error
     missing = sorted(set(needed) - set(arrays))
     if missing:
-        raise DataError(f"{path}: expected the arrays {sorted(needed)}, but {missing} are missing; it has {sorted(arrays)}")
+        raise DataError(
+            f"{path}: expected the arrays {sorted(needed)}, but {missing} are missing; it has {sorted(arrays)}"
+        )
     return arrays
+
+
+def check_split(split: str, known: Collection[str], what: str) -> None:
+    """Raises DataError that lists the splits of a data set."""
+    if split not in known:
+        raise DataError(f"{what}: expected one of the splits {list(known)}, got {split!r}")
 
 
 def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> None:
@@ -44,7 +53,10 @@ def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, wha
     finite = joints.isfinite().all(-1).all(-1)
     if not finite.all():
         first = int((~finite).nonzero()[0])
-        raise DataError(f"{what}: {int((~finite).sum())} of {len(joints)} poses hold NaN or infinite joints, first at {first}")
+        raise DataError(
+            f"{what}: expected finite joints, but {int((~finite).sum())} of {len(joints)} poses hold NaN or infinity, "
+            f"the first in row {first}; leave those rows out"
+        )
     median = bone_lengths(joints, skeleton).median(0).values
     torso = float(median[skeleton.bone("thorax")])
     ends = [skeleton.joints[child] for _, child in skeleton.bones]
@@ -57,7 +69,7 @@ def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, wha
     long = [f"{end} {m:.3f}" for end, m in zip(ends, median.tolist(), strict=True) if m > LONGEST_BONE_M]
     if short or long:
         raise DataError(
-            f"{what}: expected bones of {SHORTEST_BONE_M} to {LONGEST_BONE_M} m in {skeleton.name} order, but the bones "
-            f"that end at these joints have medians (m) of {', '.join(short + long)}; check joint order, units and "
-            "missing joints"
+            f"{what}: expected bones of {SHORTEST_BONE_M} to {LONGEST_BONE_M} m in {skeleton.name} order, but the "
+            f"bones that end at these joints have medians (m) {', '.join(short + long)}; check joint order, units "
+            "and missing joints"
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
-from dg.datasets.check import check_joints, check_shape, read_arrays
+from dg.datasets.check import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 
@@ -57,7 +57,9 @@ class Options:
         if len(set(subjects)) < len(subjects):
             raise ValueError(f"a subject may be named once, for train or for test, got {list(subjects)}")
         if self.validation != "clips" and self.validation not in self.subjects_train:
-            raise ValueError(f"validation must be 'clips' or one of {list(self.subjects_train)}, got {self.validation!r}")
+            raise ValueError(
+                f"validation must be 'clips' or one of {list(self.subjects_train)}, got {self.validation!r}"
+            )
         if self.keypoints != "gt":
             raise ValueError(f"keypoints must be 'gt' (2D by projection), got {self.keypoints!r}")
         if self.stride < 1 or not self.fps > 0:
@@ -71,6 +73,7 @@ class Human36M(Dataset):
 
     def load(self, split: str) -> PoseDataset:
         options: Options = self.options
+        check_split(split, self.splits, options.root)
         path = Path(options.root)
         path = path / FILE if path.is_dir() else path
         motion = _read_motion(path, options.subjects_test if split == "test" else options.subjects_train)
@@ -85,11 +88,13 @@ class Human36M(Dataset):
         return {"root": argument}
 
 
-def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, np.ndarray]]:
+def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     motion = read_arrays(path, ["positions_3d"], allow_objects=["positions_3d"])["positions_3d"]
     motion = motion.item() if motion.dtype == object and motion.size == 1 else motion
     if not isinstance(motion, dict) or not all(isinstance(actions, dict) for actions in motion.values()):
-        raise DataError(f"{path}: expected positions_3d as {{subject: {{action: joints}}}}, got {type(motion).__name__}")
+        raise DataError(
+            f"{path}: expected positions_3d as {{subject: {{action: joints}}}}, got {type(motion).__name__}"
+        )
     missing = [s for s in subjects if not motion.get(s)]
     if missing:
         raise DataError(
@@ -122,7 +127,7 @@ def _takes_of(split: str, subject: str, actions: list[str], options: Options) ->
 
 
 def _assemble(
-    path: Path, motion: dict[str, dict[str, np.ndarray]], takes: dict[str, list[str]], options: Options
+    path: Path, motion: dict[str, dict[str, Any]], takes: dict[str, list[str]], options: Options
 ) -> PoseDataset:
     """All clips of a split, each followed by itself in the next camera."""
     subjects = tuple(s for s in takes if takes[s])

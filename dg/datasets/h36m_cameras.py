@@ -103,9 +103,10 @@ EXTRINSICS = {
 
 def intrinsics() -> Camera:
     """The four cameras, width-normalised, with their distortion; one row each."""
-    return Camera.from_pixels(
-        *[torch.tensor([getattr(c, name) for c in INTRINSICS]) for name in ("focal", "center", "size", "distortion")]
+    focal, center, size, distortion = (
+        torch.tensor([getattr(c, name) for c in INTRINSICS]) for name in ("focal", "center", "size", "distortion")
     )
+    return Camera.from_pixels(focal, center, size, distortion)
 
 
 def see(world: Float[Tensor, "frames joints 3"], subject: str) -> Float[Tensor, "cameras frames joints 3"]:

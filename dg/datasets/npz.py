@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
-from dg.datasets.check import check_joints, check_shape, read_arrays
+from dg.datasets.check import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
@@ -49,8 +49,7 @@ class CrossDataset(Dataset):
     splits = ("test",)
 
     def load(self, split: str) -> PoseDataset:
-        if split not in self.splits:
-            raise DataError(f"{self.options.path}: a cross-dataset file has the split 'test' alone, got {split!r}")
+        check_split(split, self.splits, self.options.path)
         options: Options = self.options
         arrays = read_arrays(options.path, [*SHAPES, "subject", "clip"])
         _check(arrays, options.path)
@@ -150,5 +149,7 @@ def _runs(names: np.ndarray, path: str) -> Int[Tensor, " rows"]:
     first = names[starts]
     if len(np.unique(first)) < len(first):
         values, counts = np.unique(first, return_counts=True)
-        raise DataError(f"{path}: clip: rows of a clip must be consecutive, but {str(values[counts > 1][0])!r} is interrupted")
+        raise DataError(
+            f"{path}: clip: rows of a clip must be consecutive, but {str(values[counts > 1][0])!r} is interrupted"
+        )
     return torch.from_numpy(np.cumsum(starts) - 1)

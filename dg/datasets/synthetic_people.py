@@ -38,7 +38,7 @@ _DIRECTIONS = {
     "elbow": (0.0, 0.0, -1.0),
     "wrist": (0.0, 0.0, -1.0),
 }
-_SEGMENT_OF = dict(zip(_DIRECTIONS, ("hip", "thigh", "shank", "lumbar", "chest", "neck", "head", *list(SHARES)[7:]), strict=True))
+_SEGMENT_OF = dict(zip(_DIRECTIONS, SHARES, strict=True))
 
 
 def draw_people(count: int, generator: torch.Generator) -> Float[Tensor, "count joints 3"]:

@@ -32,12 +32,12 @@ def part_bones(skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
 
 
 class _PartLinear(nn.Module):
-    """One linear layer for each part, with PyTorch's initial values: `[parts, batch, inputs]` to outputs."""
+    """One linear layer for each part, Kaiming-normal weights: `[parts, batch, inputs]` to outputs."""
 
     def __init__(self, parts: int, inputs: int, outputs: int) -> None:
         super().__init__()
         bound = 1 / sqrt(inputs)
-        self.weight = nn.Parameter(torch.empty(parts, inputs, outputs).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.randn(parts, inputs, outputs) * sqrt(2 / inputs))
         self.bias = nn.Parameter(torch.empty(parts, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,6 +98,8 @@ class PoseDiscriminator2D(nn.Module):
         self.fourth = nn.Linear(100, 100)
         self.fifth = nn.Linear(100, 100)
         self.last = nn.Linear(100, 1)
+        for layer in self.children():
+            nn.init.kaiming_normal_(layer.weight)  # pyright: ignore[reportArgumentType] - all children are Linear
 
     def forward(self, joints_2d: Float[Tensor, "batch joints 2"]) -> Float[Tensor, "batch 1"]:
         first = F.leaky_relu(self.first(joints_2d.flatten(1)))

@@ -17,7 +17,7 @@ from dg.tracking.names import (
     protocol_tag,
     run_tags,
 )
-from dg.tracking.stores import OFF, absolute_uri, environment_tags, prepare, ui_command
+from dg.tracking.stores import OFF, environment_tags, prepare, tracking_uri, ui_command
 
 __all__ = [
     "METRICS",
@@ -26,7 +26,6 @@ __all__ = [
     "NullTracker",
     "Tracker",
     "TrackingError",
-    "absolute_uri",
     "environment_tags",
     "epoch_metric",
     "final_metric",
@@ -36,6 +35,7 @@ __all__ = [
     "prepare",
     "protocol_tag",
     "run_tags",
+    "tracking_uri",
     "ui_command",
 ]
 
@@ -45,7 +45,7 @@ def make_tracker(uri: str, experiment: str, folder: Path) -> Tracker:
 
     Raises TrackingError when the store cannot be used at all.
     """
-    uri = absolute_uri(uri)
+    uri = tracking_uri(uri)
     if uri in OFF:
         return NullTracker()
     from dg.tracking.mlflow_tracker import MLflowTracker

@@ -19,16 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from dg.tracking.base import STATUSES, Tracker, TrackingError
 from dg.tracking.names import TAG_REASON, flatten, key_name, metric_name
-from dg.tracking.stores import client_of, prepare
+from dg.tracking.stores import TAG_HEARTBEAT, TAG_HOST, client_of, end_silent_runs, prepare
 from dg.tracking.write_behind import Record, WriteBehind
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOCAL = "local-"  # begins the name of a run that the store has not created yet
-_TAG_LOCAL, _TAG_HOST, _TAG_HEARTBEAT, _TAG_RESUMES = "dg.run", "dg.host", "heartbeat", "resume_count"
+_TAG_LOCAL, _TAG_RESUMES = "dg.run", "resume_count"
 _MAX_POINTS, _MAX_PAIRS, _MAX_PARAM, _MAX_TAG = 1000, 100, 6000, 8000
-_STALE_S = 600.0  # ten missed heartbeats
 _BATCH_S = 1.0  # scalars logged step by step travel together
 
 
@@ -63,7 +62,7 @@ class MLflowTracker(Tracker):
         stopped without a word are marked KILLED meanwhile.
         """
         self._handle = run_id or f"{_LOCAL}{uuid.uuid4().hex}"
-        tags = _clean_tags(tags) | {_TAG_HOST: socket.gethostname(), _TAG_HEARTBEAT: _now_text()}
+        tags = _clean_tags(tags) | {TAG_HOST: socket.gethostname(), TAG_HEARTBEAT: _now_text()}
         tags |= {TAG_REASON: "running", "mlflow.user": _user()}
         if parent_run_id:
             tags["mlflow.parentRunId"] = parent_run_id
@@ -238,17 +237,10 @@ class MLflowTracker(Tracker):
 
     def _beat(self) -> None:
         if self._handle in self._run_ids:
-            self._mlflow.set_tag(self.run_id, _TAG_HEARTBEAT, _now_text())
+            self._mlflow.set_tag(self.run_id, TAG_HEARTBEAT, _now_text())
 
     def _send_sweep(self, record: Record) -> None:
-        """End the runs of this host that have been silent for long: crashed ones stay RUNNING otherwise."""
-        query = f"attributes.status = 'RUNNING' and tags.`{_TAG_HOST}` = '{socket.gethostname()}'"
-        for run in self._mlflow.search_runs([self._experiment_id], query):
-            silent = time.time() - float(run.data.tags.get(_TAG_HEARTBEAT, "0"))
-            if silent > _STALE_S and run.info.run_id != self._resolve(record["run"]):
-                reason = f"no heartbeat for {silent / 60:.0f} minutes"
-                self._mlflow.set_tag(run.info.run_id, TAG_REASON, reason)
-                self._mlflow.set_terminated(run.info.run_id, "KILLED")
+        end_silent_runs(self._mlflow, self._experiment_id, keep=self._resolve(record["run"]))
 
 
 def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:

@@ -3,21 +3,25 @@
 import logging
 import os
 import shlex
+import socket
 import subprocess
 import sys
+import time
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dg.tracking.base import TrackingError
-from dg.tracking.names import metric_name
+from dg.tracking.names import TAG_REASON, metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 OFF = ("off", "none")
+TAG_HOST, TAG_HEARTBEAT = "dg.host", "heartbeat"
+_STALE_S = 600.0  # ten missed heartbeats
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 # A dead server is found out in seconds, not in MLflow's four minutes; nothing is sent home; no log lines of its own.
 _ENVIRONMENT = {
@@ -28,7 +32,7 @@ _ENVIRONMENT = {
 }
 
 
-def absolute_uri(uri: str) -> str:
+def tracking_uri(uri: str) -> str:
     """The store that a setting means, independent of the working directory.
 
     An empty one is `MLFLOW_TRACKING_URI`, else `sqlite:///mlflow.db` here. Raises TrackingError for a kind of store
@@ -69,7 +73,7 @@ def prepare(uri: str, experiment: str) -> str:
     To be called once in the driver: schema and experiment creation would race in actors. Safe when several drivers
     start at once. Raises TrackingError when the store cannot be reached.
     """
-    uri = absolute_uri(uri)
+    uri = tracking_uri(uri)
     if uri in OFF:
         return ""
     file = sqlite_file(uri)
@@ -88,9 +92,19 @@ def prepare(uri: str, experiment: str) -> str:
         ) from error
 
 
+def end_silent_runs(client: "MlflowClient", experiment_id: str, keep: str) -> None:
+    """Mark this host's runs KILLED that have sent no heartbeat for long: a crash leaves a run RUNNING otherwise."""
+    query = f"attributes.status = 'RUNNING' and tags.`{TAG_HOST}` = '{socket.gethostname()}'"
+    for run in client.search_runs([experiment_id], query):
+        silent = time.time() - float(run.data.tags.get(TAG_HEARTBEAT, "0"))
+        if silent > _STALE_S and run.info.run_id != keep:
+            client.set_tag(run.info.run_id, TAG_REASON, f"no heartbeat for {silent / 60:.0f} minutes")
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
 def ui_command(uri: str) -> str:
     """What to type to see the runs; for a server, its address."""
-    uri = absolute_uri(uri)
+    uri = tracking_uri(uri)
     if uri in OFF:
         return ""
     if uri.startswith("http"):
@@ -136,7 +150,7 @@ def _creation_lock(file: Path | None) -> AbstractContextManager[object]:
     from filelock import FileLock
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file.with_name(f".{file.name}.lock"), timeout=60)
+    return FileLock(file.with_name(f"{file.name}.lock"), timeout=60)
 
 
 def _git(*arguments: str) -> str:

@@ -1,0 +1,134 @@
+"""A sheet of rendered poses, to be looked at: for each the shaded body with its 2D skeleton, and its depth map."""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Union
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from dg.pose.skeleton import Skeleton
+
+Array = Union[np.ndarray, Tensor]  # noqa: UP007 - jaxtyping distributes over a Union
+
+TILE_PX = 192
+_GAP, _LINE = 6, 16
+_PAPER, _INK, _BACKDROP = (255, 255, 255), (30, 30, 30), (24, 24, 32)
+_LEFT, _RIGHT, _MIDDLE, _SOURCE = (255, 140, 0), (0, 190, 255), (235, 235, 235), (150, 150, 150)
+
+
+def contact_sheet(
+    rgb: Shaped[Array, "poses height width 3"],
+    depth: Shaped[Array, "poses height width"],
+    joints_px: Shaped[Array, "poses joints 2"],
+    skeleton: Skeleton,
+    titles: Sequence[str],
+    heading: str = "",
+    source_px: Shaped[Array, "poses joints 2"] | None = None,
+    columns: int = 4,
+) -> Image.Image:
+    """One tile a pose: render with skeleton, depth map, and with `source_px` the pose it was made from (grey).
+
+    rgb: bytes, or floats in [0, 1]. depth: metres, background not finite; near is red, each map over its own range,
+    which its caption names. joints_px: pixels of the crop, pixel centres at +0.5; a person's left is orange.
+    """
+    images, maps, joints = _bytes(rgb), np.asarray(depth, np.float64), np.asarray(joints_px, np.float64)
+    sources = None if source_px is None else np.asarray(source_px, np.float64)
+    if len(titles) != len(images):
+        raise ValueError(f"expected one title a pose: {len(images)} poses, {len(titles)} titles")
+    tiles = []
+    for row, title in enumerate(titles):
+        scale = TILE_PX / images.shape[2]
+        panels = [_render_panel(images[row], joints[row], skeleton, scale), _depth_panel(maps[row], joints[row], scale)]
+        if sources is not None:
+            panels.append(_skeleton_panel(sources[row], joints[row], skeleton, scale))
+        tiles.append(_tile(panels, f"{title}  {_range_text(maps[row])}".strip()))
+    return _page(tiles, heading or "no poses to show" if not tiles else heading, columns)
+
+
+def _bytes(rgb: Array) -> np.ndarray:
+    array = np.asarray(rgb)
+    if array.dtype == np.uint8:
+        return array
+    return (np.nan_to_num(array.astype(np.float64)).clip(0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+
+
+def _render_panel(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton, scale: float) -> Image.Image:
+    panel = Image.fromarray(image).resize((TILE_PX, TILE_PX), Image.Resampling.BILINEAR)
+    _draw_skeleton(panel, joints * scale, skeleton)
+    return panel
+
+
+def _depth_panel(depth: np.ndarray, joints: np.ndarray, scale: float) -> Image.Image:
+    colours = np.full((*depth.shape, 3), _BACKDROP, np.uint8)
+    body = np.isfinite(depth)
+    if body.any():
+        near, far = _range(depth)
+        nearness = 1.0 - (depth[body] - near).clip(0.0, far - near) / max(far - near, 1e-6)
+        colours[body] = _turbo()[(nearness * 255).astype(int)]
+    panel = Image.fromarray(colours).resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(panel)
+    for x, y in (joints * scale)[np.isfinite(joints).all(-1)]:
+        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_PAPER, outline=_INK)
+    return panel
+
+
+def _skeleton_panel(source: np.ndarray, joints: np.ndarray, skeleton: Skeleton, scale: float) -> Image.Image:
+    panel = Image.new("RGB", (TILE_PX, TILE_PX), _BACKDROP)
+    _draw_skeleton(panel, source * scale, skeleton, _SOURCE)
+    _draw_skeleton(panel, joints * scale, skeleton)
+    return panel
+
+
+def _draw_skeleton(
+    panel: Image.Image, points: np.ndarray, skeleton: Skeleton, colour: tuple[int, int, int] | None = None
+) -> None:
+    draw = ImageDraw.Draw(panel)
+    for parent, child in skeleton.bones:
+        ends = points[[parent, child]]
+        if not np.isfinite(ends).all():
+            continue
+        side = _LEFT if child in skeleton.left else _RIGHT if child in skeleton.right else _MIDDLE
+        draw.line([tuple(end) for end in ends.tolist()], fill=colour or side, width=2)
+
+
+def _tile(panels: Sequence[Image.Image], caption: str) -> Image.Image:
+    tile = Image.new("RGB", (TILE_PX * len(panels), TILE_PX + _LINE), _PAPER)
+    for number, panel in enumerate(panels):
+        tile.paste(panel, (number * TILE_PX, _LINE))
+    ImageDraw.Draw(tile).text((2, 1), caption, fill=_INK, font=ImageFont.load_default(12))
+    return tile
+
+
+def _page(tiles: Sequence[Image.Image], heading: str, columns: int) -> Image.Image:
+    width, height = tiles[0].size if tiles else (2 * TILE_PX, 0)
+    across = max(1, min(columns, len(tiles)))
+    down = math.ceil(len(tiles) / across)
+    top = _GAP + (2 * _LINE if heading else 0)
+    page = Image.new("RGB", (_GAP + across * (width + _GAP), top + down * (height + _GAP)), _PAPER)
+    ImageDraw.Draw(page).text((_GAP, _GAP), heading, fill=_INK, font=ImageFont.load_default(18))
+    for number, tile in enumerate(tiles):
+        row, column = divmod(number, across)
+        page.paste(tile, (_GAP + column * (width + _GAP), top + row * (height + _GAP)))
+    return page
+
+
+def _range(depth: np.ndarray) -> tuple[float, float]:
+    """Nearly all of the body's depth: a stray pixel must not flatten the colours."""
+    near, far = np.percentile(depth[np.isfinite(depth)], [1, 99])
+    return float(near), float(far)
+
+
+def _range_text(depth: np.ndarray) -> str:
+    return "{:.2f}-{:.2f} m".format(*_range(depth)) if np.isfinite(depth).any() else "nothing drawn"
+
+
+@lru_cache(maxsize=1)
+def _turbo() -> np.ndarray:
+    """Matplotlib's turbo colours as 256 byte triples."""
+    from matplotlib import colormaps
+
+    return (colormaps["turbo"](np.arange(256))[:, :3] * 255).astype(np.uint8)

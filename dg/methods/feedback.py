@@ -1,0 +1,74 @@
+"""The lifter's error as feedback to PoseAug's generator (METHODS 2.4, 2.6).
+
+`released`: the ratio of errors on augmented and original poses, by joint group, is held in a range; its centre grows
+from 3 to 5 for bone angles and is 17 for rigid transforms. `exponential`: the paper's equation 9 on the final pose;
+the paper gives no beta, ours grows from 3 to 5 as the released centre does, and L is a sample's mean joint error in
+metres. Only the generator receives a gradient; the lifter's weights do not, but in mode `train` its batch norms take
+in all three batches and its dropout is active, as in the released code.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.losses import feedback_exponential, feedback_ratio, joint_group_matrix
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.skeleton import Skeleton
+from lifters.base import Lifter
+
+VARIANTS = ("released", "exponential", "off")
+MODES = ("train", "eval")
+
+
+@dataclass(frozen=True)
+class FeedbackPoses:
+    """The same rows three times: as they are, with other bone angles, and with all three operations."""
+
+    original: PoseBatch
+    bone_angle: PoseBatch
+    rigid: PoseBatch
+
+
+class Feedback:
+    """Feedback losses of one variant for one lifter's inputs."""
+
+    def __init__(self, skeleton: Skeleton, inputs: InputSpec, variant: str, mode: str, device: torch.device) -> None:
+        self.inputs, self.variant, self.mode = inputs, variant, mode
+        self.groups = joint_group_matrix(skeleton).to(device)
+
+    def __call__(self, lifter: Lifter, poses: FeedbackPoses, progress: float) -> dict[str, Tensor]:
+        """Weighted losses by name, `bone_angle` and `rigid`; progress in [0, 1] moves the demanded difficulty."""
+        demanded = 3.0 + 2.0 * progress
+        with _mode(lifter, self.mode == "train"):
+            with torch.no_grad():
+                original = self._errors(lifter, poses.original)
+            if self.variant == "exponential":
+                rigid = self._errors(lifter, poses.rigid).mean(-1)
+                return {"rigid": feedback_exponential(rigid, original.mean(-1), demanded)}
+            angled = self._errors(lifter, poses.bone_angle)
+            rigid = self._errors(lifter, poses.rigid)
+        original = original @ self.groups
+        return {
+            "bone_angle": 0.1 * feedback_ratio(angled @ self.groups, original, demanded, 2.0),
+            "rigid": 0.01 * feedback_ratio(rigid @ self.groups, original, 17.0, 15.0),
+        }
+
+    def _errors(self, lifter: Lifter, poses: PoseBatch) -> Float[Tensor, "batch joints"]:
+        """Distance of each joint from the truth, metres, mean over the target frames."""
+        predicted = lifter(poses.features(self.inputs))
+        target = poses.root_relative[:, lifter.target_frames(poses.joints_3d.shape[1])]
+        return (predicted - target).norm(dim=-1).mean(1)
+
+
+@contextmanager
+def _mode(module: nn.Module, training: bool) -> Iterator[None]:
+    was_training = module.training
+    module.train(training)
+    try:
+        yield
+    finally:
+        module.train(was_training)

@@ -1,0 +1,238 @@
+"""RenderWorker: posed bodies in, depth at their joints out. A plain class that knows nothing of Ray or processes."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.body import BODIES
+from dg.body.base import Body, BodyPose
+from dg.plugins import make_options, resolve
+from dg.pose.camera import Camera
+from render_workers import RASTERIZERS
+from render_workers.base import DepthSource, Rasterizer, RenderAnswer, RenderRequest
+from render_workers.crop import Crop, subject_crop
+from render_workers.depth import DEPTH_SOURCES
+from render_workers.sampling import JointDepth, sample_joints
+from render_workers.shading import headlight
+
+SMALLEST_MICRO_BATCH = 32
+# Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
+RENDER_VERSION = 1
+
+
+@runtime_checkable
+class DepthRasterizer(Protocol):
+    """A rasteriser that can leave out the face numbers."""
+
+    def depth(
+        self,
+        vertices: Float[Tensor, "batch vertices 3"],
+        focal_px: Float[Tensor, "batch 2"],
+        center_px: Float[Tensor, "batch 2"],
+        resolution: int,
+    ) -> Float[Tensor, "batch height width"]: ...
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """Everything that a worker is built from: plain values that travel to any process.
+
+    body_options, depth_options: fields of the plug-ins' Options. min_pool: 1, 3 or 5 pixels. micro_batch: poses drawn
+    at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch.
+    """
+
+    body_name: str = "open"
+    body_options: dict[str, Any] = field(default_factory=dict)
+    depth_name: str = "zbuffer"
+    depth_options: dict[str, Any] = field(default_factory=dict)
+    rasterizer: str = "warp"
+    resolution: int = 128
+    subject_span_px: float = 100.0
+    min_pool: int = 3
+    micro_batch: int = 256
+    device: str = "auto"
+    deterministic: bool = False
+
+    def build(self) -> "RenderWorker":
+        """The worker. Raises OptionError for a plug-in or an option that does not exist."""
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        body, source = self._body(), resolve(DEPTH_SOURCES, "depth", self.depth_name)
+        return RenderWorker(
+            body,
+            source(make_options(source, "depth", self.depth_name, self.depth_options)),
+            resolve(RASTERIZERS, "rasterizer", self.rasterizer)(body.faces, device),
+            resolution=self.resolution,
+            subject_span_px=self.subject_span_px,
+            min_pool=self.min_pool,
+            micro_batch=self.micro_batch,
+            device=device,
+            deterministic=self.deterministic,
+        )
+
+    def digest(self) -> str:
+        """Changes with everything that changes a rendered depth; not with where or in which portions it is rendered."""
+        source = resolve(DEPTH_SOURCES, "depth", self.depth_name)
+        options = make_options(source, "depth", self.depth_name, self.depth_options)
+        parts = [RENDER_VERSION, self._body().digest, self.depth_name, repr(options), self.rasterizer]
+        parts += [self.resolution, float(self.subject_span_px), self.min_pool]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _body(self) -> Body:
+        body = resolve(BODIES, "body", self.body_name)
+        return body(make_options(body, "body", self.body_name, self.body_options))
+
+
+class RenderWorker:
+    """Crops, skins, draws, estimates depth and reads it at the joints. Its answers are functions of the request alone.
+
+    Raises ValueError for a resolution, span or micro-batch that makes no image.
+    """
+
+    def __init__(
+        self,
+        body: Body,
+        source: DepthSource,
+        rasterizer: Rasterizer,
+        *,
+        resolution: int = 128,
+        subject_span_px: float = 100.0,
+        min_pool: int = 3,
+        micro_batch: int = 256,
+        device: str = "cpu",
+        deterministic: bool = False,
+    ) -> None:
+        if not 0 < subject_span_px <= resolution or micro_batch < 1:
+            raise ValueError(
+                "expected 0 < subject_span_px <= resolution and micro_batch >= 1, got "
+                f"subject_span_px={subject_span_px} resolution={resolution} micro_batch={micro_batch}"
+            )
+        self.body, self.source, self.rasterizer = body, source, rasterizer
+        self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
+        self.micro_batch, self.deterministic = micro_batch, deterministic
+        self.device = torch.device(device)
+        self.halvings = 0
+        self._seconds: dict[str, float] = {}
+
+    def ready(self) -> None:
+        """Load or compile the kernels by drawing a body of no size, so that no request waits for it."""
+        place = torch.tensor([0.0, 0.0, 5.0]).repeat(1, 24, 1)
+        pose = BodyPose(torch.eye(3).repeat(1, 24, 1, 1), place, torch.ones(1, 24))
+        one = torch.ones(1, 2)
+        camera = Camera(focal=2 * one, center=0 * one, distortion=torch.zeros(1, 5), extent=one)
+        joints_2d = torch.tensor([[[0.0, -0.2], [0.0, 0.2]]])
+        self.depth(RenderRequest(pose, camera, joints_2d, torch.zeros(1, dtype=torch.long)))
+
+    @torch.no_grad()
+    def depth(self, request: RenderRequest) -> RenderAnswer:
+        """Depth at the joints, in portions of at most `micro_batch` poses.
+
+        Where the device's memory runs out the portion is halved, down to 32, and stays so; `deterministic` forbids it.
+        stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
+        a stage (on CUDA, where work runs behind, only their sum means something). Raises ValueError that names the rows
+        of poses that are not finite or behind the camera.
+        """
+        check_request(request)
+        self._seconds = dict.fromkeys(("crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
+        depth = np.empty(request.joints_2d.shape[:2], np.float32)
+        widened, start = 0, 0
+        while start < len(request):
+            rows = slice(start, start + self.micro_batch)
+            answer = self._attempt(request[rows])
+            if answer is None:
+                self._back_off()
+                continue
+            depth[rows] = answer.depth.cpu().numpy()
+            widened += int(answer.widened.sum())
+            start = rows.stop
+        stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
+        stats |= {"oom_halvings": self.halvings, **self._seconds}
+        return RenderAnswer(depth, np.isfinite(depth).all(-1), {k: float(v) for k, v in stats.items()})
+
+    @torch.no_grad()
+    def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
+        """Pictures for people: rgb `[n, 3, h, w]` in [0, 1], depth and zbuffer `[n, h, w]` in metres (background inf),
+        joints_px `[n, joints, 2]`, joint_depth `[n, joints]` in metres. Raises as `depth`.
+        """
+        check_request(request)
+        request = _to(request, self.device)
+        crop = self._crop(request)
+        zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
+        depth = self.source.estimate(zbuffer, rgb, request.keys)
+        joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
+        parts = {"rgb": rgb, "depth": depth, "zbuffer": zbuffer, "joints_px": crop.joints_px, "joint_depth": joint_depth}
+        return {name: value.cpu().numpy() for name, value in parts.items()}
+
+    def _attempt(self, request: RenderRequest) -> JointDepth | None:
+        """One portion, or None where the device has too little memory for it and a smaller one may be tried."""
+        try:
+            return self._render(_to(request, self.device))
+        except torch.OutOfMemoryError:
+            if self.deterministic or self.micro_batch <= SMALLEST_MICRO_BATCH:
+                raise
+            return None
+
+    def _back_off(self) -> None:
+        self.micro_batch = max(self.micro_batch // 2, SMALLEST_MICRO_BATCH)
+        self.halvings += 1
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _render(self, request: RenderRequest) -> JointDepth:
+        with self._stage("crop_s"):
+            crop = self._crop(request)
+        with self._stage("skin_s"):
+            vertices = self.body.skin(request.body_pose)
+        with self._stage("raster_s"):
+            zbuffer, rgb = self._image(vertices, crop)
+        with self._stage("source_s"):
+            depth = self.source.estimate(zbuffer, rgb, request.keys)
+        with self._stage("sample_s"):
+            return sample_joints(depth, crop.joints_px, self.min_pool)
+
+    def _crop(self, request: RenderRequest) -> Crop:
+        return subject_crop(request.camera, request.joints_2d, self.resolution, self.subject_span_px)
+
+    def _image(self, vertices: Tensor, crop: Crop) -> tuple[Tensor, Tensor | None]:
+        if self.source.needs_rgb:
+            return self._shaded(vertices, crop)
+        if isinstance(self.rasterizer, DepthRasterizer):
+            return self.rasterizer.depth(vertices, crop.focal_px, crop.center_px, self.resolution), None
+        return self.rasterizer.zbuffer(vertices, crop.focal_px, crop.center_px, self.resolution)[0], None
+
+    def _shaded(self, vertices: Tensor, crop: Crop) -> tuple[Tensor, Tensor]:
+        zbuffer, seen = self.rasterizer.zbuffer(vertices, crop.focal_px, crop.center_px, self.resolution)
+        return zbuffer, headlight(vertices, self.body.faces.to(vertices.device), seen)
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def check_request(request: RenderRequest) -> None:
+    """Raise ValueError that names the rows which no image can be made of."""
+    pose, camera = request.body_pose, request.camera
+    parts = [pose.rotations, pose.positions, pose.stretch, request.joints_2d, camera.focal, camera.center]
+    finite = torch.stack([part.flatten(1).isfinite().all(1) for part in [*parts, camera.distortion]]).all(0)
+    in_front = pose.positions[..., 2].amin(-1) > 0
+    for good, what in ((finite, "are not finite"), (in_front, "are behind the camera")):
+        if not good.all():
+            raise ValueError(f"pose rows {(~good).nonzero()[:, 0].tolist()} {what}; mask them (PoseBatch.valid) first")
+
+
+def _to(request: RenderRequest, device: torch.device) -> RenderRequest:
+    return RenderRequest(
+        request.body_pose.to(device), request.camera.to(device), request.joints_2d.to(device), request.keys.to(device)
+    )

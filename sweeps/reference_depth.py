@@ -1,0 +1,174 @@
+"""`python -m sweeps.reference_depth [key=value ...]`: find d_ref, the reference depth of dscale2d.
+
+Optuna asks for values of d_ref in [3.5, 6.0] metres, first the anchors 3.5, 4.0 ... 6.0, then where a Gaussian process
+expects less error; each is one training run a seed. Rendered depth does not depend on d_ref, so the runs share it.
+
+What the sweep can and cannot tell: dscale2d divides x and y by one constant, which the lifter's first layer can undo.
+On the source alone the curve may therefore be nearly flat, and its minimum chance. Targets are reported beside it and
+never chosen by, unless `objective=oracle:TARGET` says so; then everything is tagged `oracle`.
+
+Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 interrupted; 1 when no trial succeeded).
+"""
+
+import shlex
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from dg.command_line import fail, help_text, parse
+from dg.config import ConfigError, TrainConfig
+from dg.plugins import suggest
+from sweeps.objective import SOURCE_VAL, Objective, parse_objective
+
+if TYPE_CHECKING:
+    from sweeps.session import Session
+
+PARAMETER, UNIT = "d_ref", "m"
+LOW, HIGH, STEP = 3.5, 6.0, 0.01
+ANCHORS = (3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
+WHAT = """Sweep d_ref, the reference depth of dscale2d: train once for each value and seed, draw the response curve.
+
+keys of the sweep (default; meaning):
+  trials=12              values of d_ref in all; 3.5 4.0 4.5 5.0 5.5 6.0 come first
+  seeds=[0]              runs of each value; the mean over them counts
+  objective=source_val   MPJPE to minimise: source_val (held out of the source) or oracle:TARGET (tagged so)
+  concurrency=1          trials at a time
+  study=reference_depth  the same command again goes on with the study of this name
+  storage=sqlite:///study.db  also journal:FILE (network file systems), postgresql://...
+  out=runs/STUDY         trial-N/seed-S in it are the folders of the runs
+
+All other keys are dg.train's and hold for every trial, except d_ref, seed and resume."""
+_OWN = {
+    "d_ref": "the sweep chooses it; for one value use python -m dg.train",
+    "seed": "use seeds=[0,1,2], or seeds=[N] for one",
+    "resume": "the same command again always goes on with the study",
+    "tracking.parent_run_id": "the sweep makes the parent run",
+    "tracking.run_name": "the trials are named after the study; use study=NAME",
+}
+
+
+@dataclass(frozen=True)
+class SweepOptions:
+    """The sweep's own settings."""
+
+    trials: int = 12
+    seeds: tuple[int, ...] = (0,)
+    objective: str = SOURCE_VAL
+    concurrency: int = 1
+    study: str = "reference_depth"
+    storage: str = "sqlite:///study.db"
+    out: str = ""
+
+
+def main(words: list[str]) -> int:
+    """The whole command; returns the exit code."""
+    if {"--help", "-h"} & set(words):
+        print(help_text("sweeps.reference_depth", WHAT))
+        return 0
+    try:
+        options, shared = split_words(words)
+        config = parse(shared)
+        objective = check(options, config)
+    except ConfigError as error:
+        return fail(error, 2)
+    print(f"sweeps.reference_depth: {options.trials} values of d_ref by {objective.name}", flush=True)
+    if objective.is_oracle:
+        print(f"  ORACLE: d_ref is chosen on the target {objective.name.partition(':')[2]}, not domain generalisation")
+    return run(options, shared, config, objective, words)
+
+
+def split_words(words: Sequence[str]) -> tuple[SweepOptions, list[str]]:
+    """The sweep's own options, and the words for dg.train. Raises ConfigError."""
+    kinds = {f.name: f.type for f in fields(SweepOptions)}
+    known = [*kinds, *(f.name for f in fields(TrainConfig))]
+    given, shared = {}, []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise ConfigError(f"expected key=value, got {word!r}; `--help` lists the keys")
+        if key in _OWN:
+            raise ConfigError(f"{key} cannot be set here: {_OWN[key]}")
+        if key in kinds:
+            given[key] = _typed(key, value, kinds[key])
+        elif key.partition(".")[0] in known:
+            shared.append(word)
+        else:
+            raise ConfigError(f"unknown key {key!r}{suggest(key, known)} `--help` lists the keys")
+    return SweepOptions(**given), shared
+
+
+def _typed(key: str, value: str, kind: object) -> object:
+    if kind is str:
+        return value
+    many = kind is not int
+    parts = [p.strip() for p in value.strip().removeprefix("[").removesuffix("]").split(",")] if many else [value]
+    if not all(p.isascii() and p.isdigit() for p in parts):
+        raise ConfigError(
+            f"{key} must be {'whole numbers such as [0,1,2]' if many else 'a whole number'}, got {value!r}"
+        )
+    return tuple(map(int, parts)) if many else int(value)
+
+
+def check(options: SweepOptions, config: TrainConfig) -> Objective:
+    """The objective. Raises ConfigError for settings that make no sweep."""
+    found = [f"{n} must be at least 1, got 0" for n in ("trials", "concurrency") if getattr(options, n) < 1]
+    if len(set(options.seeds)) < len(options.seeds):
+        found.append(f"seeds must differ, got {list(options.seeds)}")
+    if not options.study or not all(c.isascii() and (c.isalnum() or c in "._-") for c in options.study):
+        found.append(f"study must be a name of letters, digits, '.', '_' and '-', got {options.study!r}")
+    if config.dscale2d_resolved == "off":
+        found.append("dscale2d is off here, so d_ref changes nothing; use inputs=xyd, or dscale2d=focal or paper")
+    if found:
+        raise ConfigError("\n".join(found))
+    return parse_objective(options.objective, config.target_names)
+
+
+def run(
+    options: SweepOptions, shared: Sequence[str], config: TrainConfig, objective: Objective, words: Sequence[str]
+) -> int:
+    """Go on with the study, or begin it, until its trials are done. Returns the exit code."""
+    from dg.command_line import check_plugins
+    from dg.train import exit_code
+    from sweeps.session import Session, StudyBusyError
+    from sweeps.study import Space, SweepError
+
+    space = Space(PARAMETER, LOW, HIGH, STEP, ANCHORS)
+    session = None
+    try:
+        check_plugins(config)
+        session = Session(options, shared, config, objective, space, UNIT)
+        done = _until_signalled(session)
+    except SweepError as error:
+        return fail(error, error.code)
+    except StudyBusyError as error:
+        return fail(error, 3)
+    except Exception as error:
+        code = 2 if type(error).__name__ == "TrackingError" else exit_code(error)
+        if code is None:
+            raise
+        return fail(error, code)
+    if not done:
+        again = " ".join(["python -m sweeps.reference_depth", *map(shlex.quote, words)])
+        print(f"interrupted; go on with\n  {again}", flush=True)
+        return 130
+    return 0 if session.points() else 1
+
+
+def _until_signalled(session: "Session") -> bool:
+    def caught(number: int, frame: object) -> None:
+        again = "ending them now" if session.driver.stops_asked else "the running trials checkpoint; again to stop now"
+        sys.stderr.write(f"\nstopping: {again}\n")
+        session.driver.stop()
+
+    before = {s: signal.signal(s, caught) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return session.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""The response curve of a sweep: MPJPE over the swept parameter, as a table and as a picture.
+
+The panels of the picture share their height in millimetres, so that a flat curve looks flat: where the validation of
+the source hardly moves while the targets do, the sweep has not chosen much, and the picture has to say so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+
+from sweeps.objective import Objective
+
+# Okabe and Ito's colours: told apart with any colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+SOURCE_LABEL = "source validation"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One finished trial: MPJPE in millimetres of each seed."""
+
+    value: float
+    trial: int
+    objective: tuple[float, ...]
+    source_val: tuple[float, ...]
+    targets: dict[str, tuple[float, ...]]
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.objective)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One curve: its label, whether the sweep chose by it, and MPJPE by point and seed."""
+
+    label: str
+    chosen_by: bool
+    target: bool
+    seeds: tuple[tuple[float, ...], ...]
+
+
+def series_of(points: Sequence[Point], objective: Objective) -> list[Series]:
+    """The curve that was selected on first, then the others."""
+    found = []
+    by_source = not objective.is_oracle
+    role = "selected on" if by_source else "reported, not selected on"
+    found.append(Series(f"{SOURCE_LABEL} ({role})", by_source, False, tuple(p.source_val for p in points)))
+    for number, name in enumerate(points[0].targets):
+        chosen = objective.oracle == number
+        role = "ORACLE: selected on this target" if chosen else "target: reported, not selected on"
+        found.append(Series(f"{name} ({role})", chosen, True, tuple(p.targets[name] for p in points)))
+    return sorted(found, key=lambda s: not s.chosen_by)
+
+
+def best_of(points: Sequence[Point]) -> Point:
+    """The lowest mean of the objective, the earliest trial of equals."""
+    return min(points, key=lambda p: (p.mean, p.trial))
+
+
+def table(points: Sequence[Point], objective: Objective, parameter: str) -> str:
+    """A plain table, a row a trial in the order of the parameter; the best row is marked."""
+    ordered = sorted(points, key=lambda p: (p.value, p.trial))
+    curves = series_of(ordered, objective)
+    head = [parameter, "trial", *(c.label for c in curves)]
+    rows = [[f"{p.value:.2f}", str(p.trial), *(spread(c.seeds[i]) for c in curves)] for i, p in enumerate(ordered)]
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    best = best_of(ordered)
+    lines = ["  " + "  ".join(h.rjust(w) for h, w in zip(head, widths, strict=True))]
+    for point, row in zip(ordered, rows, strict=True):
+        mark = "* " if point is best else "  "
+        lines.append(mark + "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))
+    return "\n".join(lines)
+
+
+def spread(seeds: Sequence[float]) -> str:
+    """`61.2 ± 0.4`: mean and sample standard deviation over the seeds."""
+    return f"{fmean(seeds):.1f} ± {stdev(seeds):.1f}" if len(seeds) > 1 else f"{fmean(seeds):.1f}"
+
+
+def verdict(points: Sequence[Point], objective: Objective, parameter: str) -> str:
+    """How far the choice can be trusted: the range over the parameter beside the spread over the seeds."""
+    means = [p.mean for p in points]
+    reach = max(means) - min(means)
+    said = f"{objective.name} moves by {reach:.1f} mm over {parameter}"
+    if len(points) < 2:
+        return "one trial: there is nothing to compare it with"
+    if len(points[0].objective) < 2:
+        return f"{said}; with one seed it is unknown how much of that is chance: seeds=[0,1,2] tells"
+    noise = fmean([stdev(p.objective) ** 2 for p in points]) ** 0.5
+    if reach < 2 * noise:
+        return f"{said}, seeds by {noise:.1f} mm (standard deviation): the curve is flat, its minimum is chance"
+    return f"{said}, seeds by {noise:.1f} mm (standard deviation)"
+
+
+def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: str, path: Path) -> Path:
+    """Write the response curve as a PNG: a panel a curve, every seed as a dot, the chosen value as a line."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    ordered = sorted(points, key=lambda p: (p.value, p.trial))
+    curves = series_of(ordered, objective)
+    values = [p.value for p in ordered]
+    limits = _limits(curves)
+    # No pyplot: a figure of its own leaves the process's backend alone.
+    figure = Figure(figsize=(7.0, 1.4 + 1.7 * len(curves)), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    best = best_of(ordered)
+    for number, (ax, curve) in enumerate(zip(axes, curves, strict=True)):
+        colour = COLOURS[number % len(COLOURS)]
+        dashed = curve.target and not curve.chosen_by
+        ax.plot(values, [fmean(s) for s in curve.seeds], "--" if dashed else "-", color=colour, linewidth=1.8)
+        for value, seeds in zip(values, curve.seeds, strict=True):
+            ax.plot([value] * len(seeds), seeds, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
+        ax.axvline(best.value, color="0.6", linewidth=1, zorder=0)
+        ax.set_ylim(*limits[number])
+        ax.set_title(curve.label, loc="left", fontsize=9, color=colour)
+        ax.set_ylabel("MPJPE (mm)", fontsize=8)
+        ax.grid(axis="y", color="0.92")
+        ax.tick_params(labelsize=8)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel(f"{parameter} ({unit})")
+    seeds = len(ordered[0].objective)
+    figure.suptitle(
+        f"{parameter} = {best.value:.2f} {unit} chosen by {objective.name}; line: mean of {seeds} seed(s), dots: seeds",
+        fontsize=10,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path
+
+
+def _limits(curves: Sequence[Series]) -> list[tuple[float, float]]:
+    """The same height in millimetres for every panel, each around its own middle."""
+    lows = [min(min(s) for s in c.seeds) for c in curves]
+    highs = [max(max(s) for s in c.seeds) for c in curves]
+    half = max(1.0, 0.6 * max(h - lo for h, lo in zip(highs, lows, strict=True)))
+    return [((h + lo) / 2 - half, (h + lo) / 2 + half) for h, lo in zip(highs, lows, strict=True)]

@@ -1,0 +1,81 @@
+"""What the Ray pool costs: `python -m tests.bench.pool` prints one JSON object, its ratios measured in one run.
+
+overhead_ms: wall time of a 1024-pose batch through RayPool less that through LocalPool, with trivial work, a look-ahead
+of 4, median of the rounds; goal at most 5. overlap_ratio: wall time of a trainer that spends T a batch while three
+actors need 2 T a batch, relative to the trainer's own time; goal at most 1.25.
+"""
+
+import json
+import logging
+import os
+import time
+from collections import deque
+from statistics import median
+
+import ray
+
+from render_workers.base import RenderPool, RenderRequest
+from render_workers.pool import LocalPool
+from render_workers.pool_options import PoolOptions
+from render_workers.pool_slots import SlotState
+from render_workers.ray_pool import RayPool
+from tests.fakes import ROOT, FakeSpec, make_request
+
+POSES = 1024
+BATCHES = 100
+ROUNDS = 5
+LOOK_AHEAD = 4
+STEP_S = 0.05
+
+
+def run(pool: RenderPool, requests: list[RenderRequest], batches: int, step_s: float = 0.0) -> float:
+    """Seconds for so many batches, consumed in order, `LOOK_AHEAD` of them submitted ahead."""
+    start, ahead = time.perf_counter(), deque()
+    for batch in range(batches):
+        ahead.append(pool.submit(requests[batch % len(requests)]))
+        if len(ahead) > LOOK_AHEAD:
+            ahead.popleft().result()
+            time.sleep(step_s)
+    while ahead:
+        ahead.popleft().result()
+        time.sleep(step_s)
+    pool.ledger.check()
+    return time.perf_counter() - start
+
+
+def start(spec: FakeSpec, actors: int) -> RayPool:
+    """A pool whose actors are all live."""
+    pool = RayPool(spec, PoolOptions(actors=actors), env={"PYTHONPATH": ROOT})
+    while pool.core.count(SlotState.LIVE) < actors:
+        pool.poll()
+        time.sleep(0.05)
+    return pool
+
+
+def measure() -> dict[str, float]:
+    """Both figures; starts and stops a Ray of its own."""
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    requests = [make_request(POSES, seed) for seed in range(8)]
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        with LocalPool(FakeSpec().build) as local, start(FakeSpec(), actors=2) as remote:
+            run(remote, requests, 10)
+            walls = [(run(local, requests, BATCHES), run(remote, requests, BATCHES)) for _ in range(ROUNDS)]
+        with start(FakeSpec(seconds=2 * STEP_S), actors=3) as remote:
+            overlapped = run(remote, requests, BATCHES, STEP_S)
+    finally:
+        ray.shutdown()
+    local_ms, ray_ms = (1e3 * median(part) / BATCHES for part in zip(*walls, strict=True))
+    return {
+        "local_ms_per_batch": local_ms,
+        "ray_ms_per_batch": ray_ms,
+        "overhead_ms": ray_ms - local_ms,
+        "overhead_goal_ms": 5.0,
+        "overlap_ratio": overlapped / (BATCHES * STEP_S),
+        "overlap_goal": 1.25,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(), indent=2))

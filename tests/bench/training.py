@@ -1,0 +1,142 @@
+"""`python -m tests.bench.training`: what a PoseAug iteration costs, as one JSON object.
+
+Batch 1024, simple baseline, (x, y), 16 joints, one thread. `iteration` is one generator step with feedback, and one of
+each discriminator at every second iteration; lifter updates are apart. The twin (`released_iteration`) is a plain
+re-implementation of the released code's structure, measured in the same run, turn by turn with ours, medians of each.
+Seconds are processor time of the one thread, so that a busy machine disturbs less. `recorded_released_s` is what the
+released code itself took on one core of such a machine; it is not measured here.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+
+from dg.methods.base import MethodContext, SourceStatistics, StepKey, TrainingPlan
+from dg.methods.fast_matmul import use_fast_matmul
+from dg.methods.poseaug import PoseAug, PoseAugOptions
+from dg.methods.randomness import restart_dropout
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.bones import bone_lengths
+from dg.pose.camera import Camera
+from dg.pose.skeleton import H36M_16
+from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
+from tests.bench.released_iteration import ReleasedIteration
+
+RECORDED_RELEASED_S = 0.69
+# The pools fill during the first iterations; an even number, as discriminators step at every second one.
+UNTIMED = 10
+
+
+def source_batch(rows: int, seed: int) -> PoseBatch:
+    """Random walks of bones about a standing person, 4 to 6 m away, seen by distorted cameras."""
+    random = torch.Generator().manual_seed(seed)
+    bones = torch.randn(rows, 15, 3, generator=random) * 0.2 + 0.1
+    joints = H36M_16.path_matrix() @ bones
+    place = torch.randn(rows, 1, 3, generator=random) * torch.tensor([0.3, 0.15, 0.4]) + torch.tensor([0.0, 0.0, 5.0])
+    camera = Camera(
+        focal=torch.tensor([2.29, 2.2876]).repeat(rows, 1),
+        center=torch.tensor([0.025, 0.029]).repeat(rows, 1),
+        distortion=torch.tensor([-0.2071, 0.2478, -0.00308, -0.000976, -0.00142]).repeat(rows, 1),
+        extent=torch.tensor([1.0, 1.002]).repeat(rows, 1),
+    )
+    return PoseBatch.from_joints((joints + place)[:, None], camera, H36M_16)
+
+
+def make_method(source: PoseBatch) -> PoseAug:
+    plan = TrainingPlan(total_steps=100_000, steps_per_epoch=1000)
+    lifter = SimpleBaseline(H36M_16, 2, SimpleBaselineOptions())
+    lengths = SourceStatistics(bone_lengths(source.joints_3d[:5, 0], H36M_16))
+    inputs = InputSpec(channels="xy", dscale2d="off")
+    context = MethodContext(lifter, inputs, H36M_16, plan, lengths, torch.device("cpu"))
+    return PoseAug(context, PoseAugOptions(warmup_iterations=0))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def per_iteration(times: list[float]) -> float:
+    """The mean of the medians of iterations with and without discriminator steps, which alternate."""
+    return (statistics.median(times[0::2]) + statistics.median(times[1::2])) / 2
+
+
+class Contest:
+    """Our iteration, the same with PyTorch's own matrix products, and the twin, turn by turn on the same poses."""
+
+    def __init__(self, rows: int) -> None:
+        self.source = source_batch(rows, 0)
+        self.ours, self.ours_default = make_method(self.source), make_method(self.source)
+        self.twin = ReleasedIteration()
+        camera = self.source.camera
+        self.camera = torch.cat([camera.focal, camera.center, camera.distortion], -1)
+        self.default_matmul = getattr(getattr(torch.backends.mkldnn, "matmul", None), "fp32_precision", None)
+        self.fast = False
+
+    def matmul(self, fast: bool) -> None:
+        if fast:
+            self.fast = use_fast_matmul()
+        elif self.default_matmul is not None:
+            torch.backends.mkldnn.matmul.fp32_precision = self.default_matmul
+
+    def iterate(self, method: PoseAug, key: StepKey) -> None:
+        restart_dropout(key)
+        method.lifter.train()
+        method._step_augmentor(self.source, None, key)
+
+    def turn(self, key: StepKey) -> dict[str, float]:
+        """Seconds of each contestant's turn."""
+        joints, joints_2d = self.source.joints_3d[:, 0], self.source.joints_2d[:, 0]
+        found = {}
+        self.matmul(fast=True)
+        found["ours"] = seconds(partial(self.iterate, self.ours, key))
+        found["lifter"] = seconds(partial(self.ours.step_lifter, self.source))
+        found["propose"] = seconds(partial(self.ours.propose, self.source, key))
+        self.matmul(fast=False)
+        found["ours_default"] = seconds(partial(self.iterate, self.ours_default, key))
+        found["twin"] = seconds(partial(self.twin.step, joints, self.camera, joints_2d, joints))
+        return found
+
+
+def measure(rows: int, repeats: int) -> dict[str, object]:
+    torch.set_num_threads(1)
+    contest = Contest(rows)
+    turns = [contest.turn(StepKey(0, 0, number)) for number in range(2 * repeats + UNTIMED)][UNTIMED:]
+    ours, default, twin = (per_iteration([t[name] for t in turns]) for name in ("ours", "ours_default", "twin"))
+    lifter, propose = (statistics.median(t[name] for t in turns) for name in ("lifter", "propose"))
+    return {
+        "batch": rows,
+        "threads": 1,
+        "iterations_timed": len(turns),
+        "fast_matmul": contest.fast,
+        "poseaug_iteration_s": round(ours, 4),
+        "poseaug_iteration_default_matmul_s": round(default, 4),
+        "released_twin_iteration_s": round(twin, 4),
+        "speedup_over_twin": round(twin / ours, 2),
+        "speedup_over_twin_default_matmul": round(twin / default, 2),
+        "recorded_released_s": RECORDED_RELEASED_S,
+        "lifter_step_s": round(lifter, 4),
+        "propose_s": round(propose, 4),
+        "trained_poses_per_s_lifter": round(rows / lifter),
+        "trained_poses_per_s_poseaug": round(2 * rows / (ours + propose + 2 * lifter)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--repeats", type=int, default=10, help="pairs of iterations that are timed")
+    arguments = parser.parse_args()
+    json.dump(measure(arguments.batch, arguments.repeats), sys.stdout, indent=1)
+    sys.stdout.write("\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The cross-dataset file format."""
+
+import numpy as np
+import pytest
+import torch
+
+from dg.datasets.npz import CrossDataset, Options
+from dg.plugins import make_options
+from tests.datasets.makers import cross_arrays
+
+# p10-p90 of the root depth, metres, from the files' description.
+DEPTHS = {"uiprmd_h36m": (4.7, 6.6), "uiprmd_3dhp": (3.9, 6.4), "uiprmd_3dpw": (2.7, 4.7)}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cross") / "people.npz"
+    np.savez(path, **cross_arrays())
+    return str(path)
+
+
+def test_the_file_is_read_as_it_is(path):
+    data, arrays = CrossDataset(Options(path)).load("test"), cross_arrays()
+    np.testing.assert_array_equal(data.poses.joints_3d[:, 0], arrays["pose3d"])
+    np.testing.assert_array_equal(data.poses.joints_2d[:, 0], arrays["pose2d"])
+    assert data.name == "people"
+    assert [data.subjects[i] for i in data.subject.tolist()] == arrays["subject"].tolist()
+    torch.testing.assert_close(data.poses.camera.extent[0], torch.tensor([1080 / 1920, 1.0]))
+
+
+def test_stride_counts_over_the_whole_file_and_clips_stay_numbered_without_gaps(path):
+    whole, strided = CrossDataset(Options(path)).load("test"), CrossDataset(Options(path, stride=4)).load("test")
+    assert torch.equal(strided.poses.joints_3d, whole.poses.joints_3d[::4])
+    runs = strided.clip.unique_consecutive()
+    assert torch.equal(runs, torch.arange(len(runs)))
+    assert len(CrossDataset(Options(path, stride=25)).load("test")) == -(-len(whole) // 25)
+
+
+def test_a_target_is_named_with_its_options():
+    assert CrossDataset.options_for_target("a/b.npz") == {"path": "a/b.npz"}
+    given = CrossDataset.options_for_target("b.npz?stride=3&flip_tta=true")
+    assert make_options(CrossDataset, "target", "npz", given) == Options("b.npz", stride=3, flip_tta=True)
+
+
+@pytest.mark.parametrize("query", ["stride=x", "flip_tta=maybe", "sride=3", "stride=0"])
+def test_a_target_with_wrong_options_is_refused_by_name(query):
+    with pytest.raises(ValueError, match=query.split("=")[0]):
+        make_options(CrossDataset, "target", "npz", CrossDataset.options_for_target(f"b.npz?{query}"))
+
+
+def test_test_time_augmentation_is_part_of_the_protocol(path):
+    plain, flipped = (CrossDataset(Options(path, flip_tta=f)).load("test").protocol("zbuffer") for f in (False, True))
+    assert plain != flipped
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", sorted(DEPTHS))
+def test_the_real_files_have_the_counts_and_depths_of_their_description(shared, name):
+    data = CrossDataset(Options(str(shared / "data" / "cross" / f"{name}.npz"))).load("test")
+    assert len(data) == 17_893
+    assert len(data.subjects) == 10
+    low, high = torch.quantile(data.poses.joints_3d[:, 0, 0, 2], torch.tensor([0.1, 0.9])).tolist()
+    assert (low, high) == pytest.approx(DEPTHS[name], abs=0.06)

@@ -1,0 +1,166 @@
+"""PoseAug's steps against a plain computation, and what must not leak into what."""
+
+import pytest
+import torch
+
+from dg.losses import feedback_ratio, joint_group_matrix
+from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.surface_offset import SurfaceOffsets
+from dg.pose.batch import PoseBatch
+from dg.pose.skeleton import H36M_16
+from tests.conftest import make_camera, make_joints
+from tests.contracts.test_every_method import make, render, source_batch, step
+
+
+def poseaug(channels="xy", **given):
+    options = {"warmup_iterations": 0, "feedback_mode": "eval", "discriminator_every": 1000, **given}
+    return make("poseaug", H36M_16, channels, **options)
+
+
+def test_the_generators_gradient_equals_a_plain_computation_of_the_released_loss():
+    method = poseaug(templates="off")
+    method.iterations = 1
+    source, key = source_batch(H36M_16), StepKey(3, 0, 0)
+    captured = {}
+    optimizer = method.optimizers["generator"]
+    optimizer.step = lambda: captured.update({n: p.grad.clone() for n, p in method.generator.named_parameters()})
+    method._step_augmentor(source, None, key)
+
+    noise = method.generator.draw_noise(len(source), key.generator("noise"))
+    joints = source.joints_3d[:, 0]
+    poses = method.generator(joints, noise)
+    d3, d2, lifter = method.discriminator_3d, method.discriminator_2d, method.lifter.eval()
+
+    def adversarial(discriminator, real, made):
+        scores = discriminator(real), discriminator(made)
+        return 0.5 * (scores[0].square().mean() + (scores[1] - 1).square().mean())
+
+    def errors(joints_3d):
+        predicted = lifter(source.camera.project(joints_3d)[:, None])[:, 0]
+        return (predicted - (joints_3d - joints_3d[:, :1])).norm(dim=-1) @ joint_group_matrix(H36M_16)
+
+    loss = 6 * adversarial(d3, joints, poses.bone_angle)
+    loss = loss + adversarial(d2, source.camera.project(joints), source.camera.project(poses.rigid))
+    change = poses.angle_change.mean(-1) - 0.205
+    loss = loss + 3 * (change.square() * (change.abs() > 0.165)).mean()
+    loss = loss + 3 * (poses.length_ratio.square() * (poses.length_ratio.abs() > 0.1)).mean()
+    loss = loss + 0.1 * feedback_ratio(errors(poses.bone_angle), errors(joints), 3.0, 2.0)
+    loss = loss + 0.01 * feedback_ratio(errors(poses.rigid), errors(joints), 17.0, 15.0)
+    parameters = dict(method.generator.named_parameters())
+    gradients = torch.autograd.grad(loss, list(parameters.values()))
+    torch.nn.utils.clip_grad_norm_(parameters.values(), 1.0)
+    norm = torch.stack([g.norm() for g in gradients]).norm().clamp_min(1.0)
+    for name, gradient in zip(parameters, gradients, strict=True):
+        torch.testing.assert_close(captured[name], gradient / norm, atol=2e-5, rtol=2e-3)
+
+
+def test_a_generator_step_gives_no_gradient_to_lifter_and_discriminators():
+    method = poseaug()
+    method.iterations = 1
+    method._step_augmentor(source_batch(H36M_16), None, StepKey(0, 0, 0))
+    assert all(p.grad is not None for p in method.generator.parameters())
+    for network in (method.lifter, method.discriminator_3d, method.discriminator_2d):
+        assert all(p.grad is None for p in network.parameters())
+
+
+@pytest.mark.parametrize(("mode", "moves"), [("train", True), ("eval", False)])
+def test_only_feedback_in_train_mode_moves_the_lifters_batch_norms(mode, moves):
+    method = poseaug(feedback_mode=mode)
+    before = method.lifter.first.norm.running_mean.clone()
+    method.lifter.train()
+    method._step_augmentor(source_batch(H36M_16), None, StepKey(0, 0, 0))
+    assert torch.equal(before, method.lifter.first.norm.running_mean) != moves
+    assert method.lifter.training
+
+
+@pytest.mark.parametrize("variant", ["released", "exponential", "off"])
+def test_feedback_variants_name_their_losses(variant):
+    method = poseaug(feedback=variant)
+    update = step(method, 0)
+    found = {name for name in update.metrics if "feedback" in name}
+    expected = {"released": {"bone_angle", "rigid"}, "exponential": {"rigid"}, "off": set()}[variant]
+    assert found == {f"loss/feedback_{name}" for name in expected}
+
+
+def test_warm_up_trains_the_augmentor_alone_and_proposes_nothing():
+    method = poseaug(warmup_iterations=2)
+    before = method.lifter.last.weight.clone()
+    for number in range(2):
+        assert method.propose(source_batch(H36M_16), StepKey(0, 0, number)) is None
+        update = step(method, number)
+        assert update.lifter_steps == 0
+        assert "loss/feedback_rigid" not in update.metrics
+    assert torch.equal(before, method.lifter.last.weight)
+    assert step(method, 2).lifter_steps >= 1
+
+
+def test_the_warm_up_is_counted_in_passes_over_the_source_by_default():
+    plan = TrainingPlan(total_steps=100, steps_per_epoch=7)
+    assert make("poseaug", plan=plan, warmup_iterations=None).warmup == 14
+
+
+def test_discriminators_step_at_every_second_iteration():
+    method = poseaug(discriminator_every=2)
+    stepped = ["loss/discriminator_3d" in step(method, number).metrics for number in range(4)]
+    assert stepped == [True, False, True, False]
+
+
+def test_discriminators_learn_to_tell_a_generator_that_stands_still():
+    method = poseaug(discriminator_every=1, generator_lr=0.0, discriminator_lr=1e-3)
+    losses = [step(method, number).metrics["loss/discriminator_3d"].item() for number in range(25)]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
+
+
+def test_feedback_depth_follows_the_pose_and_keeps_the_rendered_offset():
+    method = poseaug("xyd", templates="h36m")
+    source, key = source_batch(H36M_16), StepKey(0, 0, 0)
+    templated = method._with_templates(source, key)
+    torch.testing.assert_close(templated.joints_3d[..., 2] - templated.depth, torch.full((24, 1, 16), 0.1))
+    assert not torch.equal(templated.joints_3d, source.joints_3d)
+
+
+def test_rows_that_were_not_rendered_take_the_joints_running_mean():
+    source = source_batch(H36M_16)
+    offsets = SurfaceOffsets(16)
+    offsets.update(source)
+    broken = source.replace(valid=torch.arange(24) > 3, depth=torch.full_like(source.depth, torch.nan))
+    broken = broken.replace(depth=torch.where(broken.valid[:, None, None], source.depth, torch.nan))
+    torch.testing.assert_close(offsets.of(broken), torch.full((24, 1, 16), 0.1))
+    before = offsets.mean.clone()
+    offsets.update(broken.replace(valid=torch.zeros(24, dtype=torch.bool)))
+    assert torch.equal(before, offsets.mean)
+
+
+def test_the_released_frame_test_lets_poses_leave_by_the_left():
+    method = poseaug(frame_test="released", translation="residual")
+    with torch.no_grad():
+        last = method.generator.rigid.translation_trunk.last
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([-20.0, 0.0, 0.0]))
+    source, key = source_batch(H36M_16), StepKey(0, 0, 0)
+    assert method.propose(source, key).valid.all()
+    method.options = make("poseaug", frame_test="full").options
+    assert not method.propose(source, key).valid.any()
+    with torch.no_grad():
+        last.bias.copy_(torch.tensor([20.0, 0.0, 0.0]))
+    method.options = make("poseaug", frame_test="released").options
+    assert not method.propose(source, key).valid.any()
+
+
+def test_unknown_options_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"feedback must be one of \['released', 'exponential', 'off'\]"):
+        make("poseaug", feedback="some")
+
+
+def test_windows_of_frames_are_refused():
+    method = poseaug()
+    joints = make_joints(8, 16)[:, None].repeat(1, 3, 1, 1)
+    window = PoseBatch.from_joints(joints, make_camera(8), H36M_16)
+    with pytest.raises(ValueError, match="single frames"):
+        method.update(window, None, StepKey(0, 0, 0))
+
+
+def test_a_proposal_that_was_made_in_pre_training_arrives_as_none_and_is_borne():
+    method = poseaug()
+    update = method.update(render(source_batch(H36M_16)), None, StepKey(0, 0, 0))
+    assert update.lifter_steps == 1

@@ -1,0 +1,59 @@
+import pytest
+import torch
+
+from dg.methods.base import StepKey
+from dg.methods.random_rigid import RandomRigidOptions, move_at_random
+from dg.pose.skeleton import H36M_17
+from tests.contracts.test_every_method import make, source_batch, step
+
+
+def moved(seed=0, **options):
+    source = source_batch(H36M_17)
+    return source, move_at_random(source, RandomRigidOptions(**options), torch.Generator().manual_seed(seed))
+
+
+def test_it_moves_rigidly_to_the_asked_depths():
+    source, joints = moved(depth_m=(3.0, 4.0))
+    before, after = source.joints_3d[:, 0], joints[:, 0]
+    torch.testing.assert_close(torch.cdist(after, after), torch.cdist(before, before), atol=2e-3, rtol=0)
+    assert (after[:, 0, 2] >= 3).all()
+    assert (after[:, 0, 2] <= 4).all()
+    assert (after - before).abs().max() > 0.1
+
+
+def test_the_roots_projection_stays_in_the_inner_frame():
+    source, joints = moved(spread=0.3)
+    root_2d = source.camera.project(joints)[:, 0, 0]
+    assert (root_2d.abs() <= 0.3 * source.camera.extent + 1e-3).all()
+
+
+def test_without_angles_it_only_translates():
+    source, joints = moved(yaw_deg=0.0, pitch_deg=0.0, roll_deg=0.0)
+    relative = joints - joints[:, :, :1]
+    torch.testing.assert_close(relative, source.root_relative, atol=1e-5, rtol=0)
+
+
+def test_yaw_alone_keeps_heights():
+    source, joints = moved(pitch_deg=0.0, roll_deg=0.0)
+    relative = joints - joints[:, :, :1]
+    torch.testing.assert_close(relative[..., 1], source.root_relative[..., 1], atol=1e-5, rtol=0)
+
+
+def test_poses_that_cannot_be_placed_stay_where_they_are():
+    method = make("random_rigid", depth_m=(0.35, 0.4))
+    source = source_batch(H36M_17)
+    proposed = method.propose(source, StepKey(0, 0, 0))
+    assert torch.equal(proposed.joints_3d, source.joints_3d)
+    assert proposed.valid.all()
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [2, 2, 2, 2]), (2, [1, 2, 1, 2]), (0, [1, 1, 1, 1])])
+def test_source_steps_are_made_as_often_as_asked(every, steps):
+    method = make("random_rigid", source_every=every)
+    assert [step(method, number).lifter_steps for number in range(4)] == steps
+
+
+@pytest.mark.parametrize("options", [{"depth_m": (4.0, 3.0)}, {"depth_m": (1.0,)}, {"spread": 2.0}, {"attempts": 0}])
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(ValueError, match="must"):
+        RandomRigidOptions(**options)

@@ -1,0 +1,116 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+import sweeps.reference_depth as command
+from dg.config import ConfigError, TrainConfig
+from sweeps.reference_depth import SweepOptions, check, main, split_words
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, sweeps.reference_depth as r; code = r.main(['--help']); "
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'matplotlib', 'hydra'} & set(sys.modules); "
+        "sys.exit(f'{heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "objective=source_val" in done.stdout
+    assert "d_ref" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trails=3"], "did you mean 'trials'"),
+        (["trials=many"], "trials must be a whole number"),
+        (["trials=0"], "trials must be at least 1"),
+        (["trials=-2"], "trials must be a whole number"),
+        (["trials"], "expected key=value"),
+        (["d_ref=4.5"], "d_ref cannot be set here"),
+        (["seed=1"], "seeds=[0,1,2]"),
+        (["resume=auto"], "same command again"),
+        (["tracking.parent_run_id=x"], "parent run"),
+        (["seeds=[0,0]"], "seeds must differ"),
+        (["seeds=[]"], "seeds must be whole numbers"),
+        (["seeds=[0,x]"], "seeds must be whole numbers"),
+        (["study=../../x"], "study must be a name"),
+        (["study="], "study must be a name"),
+        (["objective=near"], "only under the name 'oracle'"),
+        (["objective=synthetic:near"], "only under the name 'oracle'"),
+        (["objective=oracle:mars"], "possible: ['oracle:synthetic:near', 'oracle:synthetic:wide']"),
+        (["inputs=xy"], "d_ref changes nothing"),
+        (["dscale2d=off"], "d_ref changes nothing"),
+        (["epochs=none"], "epochs"),
+        (["method=poseug"], "did you mean 'poseaug'"),
+    ],
+)
+def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_sweeps_words_and_the_trainers_are_told_apart():
+    options, shared = split_words(["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"])
+    assert options == SweepOptions(trials=3, seeds=(1, 2), out="x")
+    assert shared == ["method=erm", "render.actors=3", "data.root=d"]
+
+
+def test_every_problem_is_collected():
+    with pytest.raises(ConfigError) as error:
+        check(SweepOptions(trials=0, seeds=(1, 1), study="a/b"), TrainConfig(inputs="xy"))
+    assert len(str(error.value).splitlines()) == 4
+
+
+def test_an_oracle_says_so_before_anything_runs(capsys, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(command, "run", lambda options, shared, config, objective, words: seen.update(o=objective) or 0)
+    assert main(["objective=oracle:near"]) == 0
+    assert seen["o"].name == "oracle:near"
+    assert "ORACLE" in capsys.readouterr().out
+
+
+TINY = [
+    "method=erm", "pool=local", "inputs=xyd", "epochs=2", "max_steps=4", "batch_size=64", "threads=1", "device=cpu",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_anchors_end_to_end_then_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, "trials=2", "out=sweep"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "python -m dg.train" in out
+    assert (tmp_path / "sweep" / "response.png").stat().st_size > 10_000
+    first, second = (json.loads((tmp_path / f"sweep/trial-{n}/seed-0/summary.json").read_text()) for n in (0, 1))
+    assert (first["d_ref"], second["d_ref"]) == (3.5, 4.0)
+    assert first["ledger"]["done"] > 0
+    assert second["ledger"]["done"] == 0, "rendered depth is shared by the trials"
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dg").experiment_id])
+    parents = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert len(parents) == 1
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert sorted(r.data.tags["optuna.trial_number"] for r in children) == ["0", "1"]
+    assert {r.data.tags["optuna.state"] for r in children} == {"COMPLETE"}
+    assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} == {
+        "response.png",
+        "response.txt",
+        "study.db",
+    }
+
+    assert main(words) == 0
+    assert "2 finished trials kept" in capsys.readouterr().out
+    assert len(client.search_runs([parents[0].info.experiment_id])) == 3

@@ -1,0 +1,63 @@
+import pytest
+from PIL import Image
+
+from sweeps.objective import Objective
+from sweeps.response import Point, best_of, draw, series_of, spread, table, verdict
+
+ORACLE = Objective("oracle:near", 0)
+
+
+def make_points(seeds=3, slope=0.3, oracle=False):
+    points = []
+    for trial, value in enumerate([3.5, 4.0, 4.5, 5.0, 5.5, 6.0, 4.62]):
+        source = tuple(60 + slope * (value - 4.7) ** 2 + 0.4 * s for s in range(seeds))
+        near = tuple(95 + 6 * (value - 4.0) ** 2 + s for s in range(seeds))
+        wide = tuple(120 + 3 * (value - 5.5) ** 2 - s for s in range(seeds))
+        points.append(Point(value, trial, near if oracle else source, source, {"near": near, "wide": wide}))
+    return points
+
+
+def test_the_curve_selected_on_comes_first_and_says_so():
+    honest = series_of(make_points(), Objective())
+    assert [c.chosen_by for c in honest] == [True, False, False]
+    assert "selected on" in honest[0].label
+    assert all("not selected on" in c.label for c in honest[1:])
+    oracle = series_of(make_points(oracle=True), ORACLE)
+    assert oracle[0].label.startswith("near")
+    assert "ORACLE" in oracle[0].label
+    assert "not selected on" in oracle[1].label
+
+
+def test_the_table_has_a_row_a_trial_in_order_and_marks_the_best():
+    points = make_points()
+    lines = table(points, Objective(), "d_ref").splitlines()
+    assert len(lines) == 1 + len(points)
+    assert [float(line[1:].split()[0]) for line in lines[1:]] == sorted(p.value for p in points)
+    (marked,) = [line for line in lines if line.startswith("*")]
+    assert float(marked[1:].split()[0]) == best_of(points).value == 4.62
+    assert "±" in marked
+
+
+def test_the_best_of_the_source_is_not_the_best_of_a_target():
+    assert best_of(make_points()).value == 4.62
+    assert best_of(make_points(oracle=True)).value == 4.0
+
+
+def test_spread_is_the_mean_and_the_sample_standard_deviation():
+    assert spread([60.0, 62.0]) == "61.0 ± 1.4"
+    assert spread([60.0]) == "60.0"
+
+
+def test_a_flat_curve_is_called_flat_and_one_seed_leaves_it_open():
+    assert "flat" in verdict(make_points(slope=0.01), Objective(), "d_ref")
+    assert "flat" not in verdict(make_points(slope=5.0), Objective(), "d_ref")
+    assert "seeds=[0,1,2]" in verdict(make_points(seeds=1), Objective(), "d_ref")
+    assert "one trial" in verdict(make_points()[:1], Objective(), "d_ref")
+
+
+@pytest.mark.parametrize("points", [make_points(), make_points(seeds=1), make_points()[:1]])
+def test_the_picture_is_there_and_not_blank(points, tmp_path):
+    path = draw(points, Objective(), "d_ref", "m", tmp_path / "new" / "response.png")
+    with Image.open(path) as image:
+        assert image.size[0] >= 800
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 50

@@ -1,0 +1,176 @@
+"""Trials as processes, with a small program in the place of dg.train."""
+
+import json
+import sys
+import time
+
+import psutil
+import pytest
+
+from dg.command_line import parse
+from sweeps.objective import Objective
+from sweeps.study import TrialRequest
+from sweeps.trial_process import TrialPlan, TrialProcess, end_orphans, last_error, quoted, shared_words
+
+PROGRAM = """
+import json, signal, sys, time
+from pathlib import Path
+words = dict(w.split("=", 1) for w in sys.argv[1:])
+out = Path(words["out"])
+with (out / "starts").open("a") as file:
+    file.write("x")
+behaviour, seed = words["behaviour"], int(words["seed"])
+if behaviour.startswith("exit"):
+    sys.stderr.write("error: the data is gone\\n       look there\\n")
+    sys.exit(int(behaviour[4:]))
+if behaviour == "crash":
+    raise RuntimeError("out of memory")
+if behaviour == "hang" and not (out / "checkpoint").exists():
+    def stop(*_):
+        (out / "checkpoint").touch()
+        (out / "summary.json").write_text(json.dumps({"interrupted": True}))
+        sys.exit(130)
+    signal.signal(signal.SIGINT, stop)
+    (out / "ready").touch()
+    time.sleep(60)
+if behaviour != "silent":
+    (out / "summary.json").write_text(json.dumps({
+        "interrupted": False, "run_id": "r", "wall_s": 1.0, "ledger": {"done": 7}, "val": {"mpjpe_mm": 60.0 + seed},
+        "results": [{"target": "near", "selection": "last", "mpjpe_mm": 90.0 + seed}]}))
+"""
+REQUEST = TrialRequest(3, 4.5, "trial-3")
+
+
+@pytest.fixture
+def plan(tmp_path):
+    program = tmp_path / "fake_train.py"
+    program.write_text(PROGRAM)
+
+    def make(behaviour, seeds=(0, 2), objective=Objective()):  # noqa: B008
+        return TrialPlan(
+            tmp_path, "d_ref", (f"behaviour={behaviour}",), seeds, objective, program=(sys.executable, str(program))
+        )
+
+    return make
+
+
+def outcome_of(trial, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        outcome = trial.poll()
+        if outcome is not None:
+            return outcome
+        time.sleep(0.02)
+    raise AssertionError("the trial did not end")
+
+
+def wait_for(path):
+    end = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def starts(plan, seed):
+    return len((plan.folder(REQUEST, seed) / "starts").read_text())
+
+
+def test_the_value_is_the_mean_over_the_seeds_and_targets_are_only_kept(plan):
+    outcome = outcome_of(plan("fine").start(REQUEST))
+    assert outcome.value == 61.0
+    assert [r["seed"] for r in outcome.facts["runs"]] == [0, 2]
+    assert outcome.facts["runs"][1]["targets"] == {"near": 92.0}
+    json.dumps(dict(outcome.facts))
+
+
+def test_an_oracle_objective_reads_its_target(plan):
+    assert outcome_of(plan("fine", objective=Objective("oracle:near", 0)).start(REQUEST)).value == 91.0
+
+
+@pytest.mark.parametrize(
+    ("code", "settled", "fatal"),
+    [(1, False, None), (2, False, 2), (3, False, 3), (4, False, 4), (5, True, None), (6, True, None)],
+)
+def test_exit_codes_say_whether_to_retry_and_whether_to_go_on(plan, code, settled, fatal):
+    outcome = outcome_of(plan(f"exit{code}").start(REQUEST))
+    assert outcome.value is None
+    assert (outcome.settled, outcome.fatal) == (settled, fatal)
+    assert "the data is gone\nlook there" in outcome.error
+    assert f"exit code {code}" in outcome.error
+
+
+def test_a_crash_is_reported_by_its_last_line_and_a_silent_end_is_an_error(plan):
+    assert "RuntimeError: out of memory" in outcome_of(plan("crash").start(REQUEST)).error
+    assert "no usable result" in outcome_of(plan("silent").start(REQUEST)).error
+
+
+def test_finished_seeds_of_an_earlier_driver_are_not_run_again(plan):
+    outcome_of(plan("fine", seeds=(0,)).start(REQUEST))
+    both = plan("fine")
+    assert outcome_of(both.start(TrialRequest(8, 4.5, "trial-3", retry_of=3))).value == 61.0
+    assert starts(both, 0) == starts(both, 2) == 1
+
+
+def test_stop_lets_the_run_checkpoint_and_a_retry_goes_on_from_there(plan):
+    hanging = plan("hang", seeds=(0,))
+    trial = hanging.start(REQUEST)
+    trial.poll()
+    wait_for(hanging.folder(REQUEST, 0) / "ready")
+    assert not trial.warm
+    trial.stop()
+    outcome = outcome_of(trial)
+    assert (outcome.error, outcome.settled) == ("interrupted", False)
+    assert (hanging.folder(REQUEST, 0) / "checkpoint").exists()
+    assert outcome_of(hanging.start(REQUEST)).value == 60.0
+
+
+def test_what_a_dead_driver_left_running_is_ended_and_nothing_else(plan, tmp_path):
+    hanging = plan("hang", seeds=(0,))
+    trial = hanging.start(REQUEST)
+    trial.poll()
+    folder = hanging.folder(REQUEST, 0)
+    wait_for(folder / "ready")
+    pid = trial.process.pid
+
+    elsewhere = hanging.folder(TrialRequest(4, 5.0, "trial-4"), 0)
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "process.json").write_text(json.dumps({"pid": pid}))
+    assert end_orphans(hanging, TrialRequest(4, 5.0, "trial-4")) == []
+    assert psutil.pid_exists(pid), "a number that now belongs to another process is left alone"
+
+    assert end_orphans(hanging, REQUEST, patience_s=10) == [0]
+    assert not psutil.pid_exists(pid)
+    assert (folder / "checkpoint").exists()
+    assert end_orphans(hanging, REQUEST) == []
+
+
+def test_a_trial_is_warm_from_its_first_evaluation_or_where_nothing_is_shared(plan):
+    cold = plan("fine")
+    trial = TrialProcess(cold, REQUEST)
+    assert not trial.warm
+    cold.folder(REQUEST, 0).mkdir(parents=True)
+    (cold.folder(REQUEST, 0) / "best.pt").touch()
+    assert trial.warm
+
+
+def test_a_broken_log_has_still_a_last_word(tmp_path):
+    log = tmp_path / "log"
+    log.write_bytes(b"\xff\xfe\n\nlast words\n")
+    assert last_error(log) == "last words"
+    log.write_text("")
+    assert last_error(log) == "no output"
+
+
+@pytest.mark.parametrize("path", ["plain/a-b_c.d", "with space", "a,b", "it's", "a=b(c)[d]{e}", "ümlaut", 'say "x"'])
+def test_paths_reach_the_trial_as_they_are(path, tmp_path):
+    words = shared_words(["method=erm", "cache=elsewhere"], {"cache": path})
+    assert parse([*words, "out=" + quoted(path)]).out == path
+    assert parse(list(words)).cache == path, "the sweep's own word holds"
+
+
+def test_the_command_gives_the_run_its_parameter_seed_and_folder(tmp_path):
+    plan = TrialPlan(tmp_path, "d_ref", ("method=erm",), (1,), Objective())
+    config = parse(plan.command(TrialRequest(7, 4.61, "trial-2", 2), 1)[3:])
+    assert (config.d_ref, config.seed, config.resume) == (4.61, 1, "auto")
+    assert config.out == str(tmp_path / "trial-2" / "seed-1")
+    assert config.tracking.run_name == "trial-2-seed-1"
