@@ -83,8 +83,11 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
 def exit_code(error: BaseException) -> int | None:
     """The documented exit code of an error, or None for one that is our own mistake."""
     by_name = {
-        "ConfigError": 2, "OptionError": 2, "TrackingError": 2, "ResourceError": 3, "WorkerStartError": 3, "DataError": 4, "BodyFileError": 4,
-        "CheckpointError": 4, "FileFormatError": 4, "UnsafeFileError": 4, "DivergedError": 5, "PoolFailure": 6,
+        "ConfigError": 2, "OptionError": 2, "TrackingError": 2,
+        "ResourceError": 3, "WorkerStartError": 3,
+        "DataError": 4, "BodyFileError": 4, "CheckpointError": 4, "FileFormatError": 4, "UnsafeFileError": 4,
+        "DivergedError": 5,
+        "PoolFailure": 6,
     }  # fmt: skip
     codes = [by_name[t.__name__] for t in type(error).__mro__ if t.__name__ in by_name]
     return codes[0] if codes else None
