@@ -19,7 +19,7 @@ class History:
 
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, epoch: int, val: dict[str, float], targets: dict[str, dict[str, float]]) -> bool:
+    def add(self, epoch: int, val: dict[str, Any], targets: dict[str, dict[str, Any]]) -> bool:
         """Append an evaluation; True if it is the best so far by source validation."""
         self.records.append({"epoch": epoch, "val": val, "targets": targets})
         return self.best_by_source() == len(self.records) - 1

@@ -169,7 +169,8 @@ class Trainer:
         start = time.monotonic()
         rendered = proposal.result()
         self.seconds["waiting_for_depth"] += time.monotonic() - start
-        self.picture = rendered
+        if bool(rendered.valid.any()):
+            self.picture = rendered
         return rendered
 
     def _update(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> None:

@@ -30,7 +30,7 @@ class DepthCache:
         digest = hashlib.sha256(self.spec_digest.encode())
         for name, value in sorted(request.to_arrays().items()):
             digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
-            digest.update(value)
+            digest.update(value.tobytes())
         return digest.hexdigest()
 
     def get(self, request: RenderRequest, render: Render) -> RenderAnswer:
@@ -44,7 +44,7 @@ class DepthCache:
 
     def load(self, request: RenderRequest) -> RenderAnswer | None:
         """The stored answer, or None."""
-        stored = _load(self._path(request), request.joints_2d.shape[:2])
+        stored = _load(self._path(request), tuple(request.joints_2d.shape[:2]))
         self.hits += stored is not None
         self.misses += stored is None
         return stored
@@ -58,13 +58,13 @@ class DepthCache:
         return self.folder / f"{self.key(request)}.npz"
 
 
-def _load(path: Path, shape: tuple[int, int]) -> RenderAnswer | None:
+def _load(path: Path, shape: tuple[int, ...]) -> RenderAnswer | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             depth = file["depth"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
-    if depth.dtype != np.float32 or depth.shape != tuple(shape) or not np.isfinite(depth).all():
+    if depth.dtype != np.float32 or depth.shape != shape or not np.isfinite(depth).all():
         return None
     return RenderAnswer(depth, np.ones(len(depth), bool))
 

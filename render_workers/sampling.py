@@ -19,7 +19,7 @@ WIDER_PX = (2, 4, 8)
 
 @dataclass(frozen=True)
 class JointDepth:
-    """depth: metres, NaN where an image shows no body. widened: joints that had to look further than their own pixels."""
+    """depth: metres, NaN where an image shows no body. widened: joints that looked further than their own pixels."""
 
     depth: Float[Tensor, "batch joints"]
     widened: Bool[Tensor, "batch joints"]

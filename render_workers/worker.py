@@ -157,7 +157,7 @@ class RenderWorker:
             start = rows.stop
         stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
         stats |= {"oom_halvings": self.halvings, **self._seconds}
-        return RenderAnswer(depth, np.isfinite(depth).all(-1), {k: float(v) for k, v in stats.items()})
+        return RenderAnswer(depth, np.asarray(np.isfinite(depth).all(-1)), {k: float(v) for k, v in stats.items()})
 
     @torch.no_grad()
     def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
@@ -170,7 +170,13 @@ class RenderWorker:
         zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
         depth = self.source.estimate(zbuffer, rgb, request.keys)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
-        parts = {"rgb": rgb, "depth": depth, "zbuffer": zbuffer, "joints_px": crop.joints_px, "joint_depth": joint_depth}
+        parts = {
+            "rgb": rgb,
+            "depth": depth,
+            "zbuffer": zbuffer,
+            "joints_px": crop.joints_px,
+            "joint_depth": joint_depth,
+        }
         return {name: value.cpu().numpy() for name, value in parts.items()}
 
     def _attempt(self, request: RenderRequest) -> JointDepth | None:

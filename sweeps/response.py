@@ -33,25 +33,34 @@ class Point:
 
 @dataclass(frozen=True)
 class Series:
-    """One curve: its label, whether the sweep chose by it, and MPJPE by point and seed."""
+    """One curve: whose MPJPE it is, whether the sweep chose by it, and the numbers by point and seed."""
 
-    label: str
+    name: str
     chosen_by: bool
     target: bool
     seeds: tuple[tuple[float, ...], ...]
 
+    @property
+    def role(self) -> str:
+        """What the numbers were used for: readers of a table or picture must not have to guess."""
+        if self.chosen_by:
+            return "ORACLE: selected on this target" if self.target else "selected on"
+        return "reported, not selected on"
+
+    @property
+    def label(self) -> str:
+        """For the picture."""
+        return f"{self.name}: target (not used)" if self.target and not self.chosen_by else f"{self.name} ({self.role})"
+
 
 def series_of(points: Sequence[Point], objective: Objective) -> list[Series]:
     """The curve that was selected on first, then the others."""
-    found = []
-    by_source = not objective.is_oracle
-    role = "selected on" if by_source else "reported, not selected on"
-    found.append(Series(f"{SOURCE_LABEL} ({role})", by_source, False, tuple(p.source_val for p in points)))
-    for number, name in enumerate(points[0].targets):
-        chosen = objective.oracle == number
-        role = "ORACLE: selected on this target" if chosen else "target: reported, not selected on"
-        found.append(Series(f"{name} ({role})", chosen, True, tuple(p.targets[name] for p in points)))
-    return sorted(found, key=lambda s: not s.chosen_by)
+    source = Series(SOURCE_LABEL, not objective.is_oracle, False, tuple(p.source_val for p in points))
+    targets = [
+        Series(name, objective.oracle == number, True, tuple(p.targets[name] for p in points))
+        for number, name in enumerate(points[0].targets)
+    ]
+    return sorted([source, *targets], key=lambda s: not s.chosen_by)
 
 
 def best_of(points: Sequence[Point]) -> Point:
@@ -63,7 +72,7 @@ def table(points: Sequence[Point], objective: Objective, parameter: str) -> str:
     """A plain table, a row a trial in the order of the parameter; the best row is marked."""
     ordered = sorted(points, key=lambda p: (p.value, p.trial))
     curves = series_of(ordered, objective)
-    head = [parameter, "trial", *(c.label for c in curves)]
+    head = [parameter, "trial", *(f"{c.name} ({c.role})" for c in curves)]
     rows = [[f"{p.value:.2f}", str(p.trial), *(spread(c.seeds[i]) for c in curves)] for i, p in enumerate(ordered)]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     best = best_of(ordered)
@@ -80,18 +89,34 @@ def spread(seeds: Sequence[float]) -> str:
 
 
 def verdict(points: Sequence[Point], objective: Objective, parameter: str) -> str:
-    """How far the choice can be trusted: the range over the parameter beside the spread over the seeds."""
-    means = [p.mean for p in points]
-    reach = max(means) - min(means)
-    said = f"{objective.name} moves by {reach:.1f} mm over {parameter}"
+    """How far the choice can be trusted: what the parameter does beside what the seeds do."""
     if len(points) < 2:
         return "one trial: there is nothing to compare it with"
+    means = [p.mean for p in points]
+    said = f"{objective.name} moves by {max(means) - min(means):.1f} mm over {parameter}"
     if len(points[0].objective) < 2:
         return f"{said}; with one seed it is unknown how much of that is chance: seeds=[0,1,2] tells"
-    noise = fmean([stdev(p.objective) ** 2 for p in points]) ** 0.5
-    if reach < 2 * noise:
-        return f"{said}, seeds by {noise:.1f} mm (standard deviation): the curve is flat, its minimum is chance"
-    return f"{said}, seeds by {noise:.1f} mm (standard deviation)"
+    chance = chance_of([p.objective for p in points])
+    said = f"{said}; seeds alone would make it move as much with probability {chance:.2g}"
+    return said if chance < 0.05 else f"{said}: call the curve flat and its minimum chance"
+
+
+def chance_of(scores: Sequence[Sequence[float]]) -> float:
+    """p-value of the F-test that rows (values of the parameter) do not differ, columns being the same seeds each.
+
+    The seeds are blocks: a seed that is better everywhere says nothing about the parameter.
+    """
+    import numpy as np
+    from scipy.stats import f
+
+    x = np.asarray(scores)
+    values, seeds = x.shape
+    by_value, by_seed = x.mean(1, keepdims=True), x.mean(0, keepdims=True)
+    effect = seeds * ((by_value - x.mean()) ** 2).sum() / (values - 1)
+    noise = ((x - by_value - by_seed + x.mean()) ** 2).sum() / ((values - 1) * (seeds - 1))
+    if effect == 0:
+        return 1.0
+    return float(f.sf(effect / max(noise, 1e-12), values - 1, (values - 1) * (seeds - 1)))
 
 
 def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: str, path: Path) -> Path:
@@ -122,11 +147,10 @@ def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: st
         ax.tick_params(labelsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel(f"{parameter} ({unit})")
+    figure.align_ylabels(axes)
     seeds = len(ordered[0].objective)
-    figure.suptitle(
-        f"{parameter} = {best.value:.2f} {unit} chosen by {objective.name}; line: mean of {seeds} seed(s), dots: seeds",
-        fontsize=10,
-    )
+    what = f"line: mean of {seeds} seeds, dots: each seed" if seeds > 1 else "one seed"
+    figure.suptitle(f"{parameter} = {best.value:.2f} {unit} chosen by {objective.name}; {what}", fontsize=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path

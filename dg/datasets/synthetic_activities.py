@@ -26,7 +26,7 @@ def _gait(draw: Draw, phase: Tensor, hip: Tensor, knee: Tensor, arm: Tensor) -> 
 
 
 def walk(draw: Draw) -> Angles:
-    turning = draw.uniform(45, 75) * (2 * draw.one_side()[0] - 1)
+    turning = draw.uniform(58, 85) * (2 * draw.one_side()[0] - 1)
     angles = _gait(draw, draw.wave(0.8, 1.0), draw.uniform(19, 25), draw.uniform(48, 58), draw.uniform(12, 26))
     return angles | {"heading": turning * draw.times, "pitch": draw.uniform(0, 4)}
 

@@ -15,7 +15,7 @@ class ZBuffer(DepthSource):
 
     @dataclass(frozen=True)
     class Options:
-        pass
+        """None: nothing can go wrong."""
 
     def __init__(self, options: Options = Options()) -> None:
         self.options = options

@@ -92,7 +92,7 @@ def _cover(
     face: int,
     zbuffer: wp.array3d(dtype=float),
     seen: wp.array3d(dtype=wp.int32),
-): ...
+) -> None: ...
 
 
 @wp.func
@@ -112,7 +112,7 @@ def _project(
     steps: int,
     projected: wp.array2d(dtype=wp.vec4),
     pixels: wp.array2d(dtype=wp.vec2i),
-):
+) -> None:
     """Vertices to (u, v, z, 1 / z) in pixels and metres, and the first pixel right of and below each."""
     b, first = wp.tid()
     f = focal[b]
@@ -123,8 +123,8 @@ def _project(
         u = f[0] * p[0] * inverse + c[0]
         w = f[1] * p[1] * inverse + c[1]
         projected[b, v] = wp.vec4(u, w, p[2], inverse)
-        # Written so that a NaN fails each test.
-        if p[2] > NEAREST_M and wp.abs(u) < FARTHEST_PX and wp.abs(w) < FARTHEST_PX:
+        # Written so that NaN and infinity fail a test.
+        if p[2] > NEAREST_M and inverse > 0.0 and wp.abs(u) < FARTHEST_PX and wp.abs(w) < FARTHEST_PX:
             pixels[b, v] = wp.vec2i(_first_pixel(u, resolution), _first_pixel(w, resolution))
         else:
             pixels[b, v] = wp.vec2i(SKIPPED, 0)
@@ -139,7 +139,7 @@ def _rasterize(
     steps: int,
     zbuffer: wp.array3d(dtype=float),
     seen: wp.array3d(dtype=wp.int32),
-):
+) -> None:
     """Minimum of z over triangles; where `seen` is not empty, the last face at the minimum that was found before."""
     b, first = wp.tid()
     for face in range(first, faces.shape[0], steps):
@@ -219,7 +219,7 @@ class WarpZBuffer(Rasterizer):
             _rasterize, (len(depth), len(self.faces)), inputs, [_view(depth, wp.float32), _view(seen, wp.int32)]
         )
 
-    def _launch(self, kernel: wp.Kernel, size: tuple[int, ...], inputs: list, outputs: list) -> None:
+    def _launch(self, kernel: object, size: tuple[int, ...], inputs: list, outputs: list) -> None:
         """Run a kernel over (rows, items): its thread (row, first) takes the items first, first + steps, ..."""
         rows, items = size
         if self.device.type == "cpu":

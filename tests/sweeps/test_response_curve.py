@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 from PIL import Image
 
 from sweeps.objective import Objective
-from sweeps.response import Point, best_of, draw, series_of, spread, table, verdict
+from sweeps.response import Point, best_of, chance_of, draw, series_of, spread, table, verdict
 
 ORACLE = Objective("oracle:near", 0)
 
@@ -20,12 +21,13 @@ def make_points(seeds=3, slope=0.3, oracle=False):
 def test_the_curve_selected_on_comes_first_and_says_so():
     honest = series_of(make_points(), Objective())
     assert [c.chosen_by for c in honest] == [True, False, False]
-    assert "selected on" in honest[0].label
-    assert all("not selected on" in c.label for c in honest[1:])
+    assert honest[0].label == "source validation (selected on)"
+    assert [c.label for c in honest[1:]] == ["near: target (not used)", "wide: target (not used)"]
+    assert {c.role for c in honest[1:]} == {"reported, not selected on"}
     oracle = series_of(make_points(oracle=True), ORACLE)
     assert oracle[0].label.startswith("near")
     assert "ORACLE" in oracle[0].label
-    assert "not selected on" in oracle[1].label
+    assert oracle[1].role == "reported, not selected on"
 
 
 def test_the_table_has_a_row_a_trial_in_order_and_marks_the_best():
@@ -48,11 +50,29 @@ def test_spread_is_the_mean_and_the_sample_standard_deviation():
     assert spread([60.0]) == "60.0"
 
 
+def noisy(slope, seeds=3):
+    noise = np.random.default_rng(0).normal(size=(7, seeds))
+    return [
+        Point(p.value, p.trial, tuple(np.add(p.objective, n)), p.source_val, p.targets)
+        for p, n in zip(make_points(seeds, slope), noise, strict=True)
+    ]
+
+
 def test_a_flat_curve_is_called_flat_and_one_seed_leaves_it_open():
-    assert "flat" in verdict(make_points(slope=0.01), Objective(), "d_ref")
-    assert "flat" not in verdict(make_points(slope=5.0), Objective(), "d_ref")
-    assert "seeds=[0,1,2]" in verdict(make_points(seeds=1), Objective(), "d_ref")
+    assert "flat" in verdict(noisy(slope=0.01), Objective(), "d_ref")
+    assert "flat" not in verdict(noisy(slope=5.0), Objective(), "d_ref")
+    assert "seeds=[0,1,2]" in verdict(noisy(slope=0.3, seeds=1), Objective(), "d_ref")
     assert "one trial" in verdict(make_points()[:1], Objective(), "d_ref")
+
+
+def test_chance_is_uniform_where_only_seeds_differ_and_small_where_the_parameter_matters():
+    random = np.random.default_rng(1)
+    level = 10 * random.normal(size=(1, 3))
+    null = [chance_of((level + random.normal(size=(6, 3))).tolist()) for _ in range(400)]
+    assert 0.42 < np.mean(null) < 0.58
+    assert 0.02 < np.mean(np.less(null, 0.05)) < 0.09
+    assert chance_of((level + random.normal(size=(6, 3)) + 10 * np.arange(6)[:, None]).tolist()) < 1e-4
+    assert chance_of([[1.0, 2.0], [1.0, 2.0]]) == 1.0
 
 
 @pytest.mark.parametrize("points", [make_points(), make_points(seeds=1), make_points()[:1]])

@@ -1,0 +1,73 @@
+"""What every entry of DEPTH_SOURCES must keep. Registering a source is enough to be tested."""
+
+import pytest
+import torch
+
+from dg.plugins import make_options, resolve
+from render_workers.base import DepthSource
+from render_workers.depth import DEPTH_SOURCES
+
+INF = float("inf")
+
+
+@pytest.fixture(params=sorted(DEPTH_SOURCES))
+def source(request):
+    kind = resolve(DEPTH_SOURCES, "depth", request.param)
+    try:
+        return kind(make_options(kind, "depth", request.param, {}))
+    except (ImportError, OSError) as error:
+        pytest.skip(f"{request.param} needs what is not here: {error}")
+
+
+def scene(rows, size=128):
+    """Grey discs three to five metres away, nearer ones darker, on white background."""
+    pixel = torch.arange(size) - size / 2 + 0.5
+    inside = (pixel[:, None] ** 2 + pixel[None, :] ** 2 < (size / 3) ** 2).expand(rows, size, size)
+    z = torch.linspace(3, 5, rows)[:, None, None].expand(rows, size, size)
+    zbuffer = torch.where(inside, z, INF)
+    rgb = torch.where(inside, z / 6, 1.0)[:, None].expand(-1, 3, -1, -1)
+    return zbuffer, rgb, torch.arange(rows) + 7
+
+
+def test_it_is_a_depth_source_whose_options_are_a_frozen_dataclass(source):
+    assert isinstance(source, DepthSource)
+    assert type(source).Options.__dataclass_params__.frozen
+
+
+def test_it_answers_depth_where_the_body_is_and_background_elsewhere(source):
+    zbuffer, rgb, keys = scene(3)
+    before = zbuffer.clone()
+    answer = source.estimate(zbuffer, rgb if source.needs_rgb else None, keys)
+    assert answer.shape == zbuffer.shape
+    assert answer.dtype == torch.float32
+    assert torch.equal(answer.isinf(), zbuffer.isinf())
+    assert (answer > 0).all()
+    assert torch.equal(zbuffer, before), "the z-buffer must not be written to"
+
+
+def test_a_metric_source_is_in_metres_and_nearer_is_smaller(source):
+    if not source.metric:
+        pytest.skip("a relative source is aligned before use")
+    zbuffer, rgb, keys = scene(64)
+    answer = source.estimate(zbuffer, rgb if source.needs_rgb else None, keys)
+    body = zbuffer[0] < INF
+    true, estimated = zbuffer[:, body].median(1).values, answer[:, body].median(1).values
+    if not source.needs_rgb:  # a network cannot know the distance of a flat disc
+        assert ((estimated - true).abs() / true).median() < 0.1
+        assert torch.corrcoef(torch.stack([true, estimated]))[0, 1] > 0.7
+
+
+def test_an_oracle_and_only_an_oracle_makes_no_error(source):
+    zbuffer, rgb, keys = scene(3)
+    answer = source.estimate(zbuffer, rgb if source.needs_rgb else None, keys)
+    assert torch.equal(answer, zbuffer) == source.oracle
+
+
+def test_an_answer_does_not_depend_on_the_batch(source):
+    zbuffer, rgb, keys = scene(4)
+    rgb = rgb if source.needs_rgb else None
+    whole = source.estimate(zbuffer, rgb, keys)
+    parts = [
+        source.estimate(zbuffer[i : i + 1], None if rgb is None else rgb[i : i + 1], keys[i : i + 1]) for i in range(4)
+    ]
+    assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
