@@ -110,13 +110,11 @@ class SweepDriver:
         self.stops_asked += 1
 
     def prepare(self) -> list[int]:
-        """Enqueue the anchors and take over from a driver that died or was stopped; returns the trials to be retried.
+        """Take over from a driver that died or was stopped; returns the numbers of the trials to be retried.
 
         A RUNNING trial is ended and told FAIL; then each FAIL trial that nothing retries yet, and that might succeed,
         goes back into the queue. A crash between the two steps is healed by the next call.
         """
-        for anchor in self.space.anchors:
-            self.study.enqueue_trial({self.space.name: float(anchor)}, skip_if_exists=True)
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
             if _params(trial):
                 self.hooks.stop_orphan(self._request_of(trial))
@@ -160,12 +158,20 @@ class SweepDriver:
         return sum(t.state == TrialState.COMPLETE or bool(t.user_attrs.get(_SETTLED)) for t in ended)
 
     def _launch(self) -> None:
+        self._fill_queue()
         trial = self.study.ask()
         trial.suggest_float(self.space.name, self.space.low, self.space.high, step=self.space.step)
         request = self._request_of(self.study.get_trials(deepcopy=False)[trial.number])
         trial.set_user_attr(_FOLDER, request.folder)
         self.live.append((trial, request, self.hooks.start(request)))
         self.hooks.started(request)
+
+    def _fill_queue(self) -> None:
+        """One anchor that the study lacks, unless something waits: so retries come before anchors still untried."""
+        for anchor in self.space.anchors:
+            if self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+                return
+            self.study.enqueue_trial({self.space.name: float(anchor)}, skip_if_exists=True)
 
     def _request_of(self, trial: FrozenTrial) -> TrialRequest:
         value = round(_params(trial)[self.space.name], 6)

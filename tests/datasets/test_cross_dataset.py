@@ -6,7 +6,9 @@ import torch
 
 from dg.datasets.npz import CrossDataset, Options
 from dg.plugins import make_options
+from dg.pose.skeleton import H36M_16
 from tests.datasets.makers import cross_arrays
+from tests.datasets.released_baseline import released_baseline
 
 # p10-p90 of the root depth, metres, from the files' description.
 DEPTHS = {"uiprmd_h36m": (4.7, 6.6), "uiprmd_3dhp": (3.9, 6.4), "uiprmd_3dpw": (2.7, 4.7)}
@@ -61,3 +63,14 @@ def test_the_real_files_have_the_counts_and_depths_of_their_description(shared, 
     assert len(data.subjects) == 10
     low, high = torch.quantile(data.poses.joints_3d[:, 0, 0, 2], torch.tensor([0.1, 0.9])).tolist()
     assert (low, high) == pytest.approx(DEPTHS[name], abs=0.06)
+
+
+@pytest.mark.shared
+def test_the_released_trained_lifter_scores_here_what_its_own_code_printed(shared):
+    """Every third row of the file, joint 9 dropped, the mirrored prediction averaged in."""
+    path = str(shared / "data" / "cross" / "uiprmd_3dhp.npz")
+    poses = CrossDataset(Options(path, stride=3)).load("test").poses.convert(H36M_16)
+    predict = released_baseline(shared)
+    mirrored = predict(poses.flip().joints_2d)[:, list(H36M_16.flip)] * torch.tensor([-1.0, 1.0, 1.0])
+    error = ((predict(poses.joints_2d) + mirrored) / 2 - poses.root_relative[:, 0]).norm(dim=-1)
+    assert 1000 * float(error.double().mean()) == pytest.approx(166.680601, abs=1e-3)

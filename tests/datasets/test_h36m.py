@@ -9,6 +9,7 @@ from dg.datasets.h36m import FILE, MOVING_JOINTS, Human36M, Options
 from dg.pose.camera import camera_to_world
 from dg.pose.skeleton import H36M_16
 from tests.datasets.makers import ACTIONS, FRAMES, h36m_motion, write_h36m
+from tests.datasets.released_baseline import released_baseline
 
 CMU_FRAMES = {"S1": 39_999, "S5": 6_816, "S6": 3_094, "S7": 2_859, "S8": 6_630, "S9": 22_798, "S11": 10_799}
 CMU_CLIPS = {"S1": 104, "S5": 39, "S6": 31, "S7": 47, "S8": 64, "S9": 61, "S11": 51}
@@ -157,27 +158,8 @@ def test_the_cmu_file_has_the_counts_and_depths_of_its_description(shared):
 @pytest.mark.shared
 def test_the_released_trained_lifter_scores_here_what_its_own_code_printed(shared):
     """One figure holds the whole chain: frames, cameras, distortion, normalisation, joint order, root."""
-    saved = torch.load(shared / "conformance" / "poseaug_trained_simple_baseline.pth", weights_only=True)
-    weights = saved.get("state_dict", saved.get("model_pos", saved))
+    predict = released_baseline(shared)
     poses = Human36M(Options(str(shared / "data" / "cmu"), stride=5)).load("test").poses.convert(H36M_16)
-    predicted = released_baseline(weights, poses.joints_2d.flatten(1))
+    predicted = predict(poses.joints_2d)
     error_mm = 1000 * (predicted - poses.root_relative[:, 0]).norm(dim=-1).double().mean()
     assert float(error_mm) == pytest.approx(89.124429, abs=1e-3)
-
-
-def released_baseline(weights, joints_2d):
-    """PoseAug's simple baseline in evaluation mode, from its own state dict."""
-
-    def layer(x, prefix, number):
-        x = torch.nn.functional.linear(x, weights[f"{prefix}w{number}.weight"], weights[f"{prefix}w{number}.bias"])
-        norm = {
-            k: weights[f"{prefix}batch_norm{number}.{k}"] for k in ("running_mean", "running_var", "weight", "bias")
-        }
-        return torch.nn.functional.batch_norm(x, **norm).relu()
-
-    y = layer(joints_2d, "", 1)
-    for stage in range(2):
-        prefix = f"linear_stages.{stage}."
-        y = y + layer(layer(y, prefix, 1), prefix, 2)
-    y = torch.nn.functional.linear(y, weights["w2.weight"], weights["w2.bias"]).unflatten(1, (15, 3))
-    return torch.cat([torch.zeros(len(y), 1, 3), y], 1)

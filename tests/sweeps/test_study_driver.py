@@ -145,7 +145,7 @@ def test_trials_of_a_dead_driver_are_ended_and_tried_again_in_their_own_folders(
 
 def test_a_trial_taken_from_the_queue_but_never_begun_is_not_lost(bench):
     driver = bench.driver(6)
-    driver.prepare()
+    driver.study.enqueue_trial({"d_ref": 3.5})
     driver.study.ask()  # the driver dies before it reads the parameter
     bench.session(6)
     assert sorted(round(t.params["d_ref"], 2) for t in bench.trials(TrialState.COMPLETE)) == list(SPACE.anchors)
@@ -220,6 +220,7 @@ def test_stop_ends_running_trials_and_the_next_session_tries_them_again(bench):
     assert not driver.live
     assert [t.user_attrs["error"] for t in bench.trials(TrialState.FAIL)] == ["interrupted"] * 2
     assert bench.session(6) == (True, [0, 1])
+    assert [r.value for r in bench.begun] == [3.5, 4.0, *SPACE.anchors], "retries come before what was never tried"
     assert len(bench.trials(TrialState.COMPLETE)) == 6
 
 
