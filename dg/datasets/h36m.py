@@ -36,7 +36,7 @@ class Options:
 
     validation: `clips` holds out a fixed 5 % of each train subject's clips, with all four cameras; a subject's name
     (`S8`) holds out that person instead. actions: names to keep (`Walking` keeps `Walking 1` too); none: all.
-    fps: frame rate of the file, 50 for Human3.6M. name: what tables call it; give other motion its own.
+    fps: frame rate of the file, 50 for Human3.6M. label: what tables call it; give other motion its own.
     """
 
     root: str
@@ -47,7 +47,7 @@ class Options:
     actions: tuple[str, ...] = ()
     keypoints: str = "gt"
     fps: float = 50.0
-    name: str = "h36m"
+    label: str = "h36m"
 
     def __post_init__(self) -> None:
         subjects = (*self.subjects_train, *self.subjects_test)
@@ -147,7 +147,7 @@ def _assemble(
     in_front = (poses.joints_3d[..., 2] > NEAREST_M).flatten(1).all(1)
     out_of_frame = int((~poses.camera.in_frame(poses.joints_3d)).sum())
     return PoseDataset(
-        name=options.name,
+        name=options.label,
         poses=poses.replace(valid=in_front),
         subject=label_of[:, 0],
         action=label_of[:, 1],

@@ -140,7 +140,7 @@ def test_the_cameras_are_those_of_the_data_set(shared):
 @pytest.mark.shared
 def test_the_cmu_file_has_the_counts_and_depths_of_its_description(shared):
     root = str(shared / "data" / "cmu")
-    splits = {split: Human36M(Options(root, fps=30, name="cmu")).load(split) for split in ("train", "val", "test")}
+    splits = {split: Human36M(Options(root, fps=30, label="cmu")).load(split) for split in ("train", "val", "test")}
     frames, clips = dict.fromkeys(CMU_FRAMES, 0), dict.fromkeys(CMU_FRAMES, 0)
     for data in splits.values():
         for number, subject in enumerate(data.subjects):
