@@ -23,6 +23,7 @@ from dg.datasets import DATASETS
 from dg.datasets.base import PoseDataset
 from dg.live_depth import LiveDepth
 from dg.methods.base import DGMethod, MethodContext, SourceStatistics, TrainingPlan
+from dg.methods.fast_matmul import use_fast_matmul
 from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
@@ -77,6 +78,7 @@ class Experiment:
         report = report or self._records.append
         config = self.config
         torch.set_num_threads(config.threads or self._spare_threads())
+        use_fast_matmul()
         # Made first: its thread imports MLflow while the data load.
         tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
         options = check_plugins(config)

@@ -10,7 +10,7 @@ from typing import Any
 
 from dg.config import TrackingConfig
 from dg.tracking import OFF, make_tracker, prepare, tracking_uri
-from dg.tracking.names import TAG_REASON
+from dg.tracking.names import TAG_ORACLE, TAG_REASON
 from dg.tracking.stores import client_of
 
 RETRY_S = 60.0
@@ -54,7 +54,8 @@ class SweepRecords:
                 is_open = run.info.status == "RUNNING"
                 if not is_open and (number > 0 or state == "RUNNING"):
                     continue
-                for name, value in {**tags, "optuna.state": state}.items():
+                oracle = {TAG_ORACLE: merged(run.data.tags.get(TAG_ORACLE, ""), tags.get(TAG_ORACLE, ""))}
+                for name, value in {**tags, **oracle, "optuna.state": state}.items():
                     self._client.set_tag(run.info.run_id, name, value)
                 if end and is_open:
                     self._client.set_tag(run.info.run_id, TAG_REASON, f"trial {end.lower()}")
@@ -68,3 +69,8 @@ class SweepRecords:
         """Newest first: a retried trial that found no checkpoint has more than one."""
         query = f"tags.`mlflow.parentRunId` = '{self.parent_id}' and attributes.run_name = '{child}'"
         return list(self._client.search_runs([self._experiment_id], query, order_by=["attributes.start_time DESC"]))
+
+
+def merged(*lists: str) -> str:
+    """Comma-separated lists as one, each word once: a run's own tag `oracle` and what the sweep adds to it."""
+    return ",".join(dict.fromkeys(word for text in lists for word in text.split(",") if word))

@@ -6,23 +6,21 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from dg.checkpoint import write_atomically
 from dg.config import ConfigError, TrainConfig
-from dg.tracking.names import TAG_ORACLE, TAG_SWEEP
+from dg.tracking.names import TAG_ORACLE, TAG_SELECTION, TAG_SWEEP
 from sweeps.objective import Objective
-from sweeps.records import SweepRecords
+from sweeps.options import SweepOptions
+from sweeps.records import SweepRecords, merged
 from sweeps.response import Point, best_of, draw, spread, table, verdict
 from sweeps.storage import fix_identity, open_study, storage_file
 from sweeps.study import Hooks, Space, SweepDriver, TrialOutcome, TrialRequest
 from sweeps.trial_process import TrialPlan, end_orphans, run_name, shared_words
-
-if TYPE_CHECKING:
-    from sweeps.reference_depth import SweepOptions
 
 PICTURE, TABLE = "response.png", "response.txt"
 
@@ -36,7 +34,7 @@ class Session:
 
     def __init__(
         self,
-        options: "SweepOptions",
+        options: SweepOptions,
         shared: Sequence[str],
         config: TrainConfig,
         objective: Objective,
@@ -58,7 +56,9 @@ class Session:
         fix_identity(self.study, identity, config.flat())
         self.sweep_id = self._remembered("sweep_id", f"{self.name}-{uuid.uuid4().hex[:8]}")
         self.records = SweepRecords(config.tracking, self.out)
-        self.records.start(self.name, self._params(), self._tags(), self.study.user_attrs.get("mlflow_run_id"))
+        oracle = merged("depth" if config.needs_depth else "", self._tags().get(TAG_ORACLE, ""))
+        tags = self._tags() | {TAG_ORACLE: oracle, TAG_SELECTION: objective.name}
+        self.records.start(self.name, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
         self.study.set_user_attr("mlflow_run_id", self.records.parent_id)
         self.plan = self._plan()
         hooks = Hooks(self.plan.start, self._stop_orphan, self._started, self._ended)
@@ -139,7 +139,7 @@ class Session:
 
     def _tags(self) -> dict[str, str]:
         tags = {TAG_SWEEP: self.sweep_id, "optuna.study": self.name, "sweep.objective": self.objective.name}
-        return tags | ({TAG_ORACLE: f"{self.space.name} ({self.objective.name})"} if self.objective.is_oracle else {})
+        return tags | ({TAG_ORACLE: self.space.name} if self.objective.is_oracle else {})
 
     # -- what the driver reports ----------------------------------------------------------------------------------
 

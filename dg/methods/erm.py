@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from dg.methods.base import DGMethod, StepKey, Update
-from dg.methods.randomness import restart_dropout
 from dg.pose.batch import PoseBatch
 
 
@@ -25,5 +24,4 @@ class ERM(DGMethod):
         super().__init__(context)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
-        restart_dropout(key)
         return Update({"loss/lifter": self.step_lifter(source)}, 1)

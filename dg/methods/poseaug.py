@@ -27,7 +27,6 @@ from dg.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, ls
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
-from dg.methods.randomness import restart_dropout
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.pose.batch import PoseBatch
 
@@ -40,8 +39,7 @@ _NEAREST_M = 0.3
 class PoseAugOptions:
     """feedback: `released`, `exponential` (the paper's) or `off`. feedback_mode: the lifter's mode during it.
     templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train generator and
-    discriminators alone; warmup_iterations counts them in batches instead. min_valid_share: the lifter skips a
-    proposal of which fewer rows survived. history: samples in each discriminator's pool.
+    discriminators alone; warmup_iterations counts them in batches instead. history: samples in a discriminator's pool.
     """
 
     feedback: str = "released"
@@ -54,7 +52,6 @@ class PoseAugOptions:
     generator_lr: float = 1e-4
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
-    min_valid_share: float = 0.05
     history: int = 4096
 
     def __post_init__(self) -> None:
@@ -75,12 +72,15 @@ class PoseAug(DGMethod):
     """See the module's docstring."""
 
     Options: ClassVar[type] = PoseAugOptions
+    # 50 passes of pre-training before 48 passes over augmented and 48 over source poses.
+    pretrain_share: ClassVar[float] = 1 / 3
 
     def __init__(self, context: MethodContext, options: PoseAugOptions) -> None:
         super().__init__(context)
         skeleton, device = context.skeleton, context.device
         self.options = options
         self.iterations = 0
+        self.waiting: PoseBatch | None = None
         self.generator = PoseGenerator(skeleton, options.translation).to(device)
         self.discriminator_3d = PartDiscriminator(skeleton).to(device)
         self.discriminator_2d = PoseDiscriminator2D(skeleton).to(device)
@@ -119,7 +119,6 @@ class PoseAug(DGMethod):
         return proposed
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
-        restart_dropout(key)
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         self.lifter.train()
@@ -129,11 +128,20 @@ class PoseAug(DGMethod):
         steps = 0
         if proposed is not None:
             metrics["augment/valid_share"] = proposed.valid.float().mean()
-            if int(proposed.valid.sum()) >= max(self.options.min_valid_share * len(proposed), 2):
-                metrics["loss/lifter_augmented"] = self.step_lifter(proposed)
+            self._collect(proposed)
+            if self.waiting is not None and len(self.waiting) >= len(source):
+                metrics["loss/lifter_augmented"] = self.step_lifter(self.waiting[: len(source)])
+                self.waiting = self.waiting[len(source) :]
                 steps += 1
         metrics["loss/lifter"] = self.step_lifter(source)
         return Update(metrics, steps + 1)
+
+    def _collect(self, proposed: PoseBatch) -> None:
+        """Keep the poses that stayed in the frame until they fill a batch, as the released buffer does: a lifter step
+        on the few survivors of one proposal would cost as much of the budget as one on a full batch.
+        """
+        kept = proposed[proposed.valid]
+        self.waiting = kept if self.waiting is None else PoseBatch.concatenate([self.waiting, kept])
 
     def _step_augmentor(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> dict[str, Tensor]:
         """One generator step and, at every second iteration, one of each discriminator."""
@@ -231,6 +239,7 @@ class PoseAug(DGMethod):
     def extra_state(self) -> dict[str, Any]:
         return {
             "iterations": self.iterations,
+            "waiting": None if self.waiting is None else self.waiting.state_dict(),
             "pool_3d": self.pool_3d.state_dict(),
             "pool_2d": self.pool_2d.state_dict(),
             "offsets": self.offsets.state_dict(),
@@ -238,6 +247,8 @@ class PoseAug(DGMethod):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.iterations = state["iterations"]
+        if state["waiting"] is not None:
+            self.waiting = PoseBatch.from_state(state["waiting"], self.context.skeleton).to(self.context.device)
         self.pool_3d.load_state_dict(state["pool_3d"])
         self.pool_2d.load_state_dict(state["pool_2d"])
         self.offsets.load_state_dict(state["offsets"])

@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
-from dg.methods.randomness import restart_dropout
 from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle
 
@@ -70,7 +69,6 @@ class RandomRigid(DGMethod):
         return proposed.replace(valid=source.valid)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
-        restart_dropout(key)
         if proposed is None:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics, steps = {"augment/valid_share": proposed.valid.float().mean()}, 0

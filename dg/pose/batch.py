@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -159,6 +160,17 @@ class PoseBatch:
                 raise ValueError(f"cannot join batches with and without {f.name}")
             joined[f.name] = Camera.concatenate(values) if f.name == "camera" else torch.cat(values)
         return dataclass_replace(first, **joined)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain tensors, on the CPU: what a checkpoint may carry. The skeleton is not part of it."""
+        parts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("camera", "skeleton")}
+        state: dict[str, Any] = {k: v.cpu() if isinstance(v, Tensor) else v for k, v in parts.items()}
+        return state | {"camera": {f.name: getattr(self.camera, f.name).cpu() for f in fields(Camera)}}
+
+    @staticmethod
+    def from_state(state: dict[str, Any], skeleton: Skeleton) -> "PoseBatch":
+        """The inverse of `state_dict`."""
+        return PoseBatch(**(state | {"camera": Camera(**state["camera"]), "skeleton": skeleton}))
 
     def convert(self, skeleton: Skeleton) -> "PoseBatch":
         """The same poses on another skeleton; depth is dropped where the joints change."""

@@ -24,58 +24,61 @@ SKIPPED = 1 << 24  # stands for the pixel of a vertex that no triangle may use
 wp.config.log_level = wp.LOG_ERROR
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
-# The pixels of a box that a triangle covers. C++, because it lets a CPU test several pixels of a row at once, without a
-# branch: which of a body's pixel-sized triangles cover which pixels cannot be predicted. A row's last lanes may step
-# back over pixels that were done before; those are masked out, and so is the rest beyond the box.
+# The pixels of a box that a triangle covers. C++, because it lets a CPU test 16 pixels at once, without a branch: which
+# of a body's pixel-sized triangles cover which pixels cannot be predicted. Blocks at the image's far borders step back
+# over pixels that are not theirs; those are masked out, and so are those beyond the box.
 _COVER = """
 #if defined(__CUDA_ARCH__)
-    constexpr int lanes = 1;
+    constexpr int side = 1;
 #else
-    constexpr int lanes = 4;
+    constexpr int side = 4;
 #endif
     const int size = zbuffer.shape[2];
-    const int limit = size - lanes;
     const bool find = seen.shape[0] > 0;
-    float* image = zbuffer.data + (size_t)b * size * size;
-    int* faces_seen = find ? seen.data + (size_t)b * size * size : nullptr;
-    for (int y = box[2]; y < box[3]; ++y) {
-        const float py = (float)y + 0.5f;
-        const float ay = pa[1] - py, by = pb[1] - py, cy = pc[1] - py;
-        for (int left = box[0]; left < box[1]; left += lanes) {
-            const int at = left < limit ? left : limit;
-            float* row = image + y * size + at;
-            float depth[lanes];
-            for (int i = 0; i < lanes; ++i) {
-                const float px = (float)(at + i) + 0.5f;
+    for (int top = box[2]; top < box[3]; top += side)
+        for (int left = box[0]; left < box[1]; left += side) {
+            const int x0 = left < size - side ? left : size - side;
+            const int y0 = top < size - side ? top : size - side;
+            float depth[side * side];
+            for (int i = 0; i < side * side; ++i) {
+                const int x = x0 + i % side, y = y0 + i / side;
+                const float px = (float)x + 0.5f, py = (float)y + 0.5f;
                 const float ax = pa[0] - px, bx = pb[0] - px, cx = pc[0] - px;
+                const float ay = pa[1] - py, by = pb[1] - py, cy = pc[1] - py;
                 const float wa = bx * cy - by * cx;
                 const float wb = cx * ay - cy * ax;
                 const float wc = ax * by - ay * bx;
                 const float area = wa + wb + wc;
                 const int positive = (wa >= 0.0f) & (wb >= 0.0f) & (wc >= 0.0f);
                 const int negative = (wa <= 0.0f) & (wb <= 0.0f) & (wc <= 0.0f);
-                const int inside = (positive | negative) & (area != 0.0f) & (at + i >= left) & (at + i < box[1]);
+                const int within = (x >= left) & (x < box[1]) & (y >= top) & (y < box[3]);
                 float z = area / (wa * pa[3] + wb * pb[3] + wc * pc[3]);
                 z = z < nearest ? nearest : z;
                 z = z > farthest ? farthest : z;
-                depth[i] = inside ? z : INFINITY;
+                depth[i] = ((positive | negative) & within & (area != 0.0f)) ? z : INFINITY;
             }
+            const size_t corner = ((size_t)b * size + y0) * size + x0;
+            float* image = zbuffer.data + corner;
             if (find) {
-                for (int i = 0; i < lanes; ++i)
-                    if (depth[i] < INFINITY && depth[i] == row[i])
-                        wp::atomic_max(faces_seen + y * size + at + i, face);
-            } else {
-#if defined(__CUDA_ARCH__)
-                // z > 0, and positive floats order like their bits.
-                if (depth[0] < row[0])
-                    atomicMin((int*)row, __float_as_int(depth[0]));
-#else
-                for (int i = 0; i < lanes; ++i)
-                    row[i] = depth[i] < row[i] ? depth[i] : row[i];
-#endif
+                for (int i = 0; i < side * side; ++i) {
+                    const int at = i / side * size + i % side;
+                    if (depth[i] < INFINITY && depth[i] == image[at])
+                        wp::atomic_max(seen.data + corner + at, face);
+                }
+                continue;
             }
+#if defined(__CUDA_ARCH__)
+            // z > 0, and positive floats order like their bits.
+            if (depth[0] < image[0])
+                atomicMin((int*)image, __float_as_int(depth[0]));
+#else
+            for (int y = 0; y < side; ++y)
+                for (int x = 0; x < side; ++x) {
+                    float& pixel = image[y * size + x];
+                    pixel = depth[y * side + x] < pixel ? depth[y * side + x] : pixel;
+                }
+#endif
         }
-    }
 """
 
 

@@ -2,9 +2,9 @@
 
 People stand 5 m away with random headings and fill a 128-pixel crop, about a tenth of its pixels. Speeds on the CPU are
 per second of the thread's own time, the best of several runs, because other work on the machine should not count;
-`..._wall` is by the clock on the wall. Goals: 5,000 poses/s on one CPU thread from joints to depth, a rasteriser at least 2,000 times
-PyTorch3D's on the CPU, a z-buffer within 1e-5 m of a plain ray-triangle reference. Where there is a GPU the same
-command measures it too.
+`..._wall` is by the clock on the wall. Goals: 5,000 poses/s on one CPU thread from joints to depth, a rasteriser at
+least 2,000 times PyTorch3D's on the CPU, a z-buffer within 1e-5 m of a plain ray-triangle reference. Where there is a
+GPU the same command measures it too.
 """
 
 import importlib.util

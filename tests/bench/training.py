@@ -20,7 +20,6 @@ import torch
 from dg.methods.base import MethodContext, SourceStatistics, StepKey, TrainingPlan
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.methods.poseaug import PoseAug, PoseAugOptions
-from dg.methods.randomness import restart_dropout
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.camera import Camera
@@ -87,7 +86,6 @@ class Contest:
             torch.backends.mkldnn.matmul.fp32_precision = self.default_matmul
 
     def iterate(self, method: PoseAug, key: StepKey) -> None:
-        restart_dropout(key)
         method.lifter.train()
         method._step_augmentor(self.source, None, key)
 

@@ -6,7 +6,8 @@ import pytest
 
 import sweeps.reference_depth as command
 from dg.config import ConfigError, TrainConfig
-from sweeps.reference_depth import SweepOptions, check, main, split_words
+from sweeps.options import SweepOptions, check, split_words
+from sweeps.reference_depth import main
 
 
 def test_help_loads_nothing_heavy():
@@ -58,7 +59,9 @@ def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsy
 
 
 def test_the_sweeps_words_and_the_trainers_are_told_apart():
-    options, shared = split_words(["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"])
+    options, shared = split_words(
+        ["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"], "d_ref"
+    )
     assert options == SweepOptions(trials=3, seeds=(1, 2), out="x")
     assert shared == ["method=erm", "render.actors=3", "data.root=d"]
 
