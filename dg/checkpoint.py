@@ -1,11 +1,12 @@
 """Checkpoints that are whole or absent: written aside, synced, renamed; loaded without executing anything."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from dg.atomic import replace_file
 
 LATEST = "latest"
 BEST = "best.pt"
@@ -16,32 +17,9 @@ class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another run. The message names the file and the remedy."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Put data at a path so that a reader, or a crash, sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def save_file(path: Path, state: dict[str, Any]) -> None:
     """Save tensors, numbers and containers, nothing else: `load_file` refuses more."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with aside.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    replace_file(path, lambda file: torch.save(state, file))
 
 
 def load_file(path: Path) -> dict[str, Any]:
@@ -70,7 +48,7 @@ class Checkpoints:
     def save(self, step: int, state: dict[str, Any]) -> Path:
         path = self.folder / f"checkpoint-{step:09d}.pt"
         save_file(path, state)
-        write_atomically(self.folder / LATEST, path.name.encode())
+        replace_file(self.folder / LATEST, lambda file: file.write(path.name.encode()))
         for old in sorted(self.folder.glob("checkpoint-*.pt"))[:-KEEP]:
             if old != path:
                 old.unlink(missing_ok=True)

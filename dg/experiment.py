@@ -7,7 +7,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.joint_map import skeleton_named
-from dg.tracking import NO_DEPTH, environment_tags, make_tracker, run_tags
+from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.trainer import Problem, Trainer
+from dg.trainer_actor import RunInfo
 from lifters.base import Lifter
 from lifters.published import load_published
 from render_workers.base import RenderPool, RenderRequest
@@ -38,17 +39,6 @@ from render_workers.pool_options import PoolOptions
 from render_workers.worker import WorkerSpec
 
 PICTURES = 12
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What the driver decided before the trainer starts: its folder, and its run in MLflow."""
-
-    out: str
-    tracking_uri: str
-    run_name: str
-    note: str
-    gpus_per_actor: float = 0.0
 
 
 class Experiment:
@@ -82,6 +72,21 @@ class Experiment:
         # Made first: its thread imports MLflow while the data load.
         tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
         options = check_plugins(config)
+        live = make_live_depth(config, options, self.info.gpus_per_actor)  # its workers start while the data load
+        try:
+            return self._run(options, live, tracker, report)
+        finally:
+            if live is not None:
+                live.pool.close()
+
+    def _run(
+        self,
+        options: dict[str, Any],
+        live: LiveDepth | None,
+        tracker: Tracker,
+        report: Callable[[dict[str, Any]], None],
+    ) -> dict[str, Any]:
+        config = self.config
         problem = load_problem(config, options)
         checkpoints = Checkpoints(Path(self.info.out))
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
@@ -95,9 +100,7 @@ class Experiment:
         report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
                 "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
         status, reason = "FAILED", "error"
-        live = None
         try:
-            live = make_live_depth(config, options, self.info.gpus_per_actor, len(problem.train))
             method = make_method(config, options, problem)
             draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
             trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw)
@@ -113,8 +116,6 @@ class Experiment:
             reason = f"{type(error).__name__}: {error}"
             raise
         finally:
-            if live is not None:
-                live.pool.close()
             tracker.finish(status, reason)
 
     def _tags(self, problem: Problem) -> dict[str, str]:
@@ -186,27 +187,23 @@ def worker_spec(config: TrainConfig) -> WorkerSpec:
     )
 
 
-def make_live_depth(
-    config: TrainConfig, options: dict[str, Any], gpus_per_actor: float, epoch_poses: int = 0
-) -> LiveDepth | None:
+def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
     """Body and pool, or None when the inputs need no depth."""
     if not config.needs_depth:
         return None
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
     spec = worker_spec(config)
     cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest())
-    return LiveDepth(body, make_pool(config, spec, gpus_per_actor, epoch_poses), cache)
+    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache)
 
 
-def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float, epoch_poses: int = 0) -> RenderPool:
+def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
     """The pool that the configuration names."""
     render = config.render
     if config.pool == "local":
         from render_workers.pool import LocalPool
 
-        return LocalPool(
-            spec.build, PoolOptions(actors=1, max_quarantine=render.max_quarantine, epoch_poses=epoch_poses)
-        )
+        return LocalPool(spec.build, PoolOptions(actors=1, max_quarantine=render.max_quarantine))
     from render_workers.ray_pool import RayPool
 
     return RayPool(
@@ -218,7 +215,6 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float, epoc
             start_timeout_s=render.start_timeout_s,
             watchdog_s=render.watchdog_s,
             max_quarantine=render.max_quarantine,
-            epoch_poses=epoch_poses,
         ),
     )
 

@@ -11,16 +11,19 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from dg.atomic import replace_file
 from dg.command_line import fail, help_text, parse
 from dg.config import ConfigError, TrainConfig
+from dg.trainer_actor import RunInfo, TrainerActor
 
 if TYPE_CHECKING:
-    from dg.experiment import Experiment, RunInfo
+    from dg.experiment import Experiment
     from dg.progress import Display
 
 WHAT = "Train a lifter with a domain-generalisation method, evaluate it on the targets, log it to MLflow."
@@ -53,22 +56,21 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
 
     Raises ConfigError, DataError, DivergedError, ... as the parts do (`exit_code` names their codes).
     """
-    from dg.command_line import check_plugins
     from dg.progress import Display
     from dg.tracking import prepare, tracking_uri, ui_command
 
     start = time.monotonic()
     display = Display() if not quiet else None
-    check_plugins(config)
     out = Path(config.out or _default_out(config)).absolute()
     config = replace(
         config, out=str(out), cache=config.cache if config.cache == "off" else str(Path(config.cache).absolute())
     )
     out.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri(config.tracking.uri)
-    with _Background(lambda: prepare(uri, config.tracking.experiment)):
-        handle = _start(config, uri)
+    store = _Background(lambda: prepare(uri, config.tracking.experiment))
+    handle = _start(config, uri)
     try:
+        store.finish()
         summary = _follow(handle, display)
     finally:
         handle.close()
@@ -133,18 +135,16 @@ class _Handle:
 class _RayHandle:
     """An experiment in a trainer actor. The actor's own threads serve `poll` and `stop` while it trains."""
 
-    def __init__(self, config: TrainConfig, info: "RunInfo", gpus: float) -> None:
+    def __init__(self, config: TrainConfig, info: RunInfo, gpus: float) -> None:
         import ray
         from ray import exceptions
-
-        from dg.experiment import Experiment
 
         self.ray, self.exceptions = ray, exceptions
         # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
         environment = {"OMP_NUM_THREADS": str(config.threads or os.cpu_count() or 1)}
         if gpus == 0 and config.device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
-        remote: Any = ray.remote(Experiment)
+        remote: Any = ray.remote(TrainerActor)
         self.actor = remote.options(
             num_cpus=1, num_gpus=gpus, max_restarts=0, max_concurrency=4, runtime_env={"env_vars": environment}
         ).remote(config, info)
@@ -181,11 +181,11 @@ class _RayHandle:
 
 
 def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
-    from dg.experiment import Experiment, RunInfo
-
     name = config.tracking.run_name or Path(config.out).name
     info = RunInfo(config.out, uri, name, summary_line(config))
     if config.pool == "local":
+        from dg.experiment import Experiment
+
         return _Handle(Experiment(config, info))
     import ray
 
@@ -251,25 +251,22 @@ class _Signals:
 
 
 class _Background:
-    """Work that goes on beside the `with` block; an error in it is raised at the block's end."""
+    """Work that goes on beside the caller's; `finish` waits for it and raises what it raised."""
 
-    def __init__(self, work: Any) -> None:  # noqa: ANN401 - any callable
-        self.error: BaseException | None = None
+    def __init__(self, work: Callable[[], object]) -> None:
+        self.error: Exception | None = None
         self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self.thread.start()
 
-    def _run(self, work: Any) -> None:  # noqa: ANN401
+    def _run(self, work: Callable[[], object]) -> None:
         try:
             work()
         except Exception as error:
             self.error = error
 
-    def __enter__(self) -> "_Background":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
+    def finish(self) -> None:
         self.thread.join()
-        if self.error is not None and exc[0] is None:
+        if self.error is not None:
             raise self.error
 
 
@@ -297,8 +294,6 @@ def summary_line(config: TrainConfig) -> str:
 
 
 def _write_summary(out: Path, config: TrainConfig, summary: dict[str, Any], wall_s: float) -> dict[str, Any]:
-    from dg.checkpoint import write_atomically
-
     whole = {
         "run_id": summary["run_id"],
         "method": config.method["name"],
@@ -311,7 +306,7 @@ def _write_summary(out: Path, config: TrainConfig, summary: dict[str, Any], wall
         "epochs": config.epochs,
         "wall_s": round(wall_s, 3),
     } | summary
-    write_atomically(out / "summary.json", json.dumps(whole, indent=1).encode())
+    replace_file(out / "summary.json", lambda file: file.write(json.dumps(whole, indent=1).encode()))
     return whole
 
 

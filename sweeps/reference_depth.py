@@ -63,6 +63,7 @@ def run(
 ) -> int:
     """Go on with the study, or begin it, until its trials are done. Returns the exit code."""
     from dg.command_line import check_plugins
+    from dg.tracking import TrackingError, tracking_uri
     from dg.train import exit_code
     from sweeps.session import Session, StudyBusyError
     from sweeps.study import Space, SweepError
@@ -71,14 +72,19 @@ def run(
     session = None
     try:
         check_plugins(config)
+        tracking_uri(config.tracking.uri)
         session = Session(options, shared, config, objective, space, UNIT)
         done = _until_signalled(session)
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 130
     except SweepError as error:
         return fail(error, error.code)
     except StudyBusyError as error:
         return fail(error, 3)
+    except TrackingError as error:
+        return fail(error, 2)
     except Exception as error:
-        code = 2 if type(error).__name__ == "TrackingError" else exit_code(error)
+        code = exit_code(error)
         if code is None:
             raise
         return fail(error, code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 
+from dg.atomic import replace_file
 from sweeps.objective import Objective
 
 # Okabe and Ito's colours: told apart with any colour vision.
@@ -151,8 +152,7 @@ def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: st
     seeds = len(ordered[0].objective)
     what = f"line: mean of {seeds} seeds, dots: each seed" if seeds > 1 else "one seed"
     figure.suptitle(f"{parameter} = {best.value:.2f} {unit} chosen by {objective.name}; {what}", fontsize=10)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    replace_file(path, lambda file: figure.savefig(file, format="png"))
     return path
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
-from dg.checkpoint import write_atomically
+from dg.atomic import replace_file
 from dg.config import ConfigError, TrainConfig
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION, TAG_SWEEP
 from sweeps.objective import Objective
@@ -53,7 +53,7 @@ class Session:
         except Timeout as error:
             raise StudyBusyError(f"another driver is at work on study {self.name!r} in {self.out}") from error
         identity = {"objective": objective.name, "seeds": list(options.seeds), "config": config.digest()}
-        fix_identity(self.study, identity, config.flat())
+        fix_identity(self.study, identity, config.flat(), self._has_begun())
         self.sweep_id = self._remembered("sweep_id", f"{self.name}-{uuid.uuid4().hex[:8]}")
         self.records = SweepRecords(config.tracking, self.out)
         oracle = merged("depth" if config.needs_depth else "", self._tags().get(TAG_ORACLE, ""))
@@ -114,6 +114,12 @@ class Session:
         if key not in self.study.user_attrs:
             self.study.set_user_attr(key, fresh)
         return self.study.user_attrs[key]
+
+    def _has_begun(self) -> bool:
+        checkpoints = any(self.out.glob("trial-*/seed-*/*.pt"))
+        if checkpoints and not self.study.get_trials(deepcopy=False):
+            raise ConfigError(f"{self.out} holds trials that study {self.name!r} does not know; give out=ANOTHER")
+        return checkpoints or bool(self.points())
 
     def _plan(self) -> TrialPlan:
         extra = self.records.words()
@@ -201,7 +207,7 @@ class Session:
         text = f"{table(points, self.objective, self.space.name)}\n{verdict(points, self.objective, self.space.name)}\n"
         print(f"\nMPJPE in mm at the last evaluation, mean ± standard deviation over seeds {list(self.options.seeds)}")
         print(text)
-        write_atomically(self.out / TABLE, text.encode())
+        replace_file(self.out / TABLE, lambda file: file.write(text.encode()))
         draw(points, self.objective, self.space.name, self.unit, self.out / PICTURE)
         tracker = self.records.tracker
         tracker.set_tags({f"best.{self.space.name}": f"{best.value:g}", "best.mpjpe_mm": f"{best.mean:.2f}"})

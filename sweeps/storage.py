@@ -61,14 +61,17 @@ def storage_file(storage: str) -> Path | None:
     return None
 
 
-def fix_identity(study: optuna.Study, identity: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-    """Write down what all trials of a new study have in common.
+def fix_identity(
+    study: optuna.Study, identity: Mapping[str, Any], details: Mapping[str, Any], begun: bool = True
+) -> None:
+    """Write down what all trials of a study have in common.
 
-    Raises ConfigError where an old study's `identity` differs; `details` only say in the message what changed.
+    begun: the study holds results or checkpoints. Then an `identity` that differs raises ConfigError; `details` only
+    say in its message what changed. One that never got so far, as after a mistyped path, takes the new settings.
     """
     before = study.user_attrs.get("identity")
     now = {"identity": dict(identity), "details": {k: str(v) for k, v in details.items()}}
-    if before is None:
+    if before is None or not begun:
         for key, value in now.items():
             study.set_user_attr(key, value)
         return
@@ -77,6 +80,7 @@ def fix_identity(study: optuna.Study, identity: Mapping[str, Any], details: Mapp
     old = {**study.user_attrs.get("details", {}), **before}
     new = {**now["details"], **identity}
     changed = [f"{k}: {old.get(k)} then, {new.get(k)} now" for k in {**old, **new} if old.get(k) != new.get(k)]
+    changed = [line for line in changed if not line.startswith("config: ")] or changed
     raise ConfigError(
         f"study {study.study_name!r} was begun with other settings; give the same ones to go on, or study=ANOTHER\n"
         + "\n".join(changed)

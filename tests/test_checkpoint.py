@@ -10,7 +10,8 @@ import time
 import pytest
 import torch
 
-from dg.checkpoint import CheckpointError, Checkpoints, load_file, write_atomically
+from dg.atomic import replace_file
+from dg.checkpoint import CheckpointError, Checkpoints, load_file
 
 _SAVE_FOR_EVER = """
 import sys, torch
@@ -98,6 +99,6 @@ def test_a_writer_that_is_killed_leaves_a_loadable_checkpoint(tmp_path):
 
 
 def test_an_atomic_write_replaces_and_leaves_no_other_file(tmp_path):
-    write_atomically(tmp_path / "a.json", b"old")
-    write_atomically(tmp_path / "a.json", b"new")
+    for content in (b"old", b"new"):
+        replace_file(tmp_path / "a.json", lambda file, content=content: file.write(content))
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json", b"new")]

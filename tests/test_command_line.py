@@ -24,7 +24,8 @@ def test_no_word_is_the_default_run():
 def test_the_line_that_other_work_relies_on_parses():
     config = parse(
         'data=h36m data.root=some/dir targets=["npz:FILE1","npz:FILE2"] method=random_rigid '
-        "lifter=video_pose_3d inputs=xyd dscale2d=paper d_ref=4.5 depth=noisy_zbuffer pool=local render.actors=2 epochs=3 max_steps=7 batch_size=1024 "
+        "lifter=video_pose_3d inputs=xyd "
+        "dscale2d=paper d_ref=4.5 depth=noisy_zbuffer pool=local render.actors=2 epochs=3 max_steps=7 batch_size=1024 "
         "data.stride=5 seed=3 out=some/out".split()
     )
     assert config.data == {"name": "h36m", "root": "some/dir", "stride": 5}

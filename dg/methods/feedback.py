@@ -3,8 +3,10 @@
 `released`: the ratio of errors on augmented and original poses, by joint group, is held in a range; its centre grows
 from 3 to 5 for bone angles and is 17 for rigid transforms. `exponential`: the paper's equation 9 on the final pose;
 the paper gives no beta, ours grows from 3 to 5 as the released centre does, and L is a sample's mean joint error in
-metres. Only the generator receives a gradient; the lifter's weights do not, but in mode `train` its batch norms take
-in all three batches and its dropout is active, as in the released code.
+metres. Only the generator receives a gradient, the lifter's weights do not. In mode `train` its batch norms normalise by each of
+the three batches and its dropout is active, as in the released code; but its running statistics stay as they are. There
+they take in all three batches too, and the estimator's own two passes wash that out before anything is evaluated. Here
+the turns alternate at every batch, so the statistics of poses far outside the frame would stay: it cost 100 mm.
 """
 
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dg.augment.trunk import frozen_statistics
 from dg.losses import feedback_exponential, feedback_ratio, joint_group_matrix
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import Skeleton
@@ -43,7 +46,7 @@ class Feedback:
     def __call__(self, lifter: Lifter, poses: FeedbackPoses, progress: float) -> dict[str, Tensor]:
         """Weighted losses by name, `bone_angle` and `rigid`; progress in [0, 1] moves the demanded difficulty."""
         demanded = 3.0 + 2.0 * progress
-        with _mode(lifter, self.mode == "train"):
+        with _mode(lifter, self.mode == "train"), frozen_statistics(lifter):
             with torch.no_grad():
                 original = self._errors(lifter, poses.original)
             if self.variant == "exponential":

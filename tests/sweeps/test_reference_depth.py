@@ -1,13 +1,20 @@
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
+from functools import partial
+from pathlib import Path
 
 import pytest
 
 import sweeps.reference_depth as command
 from dg.config import ConfigError, TrainConfig
+from sweeps import session
 from sweeps.options import SweepOptions, check, split_words
 from sweeps.reference_depth import main
+from sweeps.trial_process import TrialPlan
 
 
 def test_help_loads_nothing_heavy():
@@ -78,6 +85,89 @@ def test_an_oracle_says_so_before_anything_runs(capsys, monkeypatch):
     assert main(["objective=oracle:near"]) == 0
     assert seen["o"].name == "oracle:near"
     assert "ORACLE" in capsys.readouterr().out
+
+
+QUICK = ["tracking.uri=off", "pool=local", "method=erm"]
+
+
+@pytest.fixture
+def fake_train(tmp_path, monkeypatch):
+    program = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
+    monkeypatch.setattr(session, "TrialPlan", partial(TrialPlan, program=program))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_sweep_ends_with_table_picture_and_the_command_of_the_best(fake_train, capsys):
+    assert main([*QUICK, "trials=7", "seeds=[0,2]", "concurrency=2"]) == 0
+    out = capsys.readouterr().out
+    assert "source validation (selected on)" in out
+    assert "synthetic_near (reported, not selected on)" in out
+    assert "61.0 ± 1.4" in out
+    assert "tracking.uri=off pool=local method=erm d_ref=4.5 seed=0" in out
+    folder = fake_train / "runs/reference_depth"
+    assert (folder / "response.png").read_bytes().startswith(b"\x89PNG")
+    assert "± " in (folder / "response.txt").read_text()
+    assert len(list(folder.glob("trial-*/seed-*/summary.json"))) == 14
+
+    assert main([*QUICK, "trials=7", "seeds=[0,2]"]) == 0
+    assert "7 finished trials kept" in capsys.readouterr().out
+    assert all(p.read_text() == "x" for p in folder.glob("trial-*/seed-*/starts")), "nothing ran twice"
+
+
+def test_an_oracle_sweep_chooses_on_the_target_and_says_so_everywhere(fake_train, capsys):
+    assert main([*QUICK, "trials=6", "objective=oracle:near"]) == 0
+    out = capsys.readouterr().out
+    assert "synthetic_near (ORACLE: selected on this target)" in out
+    assert "d_ref=5.5" in out
+    assert "say so wherever you report it" in out
+    assert (fake_train / "runs/reference_depth-oracle-near/response.txt").exists()
+
+
+def test_a_wrong_path_costs_one_run_and_is_mended_under_the_same_name(fake_train, capsys, monkeypatch):
+    monkeypatch.setenv("FAKE_TRAIN", "exit4")
+    assert main([*QUICK, "trials=3", "epochs=3"]) == 4
+    assert "error: the data is gone" in capsys.readouterr().err
+    assert len(list(fake_train.glob("runs/reference_depth/trial-*"))) == 1
+    monkeypatch.setenv("FAKE_TRAIN", "fine")
+    assert main([*QUICK, "trials=1", "epochs=4"]) == 0
+    assert main([*QUICK, "trials=1", "epochs=5"]) == 2
+    assert "epochs: 4 then, 5 now" in capsys.readouterr().err
+    assert main([*QUICK, "trials=1", "epochs=4", "out=elsewhere"]) == 2
+
+
+def test_two_drivers_never_work_on_one_study(fake_train, capsys):
+    from filelock import FileLock
+
+    (fake_train / "sweep").mkdir()
+    with FileLock(fake_train / "sweep/.sweep.lock"):
+        assert main([*QUICK, "out=sweep"]) == 3
+    assert "another driver" in capsys.readouterr().err
+
+
+def test_ctrl_c_checkpoints_the_trial_and_the_same_command_goes_on(fake_train):
+    code = (
+        "import sys; from functools import partial; import sweeps.session as s; import sweeps.reference_depth as r;"
+        f"s.TrialPlan = partial(s.TrialPlan, program=(sys.executable, {str(Path(__file__).with_name('fake_train.py'))!r}));"
+        "sys.exit(r.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, *QUICK, "trials=1"]
+    sweep = {"env": os.environ | {"FAKE_TRAIN": "hang"}, "text": True, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, **sweep) as driver:
+        run = fake_train / "runs/reference_depth/trial-0/seed-0"
+        end = time.monotonic() + 60
+        while not (run / "ready").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        driver.send_signal(signal.SIGINT)
+        out = driver.communicate(timeout=60)[0]
+    assert driver.returncode == 130
+    assert "go on with\n  python -m sweeps.reference_depth tracking.uri=off" in out
+    assert (run / "checkpoint").exists()
+    again = subprocess.run(command, check=False, **sweep)
+    assert again.returncode == 0
+    assert "(again, after trial 0)" in again.stdout
+    assert (run / "starts").read_text() == "xx"
 
 
 TINY = [

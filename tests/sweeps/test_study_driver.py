@@ -253,6 +253,8 @@ def test_a_study_with_other_settings_is_refused_and_the_difference_named(bench):
     fix_identity(study, {"config": "a"}, {"epochs": 5, "lr": 1e-3, "out": "elsewhere"})
     with pytest.raises(ConfigError, match=r"epochs: 5 then, 6 now"):
         fix_identity(study, {"config": "b"}, {"epochs": 6, "lr": 1e-3})
+    fix_identity(study, {"config": "b"}, {"epochs": 6}, begun=False)
+    fix_identity(study, {"config": "b"}, {"epochs": 6})
 
 
 @pytest.mark.parametrize("storage", ["study.db", "", "journal:", "sqlite", "nosuch://host/db"])

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -12,44 +13,15 @@ from sweeps.objective import Objective
 from sweeps.study import TrialRequest
 from sweeps.trial_process import TrialPlan, TrialProcess, end_orphans, last_error, quoted, shared_words
 
-PROGRAM = """
-import json, signal, sys, time
-from pathlib import Path
-words = dict(w.split("=", 1) for w in sys.argv[1:])
-out = Path(words["out"])
-with (out / "starts").open("a") as file:
-    file.write("x")
-behaviour, seed = words["behaviour"], int(words["seed"])
-if behaviour.startswith("exit"):
-    sys.stderr.write("error: the data is gone\\n       look there\\n")
-    sys.exit(int(behaviour[4:]))
-if behaviour == "crash":
-    raise RuntimeError("out of memory")
-if behaviour == "hang" and not (out / "checkpoint").exists():
-    def stop(*_):
-        (out / "checkpoint").touch()
-        (out / "summary.json").write_text(json.dumps({"interrupted": True}))
-        sys.exit(130)
-    signal.signal(signal.SIGINT, stop)
-    (out / "ready").touch()
-    time.sleep(60)
-if behaviour != "silent":
-    (out / "summary.json").write_text(json.dumps({
-        "interrupted": False, "run_id": "r", "wall_s": 1.0, "ledger": {"done": 7}, "val": {"mpjpe_mm": 60.0 + seed},
-        "results": [{"target": "near", "selection": "last", "mpjpe_mm": 90.0 + seed}]}))
-"""
+PROGRAM = Path(__file__).with_name("fake_train.py")
 REQUEST = TrialRequest(3, 4.5, "trial-3")
 
 
 @pytest.fixture
-def plan(tmp_path):
-    program = tmp_path / "fake_train.py"
-    program.write_text(PROGRAM)
-
+def plan(tmp_path, monkeypatch):
     def make(behaviour, seeds=(0, 2), objective=Objective()):  # noqa: B008
-        return TrialPlan(
-            tmp_path, "d_ref", (f"behaviour={behaviour}",), seeds, objective, program=(sys.executable, str(program))
-        )
+        monkeypatch.setenv("FAKE_TRAIN", behaviour)
+        return TrialPlan(tmp_path, "d_ref", (), seeds, objective, program=(sys.executable, str(PROGRAM)))
 
     return make
 
@@ -79,7 +51,7 @@ def test_the_value_is_the_mean_over_the_seeds_and_targets_are_only_kept(plan):
     outcome = outcome_of(plan("fine").start(REQUEST))
     assert outcome.value == 61.0
     assert [r["seed"] for r in outcome.facts["runs"]] == [0, 2]
-    assert outcome.facts["runs"][1]["targets"] == {"near": 92.0}
+    assert outcome.facts["runs"][1]["targets"] == {"synthetic_near": 93.0, "synthetic_wide": 122.0}
     json.dumps(dict(outcome.facts))
 
 
