@@ -3,10 +3,12 @@
 `released`: the ratio of errors on augmented and original poses, by joint group, is held in a range; its centre grows
 from 3 to 5 for bone angles and is 17 for rigid transforms. `exponential`: the paper's equation 9 on the final pose;
 the paper gives no beta, ours grows from 3 to 5 as the released centre does, and L is a sample's mean joint error in
-metres. Only the generator receives a gradient, the lifter's weights do not. In mode `train` its batch norms normalise by each of
-the three batches and its dropout is active, as in the released code; but its running statistics stay as they are. There
-they take in all three batches too, and the estimator's own two passes wash that out before anything is evaluated. Here
-the turns alternate at every batch, so the statistics of poses far outside the frame would stay: it cost 100 mm.
+metres.
+
+Only the generator receives a gradient, the lifter's weights do not. In mode `train` its batch norms normalise by each
+of the three batches and its dropout is active, as in the released code; but its running statistics stay as they are.
+There they take in all three batches, and the estimator's own two passes wash that out before anything is evaluated;
+here the turns alternate at every batch, so statistics of poses far outside the frame would stay.
 """
 
 from collections.abc import Iterator

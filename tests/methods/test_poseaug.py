@@ -63,13 +63,13 @@ def test_a_generator_step_gives_no_gradient_to_lifter_and_discriminators():
         assert all(p.grad is None for p in network.parameters())
 
 
-@pytest.mark.parametrize(("mode", "moves"), [("train", True), ("eval", False)])
-def test_only_feedback_in_train_mode_moves_the_lifters_batch_norms(mode, moves):
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_feedback_never_moves_the_lifters_running_statistics(mode):
     method = poseaug(feedback_mode=mode)
     before = method.lifter.first.norm.running_mean.clone()
     method.lifter.train()
     method._step_augmentor(source_batch(H36M_16), None, StepKey(0, 0, 0))
-    assert torch.equal(before, method.lifter.first.norm.running_mean) != moves
+    assert torch.equal(before, method.lifter.first.norm.running_mean)
     assert method.lifter.training
 
 

@@ -14,6 +14,7 @@ from dg.config import ConfigError, TrainConfig
 from sweeps import session
 from sweeps.options import SweepOptions, check, split_words
 from sweeps.reference_depth import main
+from sweeps.study import SweepDriver
 from sweeps.trial_process import TrialPlan
 
 
@@ -87,13 +88,15 @@ def test_an_oracle_says_so_before_anything_runs(capsys, monkeypatch):
     assert "ORACLE" in capsys.readouterr().out
 
 
+FAKE_TRAIN = Path(__file__).with_name("fake_train.py")
 QUICK = ["tracking.uri=off", "pool=local", "method=erm"]
 
 
 @pytest.fixture
 def fake_train(tmp_path, monkeypatch):
-    program = (sys.executable, str(Path(__file__).with_name("fake_train.py")))
+    program = (sys.executable, str(FAKE_TRAIN))
     monkeypatch.setattr(session, "TrialPlan", partial(TrialPlan, program=program))
+    monkeypatch.setattr(session, "SweepDriver", partial(SweepDriver, poll_s=0.05))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -148,7 +151,7 @@ def test_two_drivers_never_work_on_one_study(fake_train, capsys):
 def test_ctrl_c_checkpoints_the_trial_and_the_same_command_goes_on(fake_train):
     code = (
         "import sys; from functools import partial; import sweeps.session as s; import sweeps.reference_depth as r;"
-        f"s.TrialPlan = partial(s.TrialPlan, program=(sys.executable, {str(Path(__file__).with_name('fake_train.py'))!r}));"
+        f"s.TrialPlan = partial(s.TrialPlan, program=(sys.executable, {str(FAKE_TRAIN)!r}));"
         "sys.exit(r.main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, *QUICK, "trials=1"]
