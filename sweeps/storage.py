@@ -1,6 +1,5 @@
 """Where a study is kept, and whether it is the one that was begun with these settings."""
 
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ def open_study(name: str, storage: str, space: Space, seed: int) -> optuna.Study
     Raises ConfigError when the storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     # A Gaussian process suits one noisy parameter; it also keeps away from the trials that are still running.
     sampler = optuna.samplers.GPSampler(seed=seed, n_startup_trials=len(space.anchors))
     try:

@@ -111,7 +111,7 @@ class DGMethod(ABC):
         self.lifter_steps = 0
         self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "lifter": torch.optim.Adam(context.lifter.parameters(), lr=context.plan.lr)
+            "lifter": torch.optim.Adam(context.lifter.parameters(), lr=context.plan.lr, fused=True)
         }
 
     @property
@@ -147,10 +147,12 @@ class DGMethod(ABC):
         """One optimiser step of the lifter on a batch with the common loss, schedule and clipping; returns the loss.
 
         MSE over all coordinates of the root-relative joints, as PoseAug trains (METHODS 2.4). Invalid rows are left
-        out; with none left, no step is made and the loss is NaN-free zero (see `count`).
+        out; raises ValueError when fewer than two are left, which batch norm cannot train on.
         """
         plan, optimizer = self.context.plan, self.optimizers["lifter"]
         rows = batch if bool(batch.valid.all()) else batch[batch.valid]
+        if len(rows) < 2:
+            raise ValueError(f"a lifter step needs at least two valid poses; this batch has {len(rows)} of {len(batch)}")
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * plan.lr_factor(self.lifter_steps)
         self.lifter.train()

@@ -27,6 +27,7 @@ from dg.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, ls
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
+from dg.methods.mixing import check_mixing, mixed
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.pose.batch import PoseBatch
 
@@ -40,6 +41,7 @@ class PoseAugOptions:
     """feedback: `released`, `exponential` (the paper's) or `off`. feedback_mode: the lifter's mode during it.
     templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train generator and
     discriminators alone; warmup_iterations counts them in batches instead. history: samples in a discriminator's pool.
+    mixing: see `dg.methods.mixing`.
     """
 
     feedback: str = "released"
@@ -53,6 +55,7 @@ class PoseAugOptions:
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
     history: int = 4096
+    mixing: str = "batch"
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -64,6 +67,7 @@ class PoseAugOptions:
         ):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
+        check_mixing(self.mixing)
         if self.discriminator_every < 1 or self.history < 1:
             raise ValueError("discriminator_every and history must be at least 1")
 
@@ -125,16 +129,11 @@ class PoseAug(DGMethod):
         metrics = self._step_augmentor(source, proposed, key)
         if self.iterations <= self.warmup:
             return Update(metrics, 0)
-        steps = 0
         if proposed is not None:
             metrics["augment/valid_share"] = proposed.valid.float().mean()
             self._collect(proposed)
-            if self.waiting is not None and len(self.waiting) >= len(source):
-                metrics["loss/lifter_augmented"] = self.step_lifter(self.waiting[: len(source)])
-                self.waiting = self.waiting[len(source) :]
-                steps += 1
-        metrics["loss/lifter"] = self.step_lifter(source)
-        return Update(metrics, steps + 1)
+        losses = [self.step_lifter(batch) for batch in self._lifter_batches(source)]
+        return Update(metrics | {"loss/lifter": torch.stack(losses).mean()}, len(losses))
 
     def _collect(self, proposed: PoseBatch) -> None:
         """Keep the poses that stayed in the frame until they fill a batch, as the released buffer does: a lifter step
@@ -142,6 +141,17 @@ class PoseAug(DGMethod):
         """
         kept = proposed[proposed.valid]
         self.waiting = kept if self.waiting is None else PoseBatch.concatenate([self.waiting, kept])
+
+    def _lifter_batches(self, source: PoseBatch) -> list[PoseBatch]:
+        """The source alone, or, once as many augmented poses wait, two batches of both."""
+        rows = len(source)
+        if self.waiting is None or len(self.waiting) < rows:
+            return [source]
+        augmented, self.waiting = self.waiting[:rows], self.waiting[rows:]
+        if self.options.mixing == "alternate":
+            return [augmented, source]
+        first, second = slice(0, rows // 2), slice(rows // 2, rows)
+        return [mixed(augmented[half], source[half]) for half in (first, second)]
 
     def _step_augmentor(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> dict[str, Tensor]:
         """One generator step and, at every second iteration, one of each discriminator."""

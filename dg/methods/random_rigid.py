@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
+from dg.methods.mixing import check_mixing, mixed
 from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle
 
@@ -22,7 +23,7 @@ from dg.pose.rotation import rotation_from_axis_angle
 class RandomRigidOptions:
     """yaw_deg, pitch_deg, roll_deg: half ranges of the uniform angles. depth_m: range of the root's depth. spread: the
     part of the frame's half width and half height in which the root's projection lies. attempts: draws a pose gets.
-    source_every: one lifter step on the source for that many on augmented poses; 0: none.
+    mixing: see `dg.methods.mixing`.
     """
 
     yaw_deg: float = 180.0
@@ -31,31 +32,33 @@ class RandomRigidOptions:
     depth_m: tuple[float, ...] = (2.0, 8.0)
     spread: float = 0.7
     attempts: int = 4
-    source_every: int = 1
+    mixing: str = "batch"
 
     def __post_init__(self) -> None:
         if len(self.depth_m) != 2 or not 0 < self.depth_m[0] <= self.depth_m[1]:
             raise ValueError(f"depth_m must be two positive numbers, nearest first, got {list(self.depth_m)}")
         if min(self.yaw_deg, self.pitch_deg, self.roll_deg) < 0 or not 0 <= self.spread <= 1:
             raise ValueError("angles must not be negative and spread must lie in [0, 1]")
-        if self.attempts < 1 or self.source_every < 0:
-            raise ValueError("attempts must be at least 1 and source_every at least 0")
+        if self.attempts < 1:
+            raise ValueError("attempts must be at least 1")
+        check_mixing(self.mixing)
 
 
 class RandomRigid(DGMethod):
-    """Alternates lifter steps on augmented and on source poses; see the module's docstring."""
+    """See the module's docstring."""
 
     Options: ClassVar[type] = RandomRigidOptions
 
     def __init__(self, context: MethodContext, options: RandomRigidOptions) -> None:
         super().__init__(context)
         self.options = options
-        self.updates = 0
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
         if self.pretraining:
             return None
+        if self.options.mixing == "batch":
+            source = source[: len(source) // 2]
         generator = key.generator("random rigid", source.joints_3d.device)
         placed = source.joints_3d
         done = torch.zeros(len(source), dtype=torch.bool, device=placed.device)
@@ -71,22 +74,16 @@ class RandomRigid(DGMethod):
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         if proposed is None:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
-        metrics, steps = {"augment/valid_share": proposed.valid.float().mean()}, 0
+        metrics = {"augment/valid_share": proposed.valid.float().mean()}
+        if self.options.mixing == "batch":
+            batch = mixed(proposed, source[len(proposed) :])
+            return Update(metrics | {"loss/lifter": self.step_lifter(batch)}, 1)
+        steps = 1
         if int(proposed.valid.sum()) > 1:
             metrics["loss/lifter_augmented"] = self.step_lifter(proposed)
             steps += 1
-        self.updates += 1
-        every = self.options.source_every
-        if every and self.updates % every == 0:
-            metrics["loss/lifter"] = self.step_lifter(source)
-            steps += 1
+        metrics["loss/lifter"] = self.step_lifter(source)
         return Update(metrics, steps)
-
-    def extra_state(self) -> dict[str, int]:
-        return {"updates": self.updates}
-
-    def load_extra_state(self, state: dict[str, int]) -> None:
-        self.updates = state["updates"]
 
 
 def move_at_random(

@@ -107,7 +107,8 @@ def test_proposals_carry_no_gradient_fit_the_source_and_change_nothing(name, ske
     assert all(same(before[k], v) for k, v in flat(method.state_dict()).items())
     if first is None:
         return
-    assert first.joints_3d.shape == source.joints_3d.shape
+    assert torch.equal(first.index, source.index[: len(first)])
+    assert first.joints_3d.shape[1:] == source.joints_3d.shape[1:]
     assert not first.joints_3d.requires_grad
     assert not first.joints_2d.requires_grad
     assert torch.equal(first.joints_3d, second.joints_3d)
@@ -142,7 +143,9 @@ def test_a_proposal_none_of_which_survived_costs_no_step_and_breaks_nothing(name
     proposed = render(method.propose(source, key))
     if proposed is None:
         return
-    lost = proposed.replace(valid=torch.zeros(ROWS, dtype=torch.bool), depth=torch.full_like(proposed.depth, torch.nan))
+    lost = proposed.replace(
+        valid=torch.zeros(len(proposed), dtype=torch.bool), depth=torch.full_like(proposed.depth, torch.nan)
+    )
     update = method.update(source, lost, key)
     assert update.lifter_steps <= 1
     assert all(torch.isfinite(v) for v in update.metrics.values()), update.metrics

@@ -43,17 +43,21 @@ def test_poses_that_cannot_be_placed_stay_where_they_are():
     method = make("random_rigid", depth_m=(0.35, 0.4))
     source = source_batch(H36M_17)
     proposed = method.propose(source, StepKey(0, 0, 0))
-    assert torch.equal(proposed.joints_3d, source.joints_3d)
+    assert torch.equal(proposed.joints_3d, source.joints_3d[: len(proposed)])
     assert proposed.valid.all()
 
 
-@pytest.mark.parametrize(("every", "steps"), [(1, [2, 2, 2, 2]), (2, [1, 2, 1, 2]), (0, [1, 1, 1, 1])])
-def test_source_steps_are_made_as_often_as_asked(every, steps):
-    method = make("random_rigid", source_every=every)
-    assert [step(method, number).lifter_steps for number in range(4)] == steps
+@pytest.mark.parametrize(("mixing", "steps", "rows"), [("batch", 1, 0.5), ("alternate", 2, 1.0)])
+def test_a_mixed_batch_costs_one_step_and_alternation_two(mixing, steps, rows):
+    method = make("random_rigid", mixing=mixing)
+    source = source_batch(H36M_17)
+    assert len(method.propose(source, StepKey(0, 0, 0))) == rows * len(source)
+    assert [step(method, number).lifter_steps for number in range(3)] == 3 * [steps]
 
 
-@pytest.mark.parametrize("options", [{"depth_m": (4.0, 3.0)}, {"depth_m": (1.0,)}, {"spread": 2.0}, {"attempts": 0}])
+@pytest.mark.parametrize(
+    "options", [{"depth_m": (4.0, 3.0)}, {"depth_m": (1.0,)}, {"spread": 2.0}, {"attempts": 0}, {"mixing": "x"}]
+)
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(ValueError, match="must"):
         RandomRigidOptions(**options)

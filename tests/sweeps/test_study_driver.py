@@ -71,18 +71,18 @@ def bench(tmp_path):
 
 
 def test_the_anchors_come_first_in_order_and_the_sampler_stays_in_range(bench):
-    assert bench.session(9) == (True, [])
+    assert bench.session(8) == (True, [])
     values = [request.value for request in bench.begun]
     assert values[:6] == list(SPACE.anchors)
-    assert len(values) == 9
+    assert len(values) == 8
     assert all(3.5 <= v <= 6.0 for v in values)
     assert all(v == round(v, 2) for v in values)
 
 
 def test_the_same_seed_gives_the_same_proposals(bench, tmp_path_factory):
     other = Bench(tmp_path_factory.mktemp("other"))
-    bench.session(8)
-    other.session(8)
+    bench.session(7)
+    other.session(7)
     assert [r.value for r in bench.begun] == [r.value for r in other.begun]
 
 
@@ -90,8 +90,8 @@ def test_a_second_session_keeps_what_is_finished_and_goes_on(bench):
     bench.session(6)
     bench.session(6)
     assert len(bench.begun) == 6, "a finished study trains nothing"
-    bench.session(8)
-    assert [t.state for t in bench.trials()] == [TrialState.COMPLETE] * 8
+    bench.session(7)
+    assert [t.state for t in bench.trials()] == [TrialState.COMPLETE] * 7
     assert [r.value for r in bench.begun].count(4.5) == 1
 
 

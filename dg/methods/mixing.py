@@ -1,0 +1,21 @@
+"""How a lifter step takes source and augmented poses.
+
+`batch`: half and half in every batch, as PoseDA trains (METHODS 3.2). `alternate`: a batch of each in turn, near to the
+released PoseAug's separate passes. Batch norm sees one distribution in the first and two in the second, and is then
+evaluated with statistics of their mean that it never normalised by.
+"""
+
+from dg.pose.batch import PoseBatch
+
+MIXINGS = ("batch", "alternate")
+
+
+def check_mixing(mixing: str) -> None:
+    """Raise ValueError for an unknown one."""
+    if mixing not in MIXINGS:
+        raise ValueError(f"mixing must be one of {list(MIXINGS)}, got {mixing!r}")
+
+
+def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
+    """One batch of both; what an augmented pose cannot have (confidence of its 2D) is dropped from the source's."""
+    return PoseBatch.concatenate([augmented, source.replace(confidence=augmented.confidence)])
