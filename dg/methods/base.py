@@ -152,7 +152,7 @@ class DGMethod(ABC):
         plan, optimizer = self.context.plan, self.optimizers["lifter"]
         rows = batch if bool(batch.valid.all()) else batch[batch.valid]
         if len(rows) < 2:
-            raise ValueError(f"a lifter step needs at least two valid poses; this batch has {len(rows)} of {len(batch)}")
+            raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * plan.lr_factor(self.lifter_steps)
         self.lifter.train()
