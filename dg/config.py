@@ -73,10 +73,10 @@ class TrainConfig:
     f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: float = 2.0  # clip of the root-relative depth channel, metres
     skeleton: str = "h36m_16"  # h36m_16 | h36m_17
-    epochs: int = 40  # budget: lifter steps / batches in one pass over the source, pre-training included
+    epochs: int = 30  # budget: lifter steps / batches in one pass over the source, pre-training included
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
     max_steps: int = 0  # end the lifter's training early, after so many lifter steps; 0: do not
-    batch_size: int = 1024
+    batch_size: int = 256  # the papers take 1024 on Human3.6M
     lr: float = 1e-3  # of the lifter, the same for every method
     lr_schedule: str = "linear"  # constant | linear | cosine, over the whole budget
     grad_clip: float = 1.0

@@ -7,7 +7,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +92,7 @@ class Experiment:
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
         run_id = tracker.start(
             run_name=self.info.run_name,
-            params=config.flat(),
+            params=config.flat() | _flat_options(options),
             tags=self._tags(problem),
             run_id=state["run_id"] if state else None,
             parent_run_id=config.tracking.parent_run_id or None,
@@ -140,6 +140,11 @@ class Experiment:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         busy = self.config.render.actors if self.config.pool == "ray" and self.config.needs_depth else 0
         return max(1, cores - busy)
+
+
+def _flat_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Every option of the chosen plug-ins, given or default: `{"method.feedback": "released", ...}`."""
+    return {f"{group}.{name}": value for group, chosen in options.items() for name, value in asdict(chosen).items()}
 
 
 def device_of(config: TrainConfig) -> torch.device:
