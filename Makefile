@@ -32,6 +32,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.depth
 	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.pool
+	$(BIN)/python -m tests.bench.quickstart
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis

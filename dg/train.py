@@ -71,7 +71,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
     handle = _start(config, uri)
     try:
         store.finish()
-        summary = _follow(handle, display)
+        summary = _follow(handle, display, start)
     finally:
         handle.close()
         if display is not None:
@@ -192,6 +192,8 @@ def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
     address = config.address or os.environ.get("RAY_ADDRESS")
     if not ray.is_initialized():
         cores = os.cpu_count() or 1
+        # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         local: dict[str, Any] = {} if address else {"num_cpus": max(cores, config.render.actors + 1)}
         ray.init(
             address=address,
@@ -215,16 +217,19 @@ def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
     return share, share
 
 
-def _follow(handle: "_Handle | _RayHandle", display: "Display | None") -> dict[str, Any]:
+def _follow(handle: "_Handle | _RayHandle", display: "Display | None", start: float) -> dict[str, Any]:
     """Show progress until the run ends. The first Ctrl-C or SIGTERM stops it at a batch boundary, a second at once."""
+    first_batch_s = None
     with _Signals(handle):
         while True:
             finished = handle.finished()
             for record in handle.poll():
+                if record["kind"] == "step" and first_batch_s is None:
+                    first_batch_s = round(time.monotonic() - start, 2)
                 if display is not None:
                     display.show(record)
             if finished:
-                return handle.result()
+                return handle.result() | {"first_batch_s": first_batch_s}
 
 
 class _Signals:
