@@ -135,11 +135,11 @@ class _Handle:
 class _RayHandle:
     """An experiment in a trainer actor. The actor's own threads serve `poll` and `stop` while it trains."""
 
-    def __init__(self, config: TrainConfig, info: RunInfo, gpus: float) -> None:
+    def __init__(self, config: TrainConfig, info: RunInfo, gpus: float, own_cluster: bool) -> None:
         import ray
         from ray import exceptions
 
-        self.ray, self.exceptions = ray, exceptions
+        self.ray, self.exceptions, self.own_cluster = ray, exceptions, own_cluster
         # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
         environment = {"OMP_NUM_THREADS": str(config.threads or os.cpu_count() or 1)}
         if gpus == 0 and config.device == "cpu":
@@ -177,7 +177,8 @@ class _RayHandle:
 
     def close(self) -> None:
         self.ray.kill(self.actor, no_restart=True)
-        self.ray.shutdown()
+        if self.own_cluster:
+            self.ray.shutdown()
 
 
 def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
@@ -190,7 +191,8 @@ def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
     import ray
 
     address = config.address or os.environ.get("RAY_ADDRESS")
-    if not ray.is_initialized():
+    own_cluster = not ray.is_initialized()
+    if own_cluster:
         cores = os.cpu_count() or 1
         # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
         os.environ.setdefault("RAY_worker_niceness", "0")
@@ -204,7 +206,7 @@ def _start(config: TrainConfig, uri: str) -> "_Handle | _RayHandle":
             **local,
         )
     trainer_gpus, actor_gpus = share_gpus(config, float(ray.cluster_resources().get("GPU", 0)))
-    return _RayHandle(config, replace(info, gpus_per_actor=actor_gpus), trainer_gpus)
+    return _RayHandle(config, replace(info, gpus_per_actor=actor_gpus), trainer_gpus, own_cluster)
 
 
 def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
