@@ -90,7 +90,7 @@ class Human36M(Dataset):
 
 def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     if not path.exists():
-        raise DataError(f"{path}: no such file; data.root must be {FILE}, as VideoPose3D makes it, or the folder it is in")
+        raise DataError(f"{path}: no such file; data.root must be VideoPose3D's {FILE}, or the folder it is in")
     motion = read_arrays(path, ["positions_3d"], allow_objects=["positions_3d"])["positions_3d"]
     motion = motion.item() if motion.dtype == object and motion.size == 1 else motion
     if not isinstance(motion, dict) or not all(isinstance(actions, dict) for actions in motion.values()):
