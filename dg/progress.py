@@ -3,11 +3,12 @@
 import sys
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-SELECTION_LABELS = {"last": "last", "source_val": "source val", "oracle": "oracle (test-set)"}
+SELECTION_LABELS = {"last": "last", "source_val": "source val", "oracle": "oracle"}
 
 
 class Display:
@@ -15,13 +16,13 @@ class Display:
 
     def __init__(self) -> None:
         wide = None if sys.stdout.isatty() else 120
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True, width=wide)
+        self.console = Console(file=sys.stdout, highlight=False, width=wide)
         self.live = self.console.is_terminal
         self.bar: Progress | None = None
         self.task: Any = None
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def show(self, record: dict[str, Any]) -> None:
         """One record of the trainer's."""
@@ -41,7 +42,7 @@ class Display:
 
     def _advance(self, record: dict[str, Any]) -> None:
         if self.bar is None:
-            columns = (BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn(), TimeRemainingColumn())
+            columns = (BarColumn(20), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
             self.bar = Progress(*columns, console=self.console, transient=True)
             self.task = self.bar.add_task("", total=record["total_steps"])
             self.bar.start()
@@ -54,13 +55,14 @@ class Display:
 
     def results(self, results: list[dict[str, Any]]) -> None:
         """The table of a run: a row a target and selection."""
-        table = Table(title="MPJPE in mm; depth rendered from the ground truth is an oracle", title_justify="left")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False)
         for column in ("target", "selection", "epoch", "n", "MPJPE", "PA-MPJPE", "N-MPJPE", "PCK@150", "AUC"):
-            table.add_column(column, justify="left" if column in ("target", "selection") else "right")
+            table.add_column(column, justify="left" if column in ("target", "selection") else "right", no_wrap=True)
         for r in results:
             numbers = [f"{r[k]:.1f}" for k in ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")]
             table.add_row(r["target"], SELECTION_LABELS[r["selection"]], str(r["epoch"]), f"{r['n']:,}", *numbers)
         self.console.print(table)
+        self.say("errors in mm; oracle: the epoch chosen on the very target; depth rendered from the truth is an oracle too")
 
 
 def _pool_text(pool: dict[str, float]) -> str:

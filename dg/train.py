@@ -327,7 +327,7 @@ def _conclude(display: "Display", config: TrainConfig, summary: dict[str, Any], 
     display.say(
         f"{ledger['done']:,} poses rendered, {ledger['quarantined']} quarantined, {ledger['retried']} retried; "
         f"{rate['rendered_poses_per_s']:,.0f} rendered and {rate['trained_poses_per_s']:,.0f} trained poses/s; "
-        f"{summary['wall_s']:.0f} s in all\nsee it: {ui}"
+        f"{summary['wall_s']:.0f} s in all" + (f"\nsee it: {ui}" if ui else "")
     )
 
 
