@@ -55,14 +55,14 @@ class Display:
 
     def results(self, results: list[dict[str, Any]]) -> None:
         """The table of a run: a row a target and selection."""
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in ("target", "selection", "epoch", "n", "MPJPE", "PA-MPJPE", "N-MPJPE", "PCK@150", "AUC"):
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+        for column in ("target", "selection", "epoch", "n", "MPJPE", "PA", "N", "PCK@150", "AUC"):
             table.add_column(column, justify="left" if column in ("target", "selection") else "right", no_wrap=True)
         for r in results:
             numbers = [f"{r[k]:.1f}" for k in ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")]
             table.add_row(r["target"], SELECTION_LABELS[r["selection"]], str(r["epoch"]), f"{r['n']:,}", *numbers)
         self.console.print(table)
-        self.say("errors in mm; oracle: the epoch chosen on the very target; depth rendered from the truth is an oracle too")
+        self.say("MPJPE, PA- and N-MPJPE in mm. oracle: the epoch chosen on the very target. Rendered depth is an oracle too.")
 
 
 def _pool_text(pool: dict[str, float]) -> str:
