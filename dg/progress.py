@@ -63,7 +63,7 @@ class Display:
             table.add_row(r["target"], SELECTION_LABELS[r["selection"]], str(r["epoch"]), f"{r['n']:,}", *numbers)
         self.console.print(table)
         self.say(
-            "MPJPE, PA and N in mm; oracle: the epoch chosen on the target itself; depth rendered from truth: oracle too"
+            "MPJPE, PA, N in mm; oracle: the epoch chosen on the target itself; rendered depth is an oracle too"
         )
 
 
