@@ -62,9 +62,7 @@ class Display:
             numbers = [f"{r[k]:.1f}" for k in ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")]
             table.add_row(r["target"], SELECTION_LABELS[r["selection"]], str(r["epoch"]), f"{r['n']:,}", *numbers)
         self.console.print(table)
-        self.say(
-            "MPJPE, PA, N in mm; oracle: the epoch chosen on the target itself; rendered depth is an oracle too"
-        )
+        self.say("MPJPE, PA, N in mm; oracle: the epoch chosen on the target itself; rendered depth is an oracle too")
 
 
 def _pool_text(pool: dict[str, float]) -> str:
