@@ -81,7 +81,7 @@ def _step_text(record: dict[str, Any]) -> str:
 def _epoch_line(record: dict[str, Any]) -> str:
     minutes, seconds = divmod(int(record["seconds"]), 60)
     done = record["lifter_steps"] / record["total_steps"]
-    left = record["seconds"] * (1 - done) / max(done, 1e-9)
+    left = max(0.0, record["seconds"] * (1 - done) / max(done, 1e-9))
     loss = record["losses"].get("loss/lifter")
     scores = "  ".join(
         f"{name.removesuffix('/mpjpe_mm')} {value:.1f} mm"
