@@ -212,6 +212,8 @@ class Trainer:
         self._save()
         metrics = losses | scores | self._figures()
         self.tracker.log_metrics(metrics, step=epoch)
+        if scores:
+            self.tracker.flush(timeout_s=2.0)
         if scores and self.draw is not None and self.picture is not None:
             self.tracker.log_image(self.draw(self.picture), "augmented_poses", step=epoch)
         self.report({
