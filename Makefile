@@ -10,8 +10,8 @@ setup: $(VENV)/.installed
 
 # Built again only when what it is built from changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"the pinned versions need Python 3.11 or newer, this is {sys.version}; try make PYTHON=python3.11 ..."'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -c 'import sys; assert sys.version_info >= (3, 11), f"the pinned versions need Python 3.11 or newer, this is {sys.version}; try make PYTHON=python3.11 ..."'
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
