@@ -123,6 +123,17 @@ class TrainConfig:
         return dict(_flatten(asdict(self))) | {"dscale2d": self.dscale2d_resolved}
 
 
+@dataclass(frozen=True)
+class RunInfo:
+    """What the driver decided before the trainer starts: its folder, and its run in MLflow."""
+
+    out: str
+    tracking_uri: str
+    run_name: str
+    note: str
+    gpus_per_actor: float = 0.0
+
+
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     pairs: list[tuple[str, Any]] = []
     for key, value in tree.items():

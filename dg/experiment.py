@@ -17,7 +17,7 @@ from dg.body import BODIES
 from dg.body.base import Body
 from dg.checkpoint import CheckpointError, Checkpoints, load_file
 from dg.command_line import check_plugins, table_of
-from dg.config import ConfigError, TrainConfig
+from dg.config import ConfigError, RunInfo, TrainConfig
 from dg.contact_sheet import contact_sheet
 from dg.datasets import DATASETS
 from dg.datasets.base import PoseDataset
@@ -30,7 +30,6 @@ from dg.pose.bones import bone_lengths
 from dg.pose.joint_map import skeleton_named
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.trainer import Problem, Trainer
-from dg.trainer_actor import RunInfo
 from lifters.base import Lifter
 from lifters.published import load_published
 from render_workers.base import RenderPool, RenderRequest

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from dg.atomic import replace_file
 from dg.command_line import fail, help_text, parse
-from dg.config import ConfigError, TrainConfig
-from dg.trainer_actor import RunInfo, TrainerActor
+from dg.config import ConfigError, RunInfo, TrainConfig
+from dg.trainer_actor import TrainerActor
 
 if TYPE_CHECKING:
     from dg.experiment import Experiment

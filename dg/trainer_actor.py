@@ -1,23 +1,11 @@
 """The trainer as an actor: a shell that loads torch and everything else only where it runs, not in the driver."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dg.config import TrainConfig
+from dg.config import RunInfo, TrainConfig
 
 if TYPE_CHECKING:
     pass
-
-
-@dataclass(frozen=True)
-class RunInfo:
-    """What the driver decided before the trainer starts: its folder, and its run in MLflow."""
-
-    out: str
-    tracking_uri: str
-    run_name: str
-    note: str
-    gpus_per_actor: float = 0.0
 
 
 class TrainerActor:

@@ -14,11 +14,10 @@ import torch
 
 from dg.checkpoint import load_file
 from dg.command_line import check_plugins, parse
-from dg.config import TrainConfig
+from dg.config import RunInfo, TrainConfig
 from dg.experiment import Experiment, load_problem, make_live_depth, make_method
 from dg.train import exit_code, main, run
 from dg.trainer import DivergedError
-from dg.trainer_actor import RunInfo
 
 SMALL = [
     "pool=local", "tracking.uri=off", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=32",

@@ -12,8 +12,8 @@ Gong et al., CVPR 2021; constants and structure of the released code (METHODS 2)
   (`templates=h36m`).
 * The lifter's learning rate is the plan's, common to all methods; the released code lowers it to 1e-4 at this stage.
 * The place is the pose's own root plus the head's output. The released head (`translation=released`) outputs the place
-  itself and has to find the frame first: after 1,000 iterations under a third of its poses lie inside, and the lifter
-  is the worse for them (docs/results.md). At the released scale of 73,000 iterations it has the time.
+  itself and has to find the frame first: after 1,200 iterations 30 to 41 % of its poses lie inside, and the lifter
+  is the worse for them (docs/results.md). The released recipe has 73,000 iterations.
 
 Published with the lifter VideoPose3D, 1 frame, ground-truth 2D: 73.0 mm MPJPE on MPI-INF-3DHP's 2,929 frames, flip TTA,
 the best epoch by that test set. Not reproduced here: Human3.6M and MPI-INF-3DHP were not at hand.
