@@ -64,6 +64,8 @@ class TrainConfig:
     data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
     targets: list[str] = field(default_factory=list)  # NAME:ARGUMENT each; empty: the two shifted synthetic domains
     method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
+    adapt_to: str = ""  # NAME:ARGUMENT of the target whose 2D poses a domain-adaptation method may see
+    adapt_part: str = "test"  # train | test: which part of it; test is transductive
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
@@ -151,6 +153,7 @@ _CHOICES = {
     "lr_schedule": ("constant", "linear", "cosine"),
     "pool": ("ray", "local"),
     "resume": ("never", "auto"),
+    "adapt_part": ("train", "test"),
     "device": ("auto", "cpu", "cuda"),
 }
 _POSITIVE = ("d_ref", "f_ref", "depth_clip", "epochs", "batch_size", "lr", "grad_clip", "checkpoint_minutes")
@@ -181,6 +184,8 @@ def problems(config: TrainConfig) -> list[str]:
     if config.batch_size == 1:
         found.append("batch_size must be at least 2: batch normalisation cannot train on one pose")
     found += [f"target {t!r} must be NAME:ARGUMENT, such as npz:FILE" for t in config.targets if ":" not in t]
+    if config.adapt_to and ":" not in config.adapt_to:
+        found.append(f"adapt_to {config.adapt_to!r} must be NAME:ARGUMENT, such as npz:FILE")
     return found
 
 

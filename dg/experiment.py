@@ -20,14 +20,15 @@ from dg.command_line import check_plugins, table_of
 from dg.config import ConfigError, RunInfo, TrainConfig
 from dg.contact_sheet import contact_sheet
 from dg.datasets import DATASETS
-from dg.datasets.base import PoseDataset
+from dg.datasets.base import Dataset, PoseDataset
 from dg.live_depth import LiveDepth
-from dg.methods.base import DGMethod, MethodContext, SourceStatistics, TrainingPlan
+from dg.methods.base import DGMethod, MethodContext, SourceData, TargetPoses, TrainingPlan
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.joint_map import skeleton_named
+from dg.pose.skeleton import Skeleton
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.trainer import Problem, Trainer
 from lifters.base import Lifter
@@ -130,6 +131,7 @@ class Experiment:
             selection="source_val",
             oracle=("depth",) if config.needs_depth else (),
             protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
+            adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
         ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
 
     def _spare_threads(self) -> int:
@@ -160,17 +162,36 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     train, val = (_on_skeleton(source.load(split), skeleton) for split in ("train", "val"))
     targets = []
     for number, name in enumerate(config.target_names):
-        kind, _, argument = name.partition(":")
-        plugin = resolve(DATASETS, "target", kind)
-        target = plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument))).load("test")
+        target = open_target(name).load("test")
         if target.name in {t.name for t in targets}:
             target = replace(target, name=f"{target.name}_{number}")
         targets.append(_on_skeleton(target, skeleton))
     label = f"rendered-{config.depth['name']}(oracle)" if config.needs_depth else "none"
-    return Problem(train, val, tuple(targets), label)
+    return Problem(train, val, tuple(targets), label, load_adaptation(config, skeleton))
 
 
-def _on_skeleton(dataset: PoseDataset, skeleton: Any) -> PoseDataset:  # noqa: ANN401
+def open_target(name: str) -> Dataset:
+    """The data set behind `NAME:ARGUMENT`."""
+    kind, _, argument = name.partition(":")
+    plugin = resolve(DATASETS, "target", kind)
+    return plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument)))
+
+
+def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | None:
+    """The 2D that a domain-adaptation method may see. Raises ConfigError where method and adapt_to disagree."""
+    name = config.method["name"]
+    adapts = resolve(table_of("method"), "method", name).regime == "DA"
+    if adapts and not config.adapt_to:
+        raise ConfigError(f"method={name} is domain adaptation: say whose 2D poses it may see, adapt_to=NAME:ARGUMENT")
+    if not adapts:
+        if config.adapt_to:
+            raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
+        return None
+    target = _on_skeleton(open_target(config.adapt_to).load(config.adapt_part), skeleton)
+    return TargetPoses(target.name, config.adapt_part, target.poses.joints_2d[:, 0], target.poses.camera)
+
+
+def _on_skeleton(dataset: PoseDataset, skeleton: Skeleton) -> PoseDataset:
     return replace(dataset, poses=dataset.poses.convert(skeleton))
 
 
@@ -249,8 +270,9 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         lr_schedule=config.lr_schedule,
         grad_clip=config.grad_clip,
     )
-    source = SourceStatistics(subject_bone_lengths(problem.train))
-    return method_class(MethodContext(lifter, inputs, skeleton, plan, source, device_of(config)), options["method"])
+    source = SourceData(problem.train.poses, subject_bone_lengths(problem.train))
+    context = MethodContext(lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation)
+    return method_class(context, options["method"])
 
 
 def initialise(lifter: Lifter, path: Path) -> None:

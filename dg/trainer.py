@@ -18,7 +18,7 @@ from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import Evaluation, evaluate
 from dg.live_depth import LiveDepth, PendingDepth
-from dg.methods.base import DGMethod, StepKey
+from dg.methods.base import DGMethod, StepKey, TargetPoses
 from dg.pending import load_pending, save_pending
 from dg.pose.batch import PoseBatch
 from dg.selection import History
@@ -41,6 +41,7 @@ class Problem:
     val: PoseDataset
     targets: tuple[PoseDataset, ...]
     depth_label: str
+    adaptation: TargetPoses | None = None
 
 
 @dataclass

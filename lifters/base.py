@@ -18,6 +18,8 @@ class Lifter(nn.Module, ABC):
     """
 
     Options: ClassVar[type[Any]]
+    # Published checkpoints: (their name of a parameter, ours), regular expressions tried in order (lifters.published).
+    PUBLISHED_NAMES: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init__(self, skeleton: Skeleton, channels: int) -> None:
         super().__init__()

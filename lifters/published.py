@@ -1,4 +1,4 @@
-"""Published checkpoints of PoseAug (and of VideoPose3D) into our lifters: a renaming of their parameters.
+"""Published checkpoints into our lifters: a renaming of their parameters, by the table that each lifter carries.
 
 A checkpoint is a dict with the weights under `state_dict` or `model_pos`, or the weights themselves. Files are read
 with PyTorch's weights-only loader, which runs no code of the file.
@@ -14,26 +14,6 @@ import torch
 from torch import Tensor
 
 from lifters.base import Lifter
-
-# Class name of our lifter -> (their name, our name), tried in order; \g<1> and such are kept.
-_RENAMES: dict[str, list[tuple[str, str]]] = {
-    "SimpleBaseline": [
-        (r"^w1\.", "first.linear."),
-        (r"^batch_norm1\.", "first.norm."),
-        (r"^linear_stages\.(\d+)\.w1\.", r"blocks.\g<1>.0.linear."),
-        (r"^linear_stages\.(\d+)\.w2\.", r"blocks.\g<1>.1.linear."),
-        (r"^linear_stages\.(\d+)\.batch_norm1\.", r"blocks.\g<1>.0.norm."),
-        (r"^linear_stages\.(\d+)\.batch_norm2\.", r"blocks.\g<1>.1.norm."),
-        (r"^w2\.", "last."),
-    ],
-    "VideoPose3D": [
-        (r"^expand_conv\.", "first.convolution."),
-        (r"^expand_bn\.", "first.norm."),
-        (r"^layers_conv\.(\d+)\.", "{block}.convolution."),
-        (r"^layers_bn\.(\d+)\.", "{block}.norm."),
-        (r"^shrink\.", "last."),
-    ],
-}
 
 
 def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -53,11 +33,11 @@ def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Published weights under our names. Raises ValueError for a lifter without a published form or a foreign name."""
     kind = type(lifter).__name__
-    if kind not in _RENAMES:
-        raise ValueError(f"no published checkpoints are known for {kind}; known: {sorted(_RENAMES)}")
+    if not lifter.PUBLISHED_NAMES:
+        raise ValueError(f"no published checkpoints are known for {kind}")
     ours, expected = {}, lifter.state_dict()
     for name, value in weights.items():
-        new = _rename(name, _RENAMES[kind])
+        new = _rename(name, lifter.PUBLISHED_NAMES)
         if new not in expected:
             raise ValueError(f"the checkpoint holds {name!r}, no part of {kind}; was it made by another lifter?")
         # Their last layer is a convolution of width one where ours is a matrix.
@@ -97,7 +77,7 @@ def load_published_file(lifter: Lifter, path: Path) -> None:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _rename(name: str, rules: list[tuple[str, str]]) -> str:
+def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:
     for pattern, replacement in rules:
         match = re.match(pattern, name)
         if match is None:

@@ -47,6 +47,15 @@ class SimpleBaseline(Lifter):
     """Lifts one frame; see the module's docstring."""
 
     Options: ClassVar[type] = SimpleBaselineOptions
+    PUBLISHED_NAMES: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^w1\.", "first.linear."),
+        (r"^batch_norm1\.", "first.norm."),
+        (r"^linear_stages\.(\d+)\.w1\.", r"blocks.\g<1>.0.linear."),
+        (r"^linear_stages\.(\d+)\.w2\.", r"blocks.\g<1>.1.linear."),
+        (r"^linear_stages\.(\d+)\.batch_norm1\.", r"blocks.\g<1>.0.norm."),
+        (r"^linear_stages\.(\d+)\.batch_norm2\.", r"blocks.\g<1>.1.norm."),
+        (r"^w2\.", "last."),
+    )
 
     def __init__(self, skeleton: Skeleton, channels: int, options: SimpleBaselineOptions) -> None:
         super().__init__(skeleton, channels)

@@ -60,6 +60,13 @@ class VideoPose3D(Lifter):
     """Lifts a window of frames; see the module's docstring."""
 
     Options: ClassVar[type] = VideoPose3DOptions
+    PUBLISHED_NAMES: ClassVar[tuple[tuple[str, str], ...]] = (
+        (r"^expand_conv\.", "first.convolution."),
+        (r"^expand_bn\.", "first.norm."),
+        (r"^layers_conv\.(\d+)\.", "{block}.convolution."),
+        (r"^layers_bn\.(\d+)\.", "{block}.norm."),
+        (r"^shrink\.", "last."),
+    )
 
     def __init__(self, skeleton: Skeleton, channels: int, options: VideoPose3DOptions) -> None:
         super().__init__(skeleton, channels)

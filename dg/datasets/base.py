@@ -54,7 +54,7 @@ class Dataset(ABC):
     """A data set. `Options` is a frozen dataclass (the command line's `data.*`); `splits` are those it can give."""
 
     Options: ClassVar[type[Any]]
-    splits: ClassVar[tuple[str, ...]] = SPLITS
+    splits: tuple[str, ...] = SPLITS
 
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - each data set's own dataclass
         self.options = options

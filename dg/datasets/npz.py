@@ -29,13 +29,15 @@ LARGEST_2D_GAP = 1e-3
 class Options:
     """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input.
 
-    fps: frame rate of the file, which does not record it.
+    fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a part `train`,
+    joined by `+`, such as `s01+s02`; the part `test` is then everyone else. Empty: all rows are `test`.
     """
 
     path: str
     stride: int = 1
     flip_tta: bool = False
     fps: float = 30.0
+    train_subjects: str = ""
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.fps > 0:
@@ -46,7 +48,10 @@ class CrossDataset(Dataset):
     """A test set in one file, named after it."""
 
     Options = Options
-    splits = ("test",)
+
+    def __init__(self, options: Any) -> None:  # noqa: ANN401 - Options, whose name the class attribute shadows
+        super().__init__(options)
+        self.splits = ("train", "test") if options.train_subjects else ("test",)
 
     def load(self, split: str) -> PoseDataset:
         check_split(split, self.splits, self.options.path)
@@ -54,9 +59,8 @@ class CrossDataset(Dataset):
         arrays = read_arrays(options.path, [*SHAPES, "subject", "clip"])
         _check(arrays, options.path)
         clip = _runs(arrays["clip"], options.path)
-        # Counted over the whole file, as the released evaluation code does; frames of a clip stay evenly spaced.
-        rows = torch.arange(0, len(clip), options.stride)
         names, subject = np.unique(arrays["subject"], return_inverse=True)
+        rows = self._rows(split, names, subject)
         joints = _tensor(arrays["pose3d"])[rows, None]
         joints_2d = _tensor(arrays["pose2d"])[rows, None]
         camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))[rows]
@@ -73,6 +77,22 @@ class CrossDataset(Dataset):
             digest=content_digest(joints, joints_2d),
             flip_tta=options.flip_tta,
         )
+
+    def _rows(self, split: str, names: np.ndarray, subject: np.ndarray) -> Int[Tensor, " kept"]:
+        """Rows of a part. Raises DataError for training subjects that the file lacks, or that leave none to test."""
+        # Counted over the whole file, as the released evaluation code does; frames of a clip stay evenly spaced.
+        rows = torch.arange(0, len(subject), self.options.stride)
+        if not self.options.train_subjects:
+            return rows
+        chosen = set(self.options.train_subjects.split("+"))
+        known = {str(name) for name in names}
+        if not chosen < known:
+            raise DataError(
+                f"{self.options.path}: train_subjects={self.options.train_subjects}: expected some, not all, of the "
+                f"file's subjects {sorted(known)}, joined by '+'"
+            )
+        train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
+        return rows[train if split == "train" else ~train]
 
     @classmethod
     def options_for_target(cls, argument: str) -> dict[str, Any]:

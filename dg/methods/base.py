@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
 from lifters.base import Lifter
 
@@ -66,22 +67,52 @@ class TrainingPlan:
 
 
 @dataclass(frozen=True)
-class SourceStatistics:
-    """Facts of the source's training part that a method may use: bone lengths `[subjects, bones]`, metres."""
+class SourceData:
+    """The source's training part, for methods that need more of it than a batch.
 
+    poses: all of them, on the CPU, without depth. bone_lengths: the median of each subject, metres.
+    """
+
+    poses: PoseBatch
     bone_lengths: Float[Tensor, "subjects bones"]
 
 
 @dataclass(frozen=True)
+class TargetPoses:
+    """What domain adaptation may see of a target: 2D poses and the cameras that saw them, no 3D (METHODS 3.1).
+
+    name: of the data set; part: `train` or `test` (transductive).
+    """
+
+    name: str
+    part: str
+    joints_2d: Float[Tensor, "poses joints 2"]
+    camera: Camera
+
+    def __len__(self) -> int:
+        return len(self.joints_2d)
+
+    def draw(self, rows: int, generator: torch.Generator) -> tuple[Float[Tensor, "rows joints 2"], Camera]:
+        """2D poses and their cameras, drawn with replacement, on the generator's device."""
+        device = generator.device
+        picked = torch.randint(len(self), (rows,), generator=generator, device=device).to(self.joints_2d.device)
+        return self.joints_2d[picked].to(device), self.camera[picked].to(device)
+
+
+@dataclass(frozen=True)
 class MethodContext:
-    """What a method is built from. The lifter may carry weights already (`init_from`)."""
+    """What a method is built from. The lifter may carry weights already (`init_from`).
+
+    target: 2D of the domain to adapt to; None for domain generalisation.
+    """
 
     lifter: Lifter
     inputs: InputSpec
     skeleton: Skeleton
     plan: TrainingPlan
-    source: SourceStatistics
+    source: SourceData
     device: torch.device
+    target: TargetPoses | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +148,12 @@ class DGMethod(ABC):
     @property
     def lifter(self) -> Lifter:
         return self.context.lifter
+
+    @property
+    def progress(self) -> float:
+        """How much of the budget after the pre-training is used, in [0, 1]."""
+        first, total = self.context.plan.pretrain_steps, self.context.plan.total_steps
+        return min(max(self.lifter_steps - first, 0) / max(total - first, 1), 1.0)
 
     @property
     def pretraining(self) -> bool:
@@ -165,6 +202,21 @@ class DGMethod(ABC):
         optimizer.step()
         self.lifter_steps += 1
         return loss.detach()
+
+    def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """A network of the method beside the lifter: moved to the device, saved and restored with the method."""
+        self.networks[name] = network.to(self.context.device)
+        self.optimizers[name] = optimizer
+
+    def step_network(self, name: str, loss: Tensor, lr: float) -> None:
+        """One clipped optimiser step of one network; gradients of other networks are not computed."""
+        optimizer, parameters = self.optimizers[name], list(self.networks[name].parameters())
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=parameters)
+        nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)
+        optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next step depends on; plain tensors, numbers and containers only."""

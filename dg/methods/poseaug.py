@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
@@ -34,8 +34,9 @@ from dg.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, ls
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
-from dg.methods.mixing import check_mixing, mixed
+from dg.methods.mixing import check_mixing
 from dg.methods.surface_offset import SurfaceOffsets
+from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
 
 FRAME_TESTS = ("full", "released")
@@ -91,15 +92,14 @@ class PoseAug(DGMethod):
         skeleton, device = context.skeleton, context.device
         self.options = options
         self.iterations = 0
-        self.waiting: PoseBatch | None = None
-        self.generator = PoseGenerator(skeleton, options.translation).to(device)
-        self.discriminator_3d = PartDiscriminator(skeleton).to(device)
-        self.discriminator_2d = PoseDiscriminator2D(skeleton).to(device)
+        self.survivors = Survivors(options.mixing, skeleton, device)
+        self.generator = PoseGenerator(skeleton, options.translation)
+        self.discriminator_3d = PartDiscriminator(skeleton)
+        self.discriminator_2d = PoseDiscriminator2D(skeleton)
         for name in ("generator", "discriminator_3d", "discriminator_2d"):
-            network = getattr(self, name)
+            network = getattr(self, name).to(device)
             lr = options.generator_lr if name == "generator" else options.discriminator_lr
-            self.networks[name] = network
-            self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, fused=True)
+            self.add_network(name, network, torch.optim.Adam(network.parameters(), lr=lr, fused=True))
         self.pool_3d = HistoryPool(options.history, (len(skeleton), 3), device)
         self.pool_2d = HistoryPool(options.history, (len(skeleton), 2), device)
         self.offsets = SurfaceOffsets(len(skeleton), device)
@@ -108,12 +108,6 @@ class PoseAug(DGMethod):
         plan = context.plan
         passes = round(options.warmup_passes * plan.steps_per_epoch)
         self.warmup = passes if options.warmup_iterations is None else options.warmup_iterations
-
-    @property
-    def progress(self) -> float:
-        """How much of the budget after the pre-training is used, in [0, 1]."""
-        first, total = self.context.plan.pretrain_steps, self.context.plan.total_steps
-        return min(max(self.lifter_steps - first, 0) / max(total - first, 1), 1.0)
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
@@ -138,27 +132,9 @@ class PoseAug(DGMethod):
             return Update(metrics, 0)
         if proposed is not None:
             metrics["augment/valid_share"] = proposed.valid.float().mean()
-            self._collect(proposed)
-        losses = [self.step_lifter(batch) for batch in self._lifter_batches(source)]
+            self.survivors.add(proposed)
+        losses = [self.step_lifter(batch) for batch in self.survivors.batches(source)]
         return Update(metrics | {"loss/lifter": torch.stack(losses).mean()}, len(losses))
-
-    def _collect(self, proposed: PoseBatch) -> None:
-        """Keep the poses that stayed in the frame until they fill a batch, as the released buffer does: a lifter step
-        on the few survivors of one proposal would cost as much of the budget as one on a full batch.
-        """
-        kept = proposed[proposed.valid]
-        self.waiting = kept if self.waiting is None else PoseBatch.concatenate([self.waiting, kept])
-
-    def _lifter_batches(self, source: PoseBatch) -> list[PoseBatch]:
-        """The source alone, or, once as many augmented poses wait, two batches of both."""
-        rows = len(source)
-        if self.waiting is None or len(self.waiting) < rows:
-            return [source]
-        augmented, self.waiting = self.waiting[:rows], self.waiting[rows:]
-        if self.options.mixing == "alternate":
-            return [augmented, source]
-        first, second = slice(0, rows // 2), slice(rows // 2, rows)
-        return [mixed(augmented[half], source[half]) for half in (first, second)]
 
     def _step_augmentor(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> dict[str, Tensor]:
         """One generator step and, at every second iteration, one of each discriminator."""
@@ -205,15 +181,8 @@ class PoseAug(DGMethod):
         return metrics
 
     def _step(self, name: str, loss: Tensor) -> None:
-        """One optimiser step of one network; gradients of other networks are not computed."""
-        optimizer, parameters = self.optimizers[name], list(self.networks[name].parameters())
         lr = self.options.generator_lr if name == "generator" else self.options.discriminator_lr
-        for group in optimizer.param_groups:
-            group["lr"] = lr * (1 - 0.96 * self.progress)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)
-        nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)
-        optimizer.step()
+        self.step_network(name, loss, lr * (1 - 0.96 * self.progress))
 
     def _with_templates(self, source: PoseBatch, key: StepKey) -> PoseBatch:
         """The source with template bone lengths; where depth is there, it keeps its offset from the joints."""
@@ -256,7 +225,7 @@ class PoseAug(DGMethod):
     def extra_state(self) -> dict[str, Any]:
         return {
             "iterations": self.iterations,
-            "waiting": None if self.waiting is None else self.waiting.state_dict(),
+            "survivors": self.survivors.state_dict(),
             "pool_3d": self.pool_3d.state_dict(),
             "pool_2d": self.pool_2d.state_dict(),
             "offsets": self.offsets.state_dict(),
@@ -264,8 +233,7 @@ class PoseAug(DGMethod):
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
         self.iterations = state["iterations"]
-        if state["waiting"] is not None:
-            self.waiting = PoseBatch.from_state(state["waiting"], self.context.skeleton).to(self.context.device)
+        self.survivors.load_state_dict(state["survivors"])
         self.pool_3d.load_state_dict(state["pool_3d"])
         self.pool_2d.load_state_dict(state["pool_2d"])
         self.offsets.load_state_dict(state["offsets"])

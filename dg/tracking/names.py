@@ -19,6 +19,7 @@ REGIMES = ("DG", "DA")
 TAG_METHOD, TAG_REGIME, TAG_LIFTER = "method", "regime", "lifter"
 TAG_INPUTS, TAG_DSCALE2D, TAG_DEPTH = "inputs", "dscale2d", "depth_source"
 TAG_SELECTION, TAG_ORACLE, TAG_PROTOCOL = "selection", "oracle", "protocol"
+TAG_ADAPTED = "adapted_to"  # NAME:train or NAME:test, whose 2D a domain-adaptation run saw
 TAG_REASON, TAG_NOTE = "status.reason", "mlflow.note.content"
 TAG_SWEEP = "sweep.id"  # on every trial of a sweep: such runs stay out of comparisons
 PARAM_SEED = "seed"
@@ -80,6 +81,7 @@ def run_tags(
     selection: str,
     oracle: Sequence[str] = (),
     protocols: Mapping[str, str] | None = None,
+    adapted_to: str = "",
 ) -> dict[str, str]:
     """The tags that comparisons rest on.
 
@@ -97,6 +99,7 @@ def run_tags(
         TAG_SELECTION: selection,
         TAG_ORACLE: ",".join(oracle),
         TAG_PROTOCOL: " ".join(protocols.values()),
+        TAG_ADAPTED: adapted_to,
     } | {protocol_tag(target): protocol for target, protocol in protocols.items()}
 
 

@@ -17,7 +17,7 @@ from functools import partial
 
 import torch
 
-from dg.methods.base import MethodContext, SourceStatistics, StepKey, TrainingPlan
+from dg.methods.base import MethodContext, SourceData, StepKey, TrainingPlan
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.methods.poseaug import PoseAug, PoseAugOptions
 from dg.pose.batch import InputSpec, PoseBatch
@@ -50,9 +50,9 @@ def source_batch(rows: int, seed: int) -> PoseBatch:
 def make_method(source: PoseBatch) -> PoseAug:
     plan = TrainingPlan(total_steps=100_000, steps_per_epoch=1000)
     lifter = SimpleBaseline(H36M_16, 2, SimpleBaselineOptions())
-    lengths = SourceStatistics(bone_lengths(source.joints_3d[:5, 0], H36M_16))
+    data = SourceData(source, bone_lengths(source.joints_3d[:5, 0], H36M_16))
     inputs = InputSpec(channels="xy", dscale2d="off")
-    context = MethodContext(lifter, inputs, H36M_16, plan, lengths, torch.device("cpu"))
+    context = MethodContext(lifter, inputs, H36M_16, plan, data, torch.device("cpu"))
     return PoseAug(context, PoseAugOptions(warmup_iterations=0))
 
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from dg.methods import METHODS
-from dg.methods.base import DGMethod, MethodContext, SourceStatistics, StepKey, TrainingPlan
+from dg.methods.base import DGMethod, MethodContext, SourceData, StepKey, TargetPoses, TrainingPlan
 from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
+from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_16, H36M_17
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
 from tests.conftest import make_camera, make_joints
@@ -37,14 +38,30 @@ def source_batch(skeleton, seed=0):
     return render(PoseBatch.from_joints(joints, make_camera(ROWS, distorted=True), skeleton))
 
 
+def source_poses(skeleton):
+    """The whole source, as a method is given it: no depth."""
+    joints = make_joints(5 * ROWS, len(skeleton), seed=8)[:, None]
+    return PoseBatch.from_joints(joints, make_camera(5 * ROWS, distorted=True), skeleton)
+
+
+def target_poses(skeleton):
+    """Nearer people, seen by a wider camera off the source's principal point."""
+    camera = make_camera(2 * ROWS)
+    camera = Camera(camera.focal * 0.7, camera.center - 0.1, camera.distortion, camera.extent)
+    joints = make_joints(2 * ROWS, len(skeleton), seed=7)
+    return TargetPoses("target", "test", camera.project(joints), camera)
+
+
 def make(name, skeleton=H36M_17, channels="xyd", plan=None, **given):
     torch.manual_seed(0)
     inputs = InputSpec(channels=channels, dscale2d="off" if channels == "xy" else "focal")
     plan = plan or TrainingPlan(total_steps=100, steps_per_epoch=10, pretrain_steps=0)
     lengths = bone_lengths(make_joints(3, len(skeleton), seed=9), skeleton)
     lifter = SimpleBaseline(skeleton, inputs.size, SimpleBaselineOptions(width=32))
-    context = MethodContext(lifter, inputs, skeleton, plan, SourceStatistics(lengths), torch.device("cpu"))
     kind = resolve(METHODS, "method", name)
+    source = SourceData(source_poses(skeleton), lengths)
+    target = target_poses(skeleton) if kind.regime == "DA" else None
+    context = MethodContext(lifter, inputs, skeleton, plan, source, torch.device("cpu"), target)
     names = {f.name for f in fields(kind.Options)}
     options = make_options(kind, "method", name, {k: v for k, v in {**SHORT, **given}.items() if k in names})
     return kind(context, options)
