@@ -1,8 +1,9 @@
 """The contract of a data set: contiguous poses with what is known of each row, and the id of its protocol."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, get_args, get_origin
+from urllib.parse import parse_qsl
 
 import torch
 from jaxtyping import Int
@@ -54,6 +55,7 @@ class Dataset(ABC):
     """A data set. `Options` is a frozen dataclass (the command line's `data.*`); `splits` are those it can give."""
 
     Options: ClassVar[type[Any]]
+    located_by: ClassVar[str] = "root"  # the option that says where the data lie
     splits: tuple[str, ...] = SPLITS
 
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - each data set's own dataclass
@@ -68,8 +70,30 @@ class Dataset(ABC):
 
     @classmethod
     def options_for_target(cls, argument: str) -> dict[str, Any]:
-        """Options that the text after the colon of a target stands for: `npz:FILE`, `synthetic:near`."""
-        raise NotImplementedError(f"{cls.__name__} cannot be used as a target by name")
+        """Options that the text after a target's colon stands for: `PLACE?option=value&option=value`, where PLACE is
+        the option named by `located_by`. Parts of a tuple are joined by `+`. Raises DataError for a value of another
+        type.
+        """
+        place, _, query = argument.partition("?")
+        kinds = {f.name: f.type for f in fields(cls.Options)}
+        options: dict[str, Any] = {cls.located_by: place}
+        for name, text in parse_qsl(query, keep_blank_values=True):
+            options[name] = _value_of(text.replace(" ", "+"), kinds.get(name, str), name, argument)
+        return options
+
+
+def _value_of(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: ANN401
+    if get_origin(kind) is tuple:
+        return tuple(_value_of(part, get_args(kind)[0], name, argument) for part in text.split("+"))
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise DataError(f"target {argument!r}: {name} must be true or false, got {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(text)
+    except (ValueError, TypeError) as error:
+        spelled = getattr(kind, "__name__", str(kind))
+        raise DataError(f"target {argument!r}: {name} must be of type {spelled}, got {text!r}") from error
 
 
 def content_digest(*tensors: Tensor) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
-from dg.datasets.check import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 
@@ -82,10 +82,6 @@ class Human36M(Dataset):
             known = sorted({_action_name(action) for actions in motion.values() for action in actions})
             raise DataError(f"{path}: no clip is left for {split!r} of {options}; the file's actions: {known[:40]}")
         return _assemble(path, motion, takes, options)
-
-    @classmethod
-    def options_for_target(cls, argument: str) -> dict[str, Any]:
-        return {"root": argument}
 
 
 def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, Any]]:

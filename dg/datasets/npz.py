@@ -5,10 +5,9 @@ fx, fy, cx, cy normalised the same way, `res` [rows, 2] px, `subject` and `clip`
 consecutive and in time order.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
-from dg.datasets.check import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
@@ -29,15 +28,15 @@ LARGEST_2D_GAP = 1e-3
 class Options:
     """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input.
 
-    fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a part `train`,
-    joined by `+`, such as `s01+s02`; the part `test` is then everyone else. Empty: all rows are `test`.
+    fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a part `train`;
+    the part `test` is then everyone else. None: all rows are `test`.
     """
 
     path: str
     stride: int = 1
     flip_tta: bool = False
     fps: float = 30.0
-    train_subjects: str = ""
+    train_subjects: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.fps > 0:
@@ -48,6 +47,7 @@ class CrossDataset(Dataset):
     """A test set in one file, named after it."""
 
     Options = Options
+    located_by = "path"
 
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - Options, whose name the class attribute shadows
         super().__init__(options)
@@ -84,36 +84,15 @@ class CrossDataset(Dataset):
         rows = torch.arange(0, len(subject), self.options.stride)
         if not self.options.train_subjects:
             return rows
-        chosen = set(self.options.train_subjects.split("+"))
+        chosen = set(self.options.train_subjects)
         known = {str(name) for name in names}
         if not chosen < known:
             raise DataError(
-                f"{self.options.path}: train_subjects={self.options.train_subjects}: expected some, not all, of the "
-                f"file's subjects {sorted(known)}, joined by '+'"
+                f"{self.options.path}: train_subjects: expected some, not all, of the file's subjects "
+                f"{sorted(known)}, got {sorted(chosen)}"
             )
         train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
         return rows[train if split == "train" else ~train]
-
-    @classmethod
-    def options_for_target(cls, argument: str) -> dict[str, Any]:
-        """`FILE`, or `FILE?stride=3&flip_tta=true`."""
-        path, _, query = argument.partition("?")
-        kinds = {f.name: f.type for f in fields(Options)}
-        options: dict[str, Any] = {"path": path}
-        for name, text in parse_qsl(query, keep_blank_values=True):
-            options[name] = _parse(text, kinds.get(name, str), name, argument)
-        return options
-
-
-def _parse(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: ANN401
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise DataError(f"target {argument!r}: {name} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError as error:
-        raise DataError(f"target {argument!r}: {name} must be of type {kind.__name__}, got {text!r}") from error
 
 
 def _tensor(values: np.ndarray) -> Tensor:

@@ -7,18 +7,17 @@ and of 3DPW's and MPI-INF-3DHP's kind for the targets (`synthetic_cameras`). Joi
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets.base import Dataset, PoseDataset, content_digest
-from dg.datasets.check import check_split
 from dg.datasets.synthetic_activities import act
 from dg.datasets.synthetic_cameras import PLACEMENTS, see_from_anywhere, see_from_room
 from dg.datasets.synthetic_kinematics import pose_body, stand_on_floor, within_limits
 from dg.datasets.synthetic_people import draw_people
+from dg.datasets.validation import check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 
@@ -56,6 +55,7 @@ class Synthetic(Dataset):
     """Synthetic motion; the source is seen by four cameras at once, a target by one a take."""
 
     Options = Options
+    located_by = "domain"
 
     def load(self, split: str) -> PoseDataset:
         options: Options = self.options
@@ -90,10 +90,6 @@ class Synthetic(Dataset):
             digest=content_digest(poses.joints_3d, poses.joints_2d),
             flavour="synthetic",
         )
-
-    @classmethod
-    def options_for_target(cls, argument: str) -> dict[str, Any]:
-        return {"domain": argument}
 
 
 def _take_count(options: Options, split: str) -> int:

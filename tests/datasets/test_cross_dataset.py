@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from dg.datasets.base import DataError
 from dg.datasets.npz import CrossDataset, Options
 from dg.plugins import make_options
 from dg.pose.skeleton import H36M_16
@@ -74,3 +75,18 @@ def test_the_released_trained_lifter_scores_here_what_its_own_code_printed(share
     mirrored = predict(poses.flip().joints_2d)[:, list(H36M_16.flip)] * torch.tensor([-1.0, 1.0, 1.0])
     error = ((predict(poses.joints_2d) + mirrored) / 2 - poses.root_relative[:, 0]).norm(dim=-1)
     assert 1000 * float(error.double().mean()) == pytest.approx(166.680601, abs=1e-3)
+
+
+def test_training_subjects_make_a_train_part_and_the_rest_is_tested(tmp_path):
+    arrays = cross_arrays()
+    np.savez(tmp_path / "people.npz", **arrays)
+    names = sorted(set(arrays["subject"].tolist()))
+    options = CrossDataset.options_for_target(f"{tmp_path}/people.npz?train_subjects={names[0]}+{names[1]}&stride=2")
+    dataset = CrossDataset(make_options(CrossDataset, "target", "npz", options))
+    train, test = dataset.load("train"), dataset.load("test")
+    of = {int(n) for n in train.subject.unique()}
+    assert {train.subjects[n] for n in of} == set(names[:2])
+    assert not of & {int(n) for n in test.subject.unique()}
+    assert len(train) + len(test) == -(-len(arrays["subject"]) // 2)
+    with pytest.raises(DataError, match=f"some, not all, of the file's subjects .*{names[0]}"):
+        CrossDataset(Options(str(tmp_path / "people.npz"), train_subjects=("nobody",))).load("train")

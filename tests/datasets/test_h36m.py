@@ -47,7 +47,8 @@ def test_the_file_itself_may_be_named_instead_of_its_folder(root):
 def test_stride_keeps_every_kth_frame_of_each_clip_from_its_first(root):
     whole, strided = Human36M(Options(root)).load("test"), Human36M(Options(root, stride=5)).load("test")
     first = torch.cat([(whole.clip == c).nonzero()[::5, 0] for c in whole.clip.unique()])
-    assert torch.equal(strided.poses.joints_3d, whole.poses.joints_3d[first])
+    # Not bit for bit: a matrix product of fewer rows may add in another order.
+    torch.testing.assert_close(strided.poses.joints_3d, whole.poses.joints_3d[first], atol=1e-6, rtol=0)
     assert strided.fps == whole.fps / 5
 
 
