@@ -8,7 +8,7 @@ dataclass checks them (`dg.plugins.make_options`).
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 # Each group is a plug-in table: the name that may be chosen, and its default.
@@ -119,6 +119,21 @@ class TrainConfig:
             for k in ("lookahead", "rasterizer", "resolution", "subject_span_px", "min_pool", "micro_batch")
         }
         return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def plain(self) -> dict[str, Any]:
+        """Nested plain containers, for a checkpoint; `TrainConfig.from_plain` reads them."""
+        return asdict(self)
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> "TrainConfig":
+        """The inverse of `plain`. Keys of another version are left out, absent ones take their default."""
+        nested = {"render": RenderConfig, "tracking": TrackingConfig}
+        known = {f.name for f in fields(TrainConfig)}
+        values = {name: value for name, value in plain.items() if name in known}
+        for name, kind in nested.items():
+            inner = {f.name for f in fields(kind)}
+            values[name] = kind(**{k: v for k, v in plain.get(name, {}).items() if k in inner})
+        return TrainConfig(**values)
 
     def flat(self) -> dict[str, Any]:
         """`{"render.actors": 2, ...}`: the parameters as MLflow lists them, plug-in names under `method.name`."""

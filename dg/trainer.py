@@ -237,8 +237,8 @@ class Trainer:
         is_best = self.history.add(epoch, _record(val), {name: _record(e) for name, e in results.items()})
         if is_best:
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
-            self.checkpoints.save_best({"lifter": self.best_lifter, "lifter_name": self.config.lifter["name"],
-                                        "inputs": self.config.inputs, "epoch": epoch})  # fmt: skip
+            best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
+            self.checkpoints.save_best(best)
         self.seconds["evaluation"] += time.monotonic() - start
         scores = {epoch_metric("val", name): value for name, value in self._metrics(val).items()}
         for target, result in results.items():
@@ -265,6 +265,7 @@ class Trainer:
         in_flight = [(key, self._arrived(proposal)) for key, _, proposal in self._queue]
         state = {
             "config_digest": self.config.digest(),
+            "config": self.config.plain(),
             "run_id": self.run_id,
             "method": self.method.state_dict(),
             "position": vars(self.position),

@@ -113,3 +113,11 @@ def test_help_loads_neither_torch_nor_ray_and_is_quick():
         subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
         seconds.append(time.monotonic() - start)
     assert min(seconds) < 1.0
+
+
+def test_a_configuration_travels_through_plain_containers():
+    config = parse(["method=poseaug", "method.history=7", "render.actors=3", "tracking.uri=off", "seed=4"])
+    plain = config.plain()
+    assert TrainConfig.from_plain(plain) == config
+    older = {k: v for k, v in plain.items() if k != "adapt_to"} | {"gone": 1}
+    assert TrainConfig.from_plain(older) == config, "keys of another version are left out, absent ones take defaults"
