@@ -1,0 +1,92 @@
+"""Windows of frames as an index into clips that lie one after another: nothing is copied until a batch is gathered.
+
+The poses of a data set are one PoseBatch of single frames, rows of a clip consecutive and in time order. A window is a
+row of row numbers; where it reaches over a clip's border the border frame is repeated, so that no window ever shows two
+clips (VideoPose3D's edge padding, METHODS 6.2).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from dg.pose.batch import PoseBatch
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of `frames` frames over clips. first, last: the rows at which the clip of each row begins and ends."""
+
+    frames: int
+    first: Int[Tensor, " rows"]
+    last: Int[Tensor, " rows"]
+
+    @staticmethod
+    def over(clip: Int[Tensor, " rows"], frames: int) -> "Windows":
+        """Windows over clips given by a number for each row.
+
+        Raises ValueError for a window without frames, or for a clip that is interrupted by another.
+        """
+        if frames < 1:
+            raise ValueError(f"a window needs at least one frame, got frames={frames}")
+        numbers, run, lengths = clip.unique_consecutive(return_inverse=True, return_counts=True)
+        if len(numbers.unique()) < len(numbers):
+            raise ValueError("expected the rows of a clip to be consecutive, but a clip is interrupted by another")
+        end = lengths.cumsum(0) - 1
+        return Windows(frames, (end - lengths + 1)[run], end[run])
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def to(self, device: torch.device | str) -> "Windows":
+        return Windows(self.frames, self.first.to(device), self.last.to(device))
+
+    def rows(self, anchor: Int[Tensor, " batch"], ahead: int = 0) -> Int[Tensor, "batch frames"]:
+        """Rows of the windows whose middle frame (`frames // 2`) lies `ahead` of the anchors; they stay in the
+        anchors' clips.
+        """
+        steps = torch.arange(self.frames, device=anchor.device) + (ahead - self.frames // 2)
+        return (anchor[:, None] + steps).clamp(self.first[anchor][:, None], self.last[anchor][:, None])
+
+    def gather(self, poses: PoseBatch, anchor: Int[Tensor, " batch"], ahead: int = 0) -> PoseBatch:
+        """The windows of `rows`, `[batch, frames, ...]`.
+
+        Camera, index and domain are the anchor's; a window is valid where all its frames are. Raises ValueError for
+        poses that are windows already or not as many as these windows were made for.
+        """
+        if poses.joints_3d.shape[1] != 1 or len(poses) != len(self):
+            raise ValueError(
+                f"expected {len(self)} single frames, got {len(poses)} of {poses.joints_3d.shape[1]} frames each"
+            )
+        if self.frames == 1 and ahead == 0:
+            return poses[anchor]
+        rows = self.rows(anchor, ahead)
+        return poses[anchor].replace(
+            joints_3d=poses.joints_3d[rows, 0],
+            joints_2d=poses.joints_2d[rows, 0],
+            valid=poses.valid[rows].all(-1),
+            depth=None if poses.depth is None else poses.depth[rows, 0],
+            confidence=None if poses.confidence is None else poses.confidence[rows, 0],
+        )
+
+    def tiles(self, answered: slice) -> "Tiles":
+        """The fewest windows whose answered frames (positions in the window) cover every row once."""
+        start, stop, _ = answered.indices(self.frames)
+        rows = torch.arange(len(self), device=self.first.device)
+        anchor = rows[(rows - self.first) % (stop - start) == 0]
+        answers = anchor[:, None] + torch.arange(stop - start, device=anchor.device)
+        return Tiles(anchor, self.frames // 2 - start, torch.where(answers <= self.last[anchor][:, None], answers, -1))
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Windows that answer for every row once: `gather(poses, anchor, ahead)`.
+
+    answers: the row that each answered frame of a window stands for; -1 where the window reaches over the end of its
+    clip.
+    """
+
+    anchor: Int[Tensor, " windows"]
+    ahead: int
+    answers: Int[Tensor, "windows answered"]
