@@ -1,58 +1,48 @@
 """`python -m dg.compare [key=value ...]`: DG methods side by side, from their runs in MLflow.
 
 Rows are method x input x lifter, columns are targets under one protocol, cells mean and standard deviation over seeds.
+Published numbers stand below ours where the whole protocol agrees; for the others the output says what differs.
 
-options (key=default):
+options (key=default, or --key value):
   experiment=dg             MLflow experiment
   tracking_uri=             MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db
+  parent=                   MLflow run id: only the runs that it started (a grid's)
   selection=source_val      last | source_val | oracle (best by the target itself: no fair result)
-  metric=mpjpe_mm           mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc
+  metric=mpjpe_mm           mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc, or their averages over actions
   regime=all                DG | DA | all (never in one table)
-  format=markdown           markdown | csv | latex
+  baseline=erm              method that the others are compared with, seed by seed; empty: none
+  published=similar         published numbers that fit: similar (our lifters and training 2D) | all | off
+  format=markdown           markdown | csv | latex | png (needs out=)
   out=                      file to write; empty: print
+
+  paper=auglift table=4     print that table of a paper (auglift | poseaug | poseaug-repo | poseda), with ours in its
+                            cells where protocol, method, lifter and training set agree; takes the store's options,
+                            selection, format (no png) and out
 
 exit codes: 0 done, 2 wrong option, 4 nothing to compare
 """
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from dg.comparison import RunResult, build_tables
-from dg.comparison_text import FORMATS
+from dg.atomic import replace_file
+from dg.comparison.beside import PUBLISHED_CHOICES, add_published
+from dg.comparison.differences import add_differences
+from dg.comparison.paper_table import fill, paper_csv, paper_sheets
+from dg.comparison.papers import find_table
+from dg.comparison.published import published_results
+from dg.comparison.sheets import to_latex, to_markdown
+from dg.comparison.stored_runs import NothingToCompareError, read_results, spell_left_out, stored_runs
+from dg.comparison.tables import ComparisonTable, build_tables
+from dg.comparison.text import FORMATS
 from dg.plugins import OptionError, suggest
-from dg.tracking import TrackingError, tracking_uri
-from dg.tracking.names import (
-    ACTION_METRICS,
-    METRICS,
-    NO_DEPTH,
-    PARAM_SEED,
-    REGIMES,
-    SELECTIONS,
-    TAG_DEPTH,
-    TAG_DSCALE2D,
-    TAG_INPUTS,
-    TAG_LIFTER,
-    TAG_METHOD,
-    TAG_ORACLE,
-    TAG_REGIME,
-    TAG_SWEEP,
-    parse_final_metric,
-    protocol_tag,
-)
-from dg.tracking.stores import OFF, client_of, sqlite_file
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from dg.tracking import TrackingError
+from dg.tracking.names import ACTION_METRICS, METRICS, REGIMES, SELECTIONS
 
 WRONG_OPTION, NO_DATA = 2, 4
-
-
-class NothingToCompareError(ValueError):
-    """No run that could be shown. Exit code 4."""
+PICTURE = "png"
 
 
 @dataclass(frozen=True)
@@ -61,18 +51,24 @@ class CompareOptions:
 
     experiment: str = "dg"
     tracking_uri: str = ""
+    parent: str = ""
     selection: str = "source_val"
     metric: str = "mpjpe_mm"
     regime: str = "all"
+    baseline: str = "erm"
+    published: str = "similar"
     format: str = "markdown"
     out: str = ""
+    paper: str = ""
+    table: str = ""
 
 
 _CHOICES = {
     "selection": SELECTIONS,
     "metric": METRICS + ACTION_METRICS,
     "regime": (*REGIMES, "all"),
-    "format": tuple(FORMATS),
+    "published": PUBLISHED_CHOICES,
+    "format": (*FORMATS, PICTURE),
 }
 _SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg.train` calls them
 
@@ -81,7 +77,7 @@ def parse_options(arguments: Sequence[str]) -> CompareOptions:
     """Raises OptionError, with every problem, for keys and values that do not exist."""
     known = [f.name for f in fields(CompareOptions)]
     given, problems = {}, []
-    for argument in arguments:
+    for argument in _joined(arguments):
         key, equals, value = argument.partition("=")
         key = _SAME_AS.get(key, key)
         if not equals:
@@ -93,104 +89,69 @@ def parse_options(arguments: Sequence[str]) -> CompareOptions:
                 f"{key} must be one of {list(_CHOICES[key])}, got {value!r}{suggest(value, list(_CHOICES[key]))}"
             )
         given[key] = value
+    if bool(given.get("paper")) != bool(given.get("table")):
+        problems.append("paper= and table= go together, such as paper=auglift table=4")
+    if given.get("format") == PICTURE and (given.get("paper") or not given.get("out")):
+        problems.append("format=png draws comparisons into a file: give out=FILE.png, and no paper=")
     if problems:
         raise OptionError("\n".join(problems))
     return CompareOptions(**given)
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--key value` and `--key=value` as `key=value`."""
+    words, joined = list(arguments), []
+    while words:
+        word = words.pop(0)
+        if word.startswith("--") and "=" not in word and words and "=" not in words[0]:
+            word = f"{word}={words.pop(0)}"
+        joined.append(word.removeprefix("--"))
+    return joined
+
+
 def compare(options: CompareOptions) -> str:
-    """The tables as text. Raises NothingToCompareError when no finished run has such a result."""
-    runs = _runs(tracking_uri(options.tracking_uri), options.experiment)
-    left_out: Counter[str] = Counter()
-    results = []
-    for run in runs:
-        reason = _unfit(run, options)
-        if reason:
-            left_out[reason] += 1
-        else:
-            results.append(read_result(run, options))
+    """The tables as text. Raises NothingToCompareError when no finished run has such a result, OptionError for png."""
+    if options.format == PICTURE:
+        raise OptionError(f"a picture is no text: format must be one of {list(FORMATS)}")
+    if options.paper:
+        return paper_text(options)
+    tables, left_out = comparison(options)
+    text = FORMATS[options.format](tables)
+    return text + (f"\nLeft out: {left_out}.\n" if left_out and options.format == "markdown" else "")
+
+
+def comparison(options: CompareOptions) -> tuple[list[ComparisonTable], str]:
+    """The tables with their differences and published rows, and which runs were left out. Raises as `compare`."""
+    runs = stored_runs(options.tracking_uri, options.experiment, options.parent)
+    results, left_out = read_results(runs, options.selection, options.metric, options.regime)
     if not results:
         raise NothingToCompareError(
             f"no finished run of experiment {options.experiment!r} has {options.metric} for selection="
-            f"{options.selection} regime={options.regime}; {_spell(left_out) or 'it holds no run at all'}. "
+            f"{options.selection} regime={options.regime}; {spell_left_out(left_out) or 'it holds no run at all'}. "
             "Train some: python -m dg.train method=erm seed=0"
         )
-    text = FORMATS[options.format](build_tables(results, options.selection, options.metric))
-    if options.format == "markdown":
-        text += "\nCells: mean ± standard deviation (seeds).\n"
-        text += f"Left out: {_spell(left_out)}.\n" if left_out else ""
-    return text
+    tables = build_tables(results, options.selection, options.metric)
+    for table in tables:
+        add_differences(table, options.baseline)
+        add_published(table, published_results(), options.published)
+    return tables, spell_left_out(left_out)
 
 
-def read_result(run: "Run", options: CompareOptions) -> RunResult:
-    """What a run says about itself; its parameters stand in for tags that it lacks."""
-    tags, params = run.data.tags, run.data.params
-    inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
-    dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
-    blind = inputs == "xy" and dscale2d == "off"
-    values = _values(run, options)
-    return RunResult(
-        method=tags.get(TAG_METHOD) or params.get("method.name", "?"),
-        regime=tags.get(TAG_REGIME, "DG"),
-        lifter=tags.get(TAG_LIFTER) or params.get("lifter.name", "?"),
-        inputs=inputs,
-        dscale2d=dscale2d,
-        depth=NO_DEPTH if blind else tags.get(TAG_DEPTH) or params.get("depth.name", "?"),
-        seed=params.get(PARAM_SEED, "?"),
-        started=run.info.start_time,
-        params=params,
-        values=values,
-        protocols={target: tags[protocol_tag(target)] for target in values},
-        oracle=tags.get(TAG_ORACLE, ""),
-    )
-
-
-def _values(run: "Run", options: CompareOptions) -> dict[str, float]:
-    """Target -> value, for the targets whose protocol is known."""
-    values = {}
-    for name, value in run.data.metrics.items():
-        parsed = parse_final_metric(name)
-        if parsed and (parsed[0], parsed[2]) == (options.selection, options.metric):
-            values[parsed[1]] = value
-    return {target: value for target, value in values.items() if protocol_tag(target) in run.data.tags}
-
-
-def _unfit(run: "Run", options: CompareOptions) -> str:
-    """Why a run is not shown; empty when it is."""
-    if TAG_SWEEP in run.data.tags:
-        return "sweep trials"
-    if run.info.status != "FINISHED":
-        return f"{run.info.status.lower()} runs"
-    if options.regime != "all" and run.data.tags.get(TAG_REGIME, "DG") != options.regime:
-        return "runs of the other regime"
-    return "" if _values(run, options) else "runs without such results or their protocol"
-
-
-def _runs(uri: str, experiment: str) -> "list[Run]":
-    file = sqlite_file(uri)
-    if uri in OFF or (file is not None and not file.is_file()):
-        raise NothingToCompareError(
-            f"no MLflow database at {file or uri}; train first (python -m dg.train), or name another: "
-            "tracking_uri=sqlite:///FILE | tracking_uri=http://HOST:5000"
-        )
-    client = client_of(uri)
-    found = client.get_experiment_by_name(experiment)
-    if found is None:
-        names = [e.name for e in client.search_experiments()]
-        raise NothingToCompareError(
-            f"no experiment {experiment!r} in {uri}; it has {names}{suggest(experiment, names)}"
-        )
-    runs: list[Any] = []
-    token: str | None = ""
-    while token is not None:
-        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token or None)
-        runs += page
-        token = page.token or None
-    return runs
-
-
-def _spell(left_out: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
+def paper_text(options: CompareOptions) -> str:
+    """A paper's table with our cells; where there are no runs, with none. Raises OptionError for an unknown one."""
+    entries = find_table(options.paper, options.table)
+    metrics = {e.meaning.metric for e in entries if e.meaning.metric}
+    remarks = []
+    try:
+        runs = stored_runs(options.tracking_uri, options.experiment, options.parent)
+    except NothingToCompareError as problem:
+        runs, remarks = [], [f"no cell of ours: {problem}"]
+    results = {metric: read_results(runs, options.selection, metric)[0] for metric in metrics}
+    cells = fill(entries, results, options.selection)
+    if options.format == "csv":
+        return paper_csv(cells)
+    render = to_latex if options.format == "latex" else to_markdown
+    return render(paper_sheets(cells, options.selection, remarks))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -200,23 +161,27 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     try:
         options = parse_options(arguments)
-        text = compare(options)
+        if options.format == PICTURE:
+            from dg.comparison.picture import write_picture
+
+            write_picture(comparison(options)[0], Path(options.out))
+        elif options.out:
+            _write(compare(options), Path(options.out))
+        else:
+            print(compare(options), end="")
     except (OptionError, TrackingError) as problem:
         print(problem, file=sys.stderr)
         return WRONG_OPTION
     except NothingToCompareError as problem:
         print(problem, file=sys.stderr)
         return NO_DATA
-    if not options.out:
-        print(text, end="")
-        return 0
-    path = Path(options.out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f"{path.name}.new")
-    fresh.write_text(text)
-    fresh.replace(path)
-    print(f"written to {path}")
+    if options.out:
+        print(f"written to {options.out}")
     return 0
+
+
+def _write(text: str, path: Path) -> None:
+    replace_file(path, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

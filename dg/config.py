@@ -75,6 +75,7 @@ class TrainConfig:
     f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: float = 2.0  # clip of the root-relative depth channel, metres
     skeleton: str = "h36m_16"  # h36m_16 | h36m_17
+    frames: int = 1  # length of the windows that the lifter sees, odd
     epochs: int = 30  # budget: lifter steps / batches in one pass over the source, pre-training included
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
     max_steps: int = 0  # end the lifter's training early, after so many lifter steps; 0: do not
@@ -184,23 +185,32 @@ def problems(config: TrainConfig) -> list[str]:
             found.append(f"{name} must be one of {list(choices)}, got {getattr(config, name)!r}")
     found += [f"{n} must be positive, got {getattr(config, n)!r}" for n in _POSITIVE if not getattr(config, n) > 0]
     found += [f"{n} must not be negative, got {getattr(config, n)!r}" for n in _NOT_NEGATIVE if getattr(config, n) < 0]
-    for name in _RENDER_POSITIVE:
-        if not getattr(config.render, name) > 0:
-            found.append(f"render.{name} must be positive, got {getattr(config.render, name)!r}")
-    if config.render.min_pool not in (1, 3, 5):
-        found.append(f"render.min_pool must be 1, 3 or 5, got {config.render.min_pool!r}")
-    if config.render.subject_span_px >= config.render.resolution:
-        found.append(
-            f"render.subject_span_px ({config.render.subject_span_px}) must be below render.resolution "
-            f"({config.render.resolution}), or the subject is cut"
-        )
+    found += _render_problems(config.render)
     if config.pretrain_epochs > config.epochs:
         found.append(f"pretrain_epochs ({config.pretrain_epochs}) is part of epochs ({config.epochs}): it must be less")
+    if config.frames < 1 or config.frames % 2 == 0:
+        found.append(f"frames must be odd, so that a window has a centre, got {config.frames!r}")
     if config.batch_size == 1:
         found.append("batch_size must be at least 2: batch normalisation cannot train on one pose")
     found += [f"target {t!r} must be NAME:ARGUMENT, such as npz:FILE" for t in config.targets if ":" not in t]
     if config.adapt_to and ":" not in config.adapt_to:
         found.append(f"adapt_to {config.adapt_to!r} must be NAME:ARGUMENT, such as npz:FILE")
+    return found
+
+
+def _render_problems(render: RenderConfig) -> list[str]:
+    found = [
+        f"render.{n} must be positive, got {getattr(render, n)!r}"
+        for n in _RENDER_POSITIVE
+        if not getattr(render, n) > 0
+    ]
+    if render.min_pool not in (1, 3, 5):
+        found.append(f"render.min_pool must be 1, 3 or 5, got {render.min_pool!r}")
+    if render.subject_span_px >= render.resolution:
+        found.append(
+            f"render.subject_span_px ({render.subject_span_px}) must be below render.resolution "
+            f"({render.resolution}), or the subject is cut"
+        )
     return found
 
 

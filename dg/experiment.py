@@ -22,7 +22,7 @@ from dg.contact_sheet import contact_sheet
 from dg.datasets import DATASETS
 from dg.datasets.base import Dataset, PoseDataset
 from dg.live_depth import LiveDepth
-from dg.methods.base import DGMethod, MethodContext, SourceData, TargetPoses, TrainingPlan
+from dg.methods.base import DGMethod, MethodContext, SourceData, TargetPoses, TrainingPlan, training_anchors
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
@@ -93,7 +93,7 @@ class Experiment:
         run_id = tracker.start(
             run_name=self.info.run_name,
             params=config.flat() | _flat_options(options),
-            tags=self._tags(problem),
+            tags=self._tags(problem, options),
             run_id=state["run_id"] if state else None,
             parent_run_id=config.tracking.parent_run_id or None,
         )
@@ -118,18 +118,20 @@ class Experiment:
         finally:
             tracker.finish(status, reason)
 
-    def _tags(self, problem: Problem) -> dict[str, str]:
+    def _tags(self, problem: Problem, options: dict[str, Any]) -> dict[str, str]:
         """What `dg.compare` and people search by."""
         config = self.config
+        method = resolve(table_of("method"), "method", config.method["name"])
+        oracles = method.oracles(options["method"])
         return environment_tags() | run_tags(
             method=config.method["name"],
-            regime=resolve(table_of("method"), "method", config.method["name"]).regime,
+            regime=method.regime,
             lifter=config.lifter["name"],
             inputs=config.inputs,
             dscale2d=config.dscale2d_resolved,
             depth_source=config.depth["name"] if config.needs_depth else NO_DEPTH,
             selection="source_val",
-            oracle=("depth",) if config.needs_depth else (),
+            oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
             protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
             adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
         ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
@@ -247,17 +249,22 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> R
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
     """Lifter and method, seeded, with the budget in lifter steps."""
     skeleton = problem.train.poses.skeleton
-    steps_per_epoch = len(problem.train) // config.batch_size
-    if steps_per_epoch == 0:
-        raise ConfigError(
-            f"batch_size={config.batch_size} is larger than the {len(problem.train)} training poses; make it smaller"
-        )
     inputs = InputSpec(config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip)
     torch.manual_seed(config.seed)
-    lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])(skeleton, inputs.size, options["lifter"])
+    lifter = make_lifter(config, options, skeleton, inputs.size)
+    anchors = training_anchors(problem.train.clip, lifter, config.frames)
+    steps_per_epoch = len(anchors) // config.batch_size
+    if steps_per_epoch == 0:
+        raise ConfigError(
+            f"batch_size={config.batch_size} is larger than the {len(anchors)} training windows; make it smaller"
+        )
     if config.init_from:
         initialise(lifter, Path(config.init_from))
     method_class = resolve(table_of("method"), "method", config.method["name"])
+    if config.frames > 1 and not method_class.takes_windows:
+        raise ConfigError(
+            f"method={config.method['name']} augments single frames; frames={config.frames} is not for it"
+        )
     pretrain = config.pretrain_epochs
     if pretrain < 0:
         pretrain = 0 if config.init_from else math.floor(method_class.pretrain_share * config.epochs)
@@ -273,6 +280,17 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     source = SourceData(problem.train.poses, subject_bone_lengths(problem.train))
     context = MethodContext(lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation)
     return method_class(context, options["method"])
+
+
+def make_lifter(config: TrainConfig, options: dict[str, Any], skeleton: Skeleton, channels: int) -> Lifter:
+    """The lifter for the run's windows, with fresh weights. Raises ConfigError for a length that it cannot take."""
+    lifter_class = resolve(table_of("lifter"), "lifter", config.lifter["name"])
+    try:
+        lifter = lifter_class(skeleton, channels, lifter_class.for_frames(options["lifter"], config.frames))
+        lifter.target_frames(config.frames)
+    except ValueError as error:
+        raise ConfigError(f"lifter={config.lifter['name']}: {error}") from error
+    return lifter
 
 
 def initialise(lifter: Lifter, path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -58,40 +59,83 @@ class LiveDepth:
         rows = poses.valid.nonzero()[:, 0]
         if len(rows) == 0:
             return PendingDepth(poses, rows, None, None)
+        request = self._request(poses, rows, seed, reference)
+        stored = None if cache is None else cache.load(request)
+        if stored is not None:
+            return _arrived(poses, rows, stored)
+        return PendingDepth(poses, rows, request, self.pool.submit(request))
+
+    def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
+        """Depth of every pose of a data set, drawn once and kept in the cache.
+
+        digest: of the data set; a noisy depth source draws from it, so that every run sees the same depth. Of several
+        processes that share the cache one draws, and the others wait for what it stores.
+        """
+        seed = int.from_bytes(hashlib.blake2b(digest.encode(), digest_size=7).digest(), "little")
+        if self.cache is None:
+            return self._draw(poses, seed, None)
+        stored = self._stored(poses, seed, self.cache)
+        if stored is not None:
+            return stored
+        with self.cache.turn(digest):
+            return self._draw(poses, seed, self.cache)
+
+    def _request(
+        self, poses: PoseBatch, rows: Int[Tensor, " drawn"], seed: int, reference: PoseBatch | None = None
+    ) -> RenderRequest:
         before = None if reference is None else reference.joints_3d[rows, 0].cpu()
-        request = RenderRequest(
+        return RenderRequest(
             body_pose=self.body.fit(poses.joints_3d[rows, 0].cpu(), poses.skeleton, before),
             camera=poses.camera[rows].to("cpu"),
             joints_2d=poses.joints_2d[rows, 0].cpu(),
             keys=_pose_keys(seed, rows.cpu()),
         )
-        stored = None if cache is None else cache.load(request)
-        if stored is None:
-            return PendingDepth(poses, rows, request, self.pool.submit(request))
-        future: Future[RenderAnswer] = Future()
-        future.set_result(stored)
-        return PendingDepth(poses, rows, None, future)
 
-    def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
-        """Depth of every pose of a data set, drawn once and kept in the cache; chunks are sent ahead of the answers.
-
-        digest: of the data set; a noisy depth source draws from it, so that every run sees the same depth.
-        """
-        seed = int.from_bytes(hashlib.blake2b(digest.encode(), digest_size=7).digest(), "little")
+    def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> PoseBatch | None:
+        """A data set's depth where the cache has all of it; no lock, so that many may read at once."""
         done: list[PoseBatch] = []
-        waiting: deque[PendingDepth] = deque()
-        for start in range(0, len(poses), CHUNK):
-            waiting.append(self.submit(poses[start : start + CHUNK], seed + start, cache=self.cache))
-            if len(waiting) > AHEAD:
-                done.append(self._keep(waiting.popleft()))
-        done += [self._keep(pending) for pending in waiting]
+        for start, chunk in _chunks(poses):
+            rows = chunk.valid.nonzero()[:, 0]
+            pending = PendingDepth(chunk, rows, None, None)
+            if len(rows):
+                stored = cache.load(self._request(chunk, rows, seed + start))
+                if stored is None:
+                    return None
+                pending = _arrived(chunk, rows, stored)
+            done.append(pending.result())
         return PoseBatch.concatenate(done)
 
-    def _keep(self, pending: PendingDepth) -> PoseBatch:
+    def of_pass(self, poses: PoseBatch, seed: int) -> PoseBatch:
+        """Depth of every valid pose of a moved source, which will not be seen again and is not kept."""
+        return self._draw(poses, seed, None)
+
+    def _draw(self, poses: PoseBatch, seed: int, cache: DepthCache | None) -> PoseBatch:
+        """Depth of many poses; chunks that the cache lacks are sent ahead of the answers."""
+        done: list[PoseBatch] = []
+        waiting: deque[PendingDepth] = deque()
+        for start, chunk in _chunks(poses):
+            waiting.append(self.submit(chunk, seed + start, cache=cache))
+            if len(waiting) > AHEAD:
+                done.append(self._keep(waiting.popleft(), cache))
+        done += [self._keep(pending, cache) for pending in waiting]
+        return PoseBatch.concatenate(done)
+
+    @staticmethod
+    def _keep(pending: PendingDepth, cache: DepthCache | None) -> PoseBatch:
         drawn = pending.result()
-        if self.cache is not None and pending.request is not None and pending.future is not None:
-            self.cache.store(pending.request, pending.future.result())
+        if cache is not None and pending.request is not None and pending.future is not None:
+            cache.store(pending.request, pending.future.result())
         return drawn
+
+
+def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
+    return ((start, poses[start : start + CHUNK]) for start in range(0, len(poses), CHUNK))
+
+
+def _arrived(poses: PoseBatch, rows: Int[Tensor, " drawn"], answer: RenderAnswer) -> PendingDepth:
+    future: Future[RenderAnswer] = Future()
+    future.set_result(answer)
+    return PendingDepth(poses, rows, None, future)
 
 
 def _pose_keys(seed: int, rows: Int[Tensor, " drawn"]) -> Int[Tensor, " drawn"]:

@@ -18,12 +18,14 @@ from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import Evaluation, evaluate
 from dg.live_depth import LiveDepth, PendingDepth
-from dg.methods.base import DGMethod, StepKey, TargetPoses
+from dg.methods.base import DGMethod, StepKey, TargetPoses, training_anchors
 from dg.pending import load_pending, save_pending
 from dg.pose.batch import PoseBatch
+from dg.pose.windows import Windows
+from dg.run_summary import final_results, result_metrics, run_figures, summary_figures
 from dg.selection import History
 from dg.tracking.base import Tracker
-from dg.tracking.names import METRICS, SELECTIONS, epoch_metric, final_metrics
+from dg.tracking.names import epoch_metric
 
 Report = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
@@ -79,6 +81,8 @@ class Trainer:
         self.seconds = {"total": 0.0, "waiting_for_depth": 0.0, "evaluation": 0.0}
         self.trained_poses = 0
         self.picture: PoseBatch | None = None  # the last rendered proposal, for the contact sheet
+        self.windows = Windows.over(problem.train.clip, config.frames).to(method.context.device)
+        self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames).to(method.context.device)
         self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
         self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
         self._stop = threading.Event()
@@ -127,15 +131,17 @@ class Trainer:
         """Source batches with their rendered proposals, in order, for ever. Proposals run ahead by `lookahead`."""
         while True:
             first = self.position.batch
-            order = self._order(len(source))
+            order = self._order()
+            moved = self._moved(source)
             for key, proposal in self._resumed:
-                self._queue.append((key, source[order[self._rows(key.batch)]], proposal))
+                self._queue.append((key, self._gather(source, order, key.batch), proposal))
             first += len(self._resumed)
             self._resumed.clear()
             for number in range(first, self.plan.steps_per_epoch):
                 key = StepKey(self.config.seed, self.position.source_pass, number)
-                batch = source[order[self._rows(number)]]
-                self._queue.append((key, batch, self._propose(batch, key)))
+                batch = self._gather(source, order, number)
+                ahead = self._propose(batch, key) if moved is None else self._gather(moved, order, number)
+                self._queue.append((key, batch, ahead))
                 if len(self._queue) > self.config.render.lookahead:
                     yield self._next()
             while self._queue:
@@ -144,18 +150,34 @@ class Trainer:
             self.position.source_pass += 1
             self.position.batch = 0
 
+    def _gather(self, poses: PoseBatch, order: torch.Tensor, number: int) -> PoseBatch:
+        """The windows of one batch."""
+        rows = slice(number * self.config.batch_size, (number + 1) * self.config.batch_size)
+        return self.windows.gather(poses, order[rows])
+
+    def _moved(self, source: PoseBatch) -> PoseBatch | None:
+        """With windows of several frames: the source as the method moves it for this pass, with depth."""
+        if self.config.frames == 1 or self.method.pretraining:
+            return None
+        key = StepKey(self.config.seed, self.position.source_pass, -1)
+        moved = self.method.propose_pass(source, self.problem.train.clip.to(self.method.context.device), key)
+        if moved is None or self.live_depth is None:
+            return moved
+        start = time.monotonic()
+        moved = self.live_depth.of_pass(moved, key.number("depth"))
+        self.seconds["waiting_for_depth"] += time.monotonic() - start
+        return moved
+
     def _next(self) -> tuple[StepKey, PoseBatch, PoseBatch | None]:
         key, batch, proposal = self._queue.popleft()
         self.position.batch = key.batch + 1
         return key, batch, self._arrived(proposal)
 
-    def _order(self, rows: int) -> torch.Tensor:
+    def _order(self) -> torch.Tensor:
+        """The windows' anchors in this pass's order."""
         key = StepKey(self.config.seed, self.position.source_pass, -1)
-        order = torch.randperm(rows, generator=key.generator("order"))
-        return order.to(self.method.context.device)
-
-    def _rows(self, number: int) -> slice:
-        return slice(number * self.config.batch_size, (number + 1) * self.config.batch_size)
+        order = torch.randperm(len(self.anchors), generator=key.generator("order"))
+        return self.anchors[order.to(self.anchors.device)]
 
     def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
         torch.manual_seed(key.number("propose"))
@@ -232,8 +254,9 @@ class Trainer:
         if self._val is None or self._targets is None:
             self._val = replace(self.problem.val, poses=self._with_depth(self.problem.val))
             self._targets = tuple(replace(t, poses=self._with_depth(t)) for t in self.problem.targets)
-        val = evaluate(self.method, self._val, self.problem.depth_label)
-        results = {t.name: evaluate(self.method, t, self.problem.depth_label) for t in self._targets}
+        label, frames = self.problem.depth_label, self.config.frames
+        val = evaluate(self.method, self._val, label, frames)
+        results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
         is_best = self.history.add(epoch, _record(val), {name: _record(e) for name, e in results.items()})
         if is_best:
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
@@ -304,48 +327,20 @@ class Trainer:
             self.live_depth.pool.ledger.check()
 
     def _figures(self) -> dict[str, float]:
-        total = max(self.seconds["total"], 1e-9)
-        figures = {
-            "time/total_s": total,
-            "time/evaluation_s": self.seconds["evaluation"],
-            "time/waiting_for_depth_share": self.seconds["waiting_for_depth"] / total,
-            "throughput/trained_poses_per_s": self.trained_poses / total,
-            "lifter_steps": float(self.method.lifter_steps),
-        }
-        if self.live_depth is not None:
-            ledger = self.live_depth.pool.ledger
-            figures |= {f"render/{name}": float(value) for name, value in vars(ledger).items()}
-            figures["throughput/rendered_poses_per_s"] = ledger.done / total
-        return figures
+        ledger = None if self.live_depth is None else vars(self.live_depth.pool.ledger)
+        return run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
 
     def _summary(self) -> dict[str, Any]:
-        results = []
-        for selection in SELECTIONS if self.history.records else ():
-            for target in self.problem.targets:
-                record = self.history.pick(selection, target.name)
-                results.append({"target": target.name, "selection": selection, "epoch": record["epoch"],
-                                **record["targets"][target.name]})  # fmt: skip
-        finals = {}
-        for r in results:
-            finals |= final_metrics(r["selection"], r["target"], {name: r[name] for name in METRICS})
+        results = final_results(self.history, [t.name for t in self.problem.targets])
         if not self.stopped:
-            self.tracker.log_metrics(finals, step=self.position.ended_epoch)
-        figures = self._figures()
-        ledger = {"submitted": 0, "done": 0, "quarantined": 0, "retried": 0}
-        if self.live_depth is not None:
-            ledger = {name: getattr(self.live_depth.pool.ledger, name) for name in ledger}
+            self.tracker.log_metrics(result_metrics(results), step=self.position.ended_epoch)
+        ledger = {} if self.live_depth is None else vars(self.live_depth.pool.ledger)
         return {
             "results": results,
             "val": self.history.records[-1]["val"] if self.history.records else {},
             "lifter_steps": self.method.lifter_steps,
-            "ledger": ledger,
-            "throughput": {
-                "rendered_poses_per_s": figures.get("throughput/rendered_poses_per_s", 0.0),
-                "trained_poses_per_s": figures["throughput/trained_poses_per_s"],
-            },
-            "waiting_for_depth_share": figures["time/waiting_for_depth_share"],
             "interrupted": self.stopped,
-        }
+        } | summary_figures(self._figures(), ledger)
 
 
 class _Clock:

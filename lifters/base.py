@@ -1,6 +1,7 @@
 """The contract of a lifter."""
 
 from abc import ABC, abstractmethod
+from dataclasses import fields, replace
 from typing import Any, ClassVar
 
 from jaxtyping import Float
@@ -25,6 +26,19 @@ class Lifter(nn.Module, ABC):
         super().__init__()
         self.skeleton = skeleton
         self.channels = channels
+
+    @classmethod
+    def for_frames(cls, options: Any, frames: int) -> Any:  # noqa: ANN401 - the lifter's own dataclass
+        """The options for windows of `frames` frames.
+
+        A lifter whose Options have no `frames` keeps them: it lifts the middle frame of any window. Raises ValueError
+        where the options ask for another length.
+        """
+        if frames == 1 or "frames" not in {f.name for f in fields(options)}:
+            return options
+        if options.frames not in (1, frames):
+            raise ValueError(f"lifter.frames={options.frames}, but frames={frames}; leave lifter.frames out")
+        return replace(options, frames=frames)
 
     @abstractmethod
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor: ...

@@ -40,8 +40,7 @@ def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, 
         new = _rename(name, lifter.PUBLISHED_NAMES)
         if new not in expected:
             raise ValueError(f"the checkpoint holds {name!r}, no part of {kind}; was it made by another lifter?")
-        # Their last layer is a convolution of width one where ours is a matrix.
-        ours[new] = value.squeeze(-1) if value.ndim == expected[new].ndim + 1 else value
+        ours[new] = _without_ones(value, expected[new])
     return ours
 
 
@@ -75,6 +74,14 @@ def load_published_file(lifter: Lifter, path: Path) -> None:
         load_published(lifter, checkpoint)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _without_ones(value: Tensor, expected: Tensor) -> Tensor:
+    """The value in the expected shape, where they differ in dimensions of size one alone: their layers are convolutions
+    of width one where ours are matrices.
+    """
+    theirs, ours = ([size for size in tensor.shape if size > 1] for tensor in (value, expected))
+    return value.reshape(expected.shape) if theirs == ours else value
 
 
 def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -7,8 +7,8 @@ window as long as the receptive field (the product of the widths) yields one fra
 their full window. Convolutions are matrix products over unfolded windows, with frames before channels.
 """
 
-from dataclasses import dataclass
-from math import prod
+from dataclasses import dataclass, replace
+from math import log, prod
 from typing import ClassVar
 
 import torch
@@ -81,6 +81,22 @@ class VideoPose3D(Lifter):
             self.blocks.append(nn.Sequential(wide, _Convolution(width, width, 1, 1, dropout)))
             dilation *= kernel
         self.last = nn.Linear(width, self.output.size)
+
+    @classmethod
+    def for_frames(cls, options: VideoPose3DOptions, frames: int) -> VideoPose3DOptions:
+        """Kernels of 3 whose product is `frames`, where the widths were left at their default.
+
+        Raises ValueError for a number of frames that is no power of 3, or that other widths do not make.
+        """
+        if frames in (1, prod(options.widths)):
+            return options
+        blocks = round(log(frames, 3))
+        if options.widths != VideoPose3DOptions.widths or 3**blocks != frames:
+            raise ValueError(
+                f"video_pose_3d with widths={list(options.widths)} cannot see frames={frames}: expected 1, 3, 9, 27, "
+                "81, 243, or widths whose product is the number of frames"
+            )
+        return replace(options, widths=(3,) * blocks)
 
     def target_frames(self, frames: int) -> slice:
         """The frames that have their full window.

@@ -3,22 +3,27 @@
 import hashlib
 import os
 import uuid
-import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from render_workers.base import RenderAnswer, RenderRequest
 
 Render = Callable[[RenderRequest], RenderAnswer]
 
 
+LOCK_POLL_S = 0.2
+
+
 class DepthCache:
     """One file a request. folder: made when missing. spec_digest: `WorkerSpec.digest()` of the renderer.
 
-    A file that is damaged, cut short or of another shape is rendered again, never trusted. Files appear whole or not
-    at all, so that several processes may share a folder.
+    A request is found again only with the same poses in the same order and portions: other portions are other files,
+    rendered anew, and right all the same. A file that is damaged, cut short or of another shape is rendered again,
+    never trusted. Files appear whole or not at all, so that several processes may share a folder.
     """
 
     def __init__(self, folder: Path, spec_digest: str) -> None:
@@ -32,6 +37,27 @@ class DepthCache:
             digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
             digest.update(value.tobytes())
         return digest.hexdigest()
+
+    @contextmanager
+    def turn(self, name: str) -> Iterator[None]:
+        """Wait until no other process renders what `name` stands for, such as a data set's digest, and let none begin.
+
+        The lock is the operating system's: it goes with its holder, however that dies. Where the folder's file system
+        has none, nothing is locked: then two may render the same, and each still stores what is right.
+        """
+        digest = hashlib.sha256(f"{self.spec_digest}/{name}".encode()).hexdigest()
+        path = self.folder / "locks" / digest[:32]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, fallback_to_soft=False)
+        try:
+            lock.acquire(poll_interval=LOCK_POLL_S)
+        except OSError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            lock.release()
 
     def get(self, request: RenderRequest, render: Render) -> RenderAnswer:
         """The stored answer, else `render`'s, which is stored unless it lacks poses."""
@@ -62,7 +88,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> RenderAnswer | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             depth = file["depth"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except Exception:  # a damaged archive raises many kinds: BadZipFile, NotImplementedError, RuntimeError, ...
         return None
     if depth.dtype != np.float32 or depth.shape != shape or not np.isfinite(depth).all():
         return None

@@ -35,8 +35,11 @@ class RigidTransform(nn.Module):
         root: Float[Tensor, "batch 3"],
     ) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
         rotation = PI * torch.tanh(self.rotation_trunk(pose, rotation_noise))
-        raw = self.translation_trunk(pose, translation_noise)
+        return rotation, self.place(self.translation_trunk(pose, translation_noise), root)
+
+    def place(self, raw: Float[Tensor, "batch 3"], root: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3"]:
+        """The new root from the translation network's output, in front of the camera, metres."""
         if self.translation == "residual":
             place = root + raw
-            return rotation, torch.cat([place[:, :2], place[:, 2:].abs()], -1)
-        return rotation, torch.cat([raw[:, :2], raw[:, 2:].square()], -1)
+            return torch.cat([place[:, :2], place[:, 2:].abs()], -1)
+        return torch.cat([raw[:, :2], raw[:, 2:].square()], -1)

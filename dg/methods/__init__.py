@@ -4,4 +4,11 @@ METHODS = {
     "erm": "dg.methods.erm:ERM",
     "random_rigid": "dg.methods.random_rigid:RandomRigid",
     "poseaug": "dg.methods.poseaug:PoseAug",
+    "daf_dg": "dg.methods.daf_dg:DAFDG",
+    "posegu": "dg.methods.posegu:PoseGU",
+    "poseda": "dg.methods.poseda:PoseDA",
+    "adaptpose": "dg.methods.adaptpose:AdaptPose",
+    "cee_net": "dg.methods.cee_net:CEENet",
+    "dh_aug": "dg.methods.dh_aug:DHAug",
+    "evoskeleton": "dg.methods.evoskeleton:EvoSkeleton",
 }

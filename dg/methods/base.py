@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
+from dg.pose.windows import Windows
 from lifters.base import Lifter
 
 
@@ -126,16 +127,35 @@ class Update:
     lifter_steps: int
 
 
+def training_anchors(clip: Int[Tensor, " rows"], lifter: Lifter, frames: int) -> Int[Tensor, " windows"]:
+    """The rows around which training windows lie, of clips given by a number for each row.
+
+    Every row where a lifter answers for one frame; where it answers for several, windows overlap by two thirds of what
+    they answer for, as MotionBERT trains (METHODS 6.6: 243 frames, a new window every 81).
+    """
+    answered = len(range(frames)[lifter.target_frames(frames)])
+    windows = Windows.over(clip, frames)
+    rows = torch.arange(len(clip), device=clip.device)
+    return rows[(rows - windows.first) % max(1, answered // 3) == 0]
+
+
 class DGMethod(ABC):
     """Base of every method. `Options` is a frozen dataclass; its fields are the command line's `method.*`.
 
     regime: `DG`, or `DA` when the method sees a target's 2D poses. pretrain_share: how much of the budget trains the
     lifter on the source alone first, unless the command line says (`pretrain_epochs`) or weights are given.
+    takes_windows: whether it trains lifters of several frames (`frames=27`).
     """
 
     Options: ClassVar[type[Any]]
     regime: ClassVar[str] = "DG"
     pretrain_share: ClassVar[float] = 0.0
+    takes_windows: ClassVar[bool] = False
+
+    @classmethod
+    def oracles(cls, options: Any) -> tuple[str, ...]:  # noqa: ANN401 - the method's own dataclass
+        """What of the method, as these options have it, uses a target's ground truth at test time, in a word each."""
+        return ()
 
     def __init__(self, context: MethodContext) -> None:
         self.context = context
@@ -164,6 +184,15 @@ class DGMethod(ABC):
         """Poses to render for this source batch, detached, or None when the method needs no new ones."""
         return None
 
+    def propose_pass(self, source: PoseBatch, clip: Int[Tensor, " rows"], key: StepKey) -> PoseBatch | None:
+        """For windows of several frames: the whole source, moved for one pass, or None when the method adds no poses.
+
+        source: all single frames, clip: number of each row's clip; the answer has the same rows. A function of the key
+        alone, never of what was learned. Windows of it take the place of proposals, so that each frame is rendered
+        once however many windows hold it.
+        """
+        return None
+
     @abstractmethod
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """One step. `source` and `proposed` carry depth whenever the inputs need it; rows of `proposed` that could
@@ -180,28 +209,45 @@ class DGMethod(ABC):
         finally:
             self.lifter.train(was_training)
 
-    def step_lifter(self, batch: PoseBatch) -> Tensor:
+    def step_lifter(self, batch: PoseBatch, weights: Float[Tensor, " batch"] | None = None) -> Tensor:
         """One optimiser step of the lifter on a batch with the common loss, schedule and clipping; returns the loss.
 
-        MSE over all coordinates of the root-relative joints, as PoseAug trains (METHODS 2.4). Invalid rows are left
-        out; raises ValueError when fewer than two are left, which batch norm cannot train on.
+        MSE over all coordinates of the root-relative joints, as PoseAug trains (METHODS 2.4). weights: of each pose's
+        error in the mean, 1 where not given; they are used as they are, so the caller normalises them. Invalid rows are
+        left out; raises ValueError when fewer than two are left, which batch norm cannot train on.
         """
-        plan, optimizer = self.context.plan, self.optimizers["lifter"]
+        rows = self.trainable(batch)
+        self.lifter.train()
+        predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
+        if weights is None:
+            loss = torch.nn.functional.mse_loss(predicted, target)
+        else:
+            kept = weights if rows is batch else weights[batch.valid]
+            loss = (kept * (predicted - target).square().flatten(1).mean(1)).mean()
+        self.optimizers["lifter"].zero_grad(set_to_none=True)
+        loss.backward()
+        self.descend_lifter()
+        return loss.detach()
+
+    def trainable(self, batch: PoseBatch) -> PoseBatch:
+        """The batch's valid rows. Raises ValueError when fewer than two are left."""
         rows = batch if bool(batch.valid.all()) else batch[batch.valid]
         if len(rows) < 2:
             raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
+        return rows
+
+    def lifter_target(self, rows: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
+        """What the lifter should answer, metres."""
+        return rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
+
+    def descend_lifter(self) -> None:
+        """One optimiser step of the lifter along the gradients at hand: the common schedule and clipping, counted."""
+        plan, optimizer = self.context.plan, self.optimizers["lifter"]
         for group in optimizer.param_groups:
             group["lr"] = plan.lr * plan.lr_factor(self.lifter_steps)
-        self.lifter.train()
-        predicted = self.lifter(rows.features(self.context.inputs))
-        target = rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
-        loss = torch.nn.functional.mse_loss(predicted, target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
         optimizer.step()
         self.lifter_steps += 1
-        return loss.detach()
 
     def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """A network of the method beside the lifter: moved to the device, saved and restored with the method."""

@@ -31,7 +31,7 @@ def part_bones(skeleton: Skeleton) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(sorted(skeleton.bone(joint) for joint in part)) for part in (*arms, *legs, torso))
 
 
-class _PartLinear(nn.Module):
+class PartLinear(nn.Module):
     """One linear layer for each part, Kaiming-normal weights: `[parts, batch, inputs]` to outputs."""
 
     def __init__(self, parts: int, inputs: int, outputs: int) -> None:
@@ -67,11 +67,11 @@ class PartDiscriminator(nn.Module):
             present[row, : len(part) ** 2] = 1.0
         self.register_buffer("entry", entries[..., 0] * bones + entries[..., 1], persistent=False)
         self.register_buffer("present", present[:, :, None], persistent=False)
-        self.first = _PartLinear(len(parts), bones * bones, 256)
-        self.second = _PartLinear(len(parts), 256, 256)
-        self.third = _PartLinear(len(parts), 256, 256)
-        self.fourth = _PartLinear(len(parts), 256, 100)
-        self.last = _PartLinear(len(parts), 100, 1)
+        self.first = PartLinear(len(parts), bones * bones, 256)
+        self.second = PartLinear(len(parts), 256, 256)
+        self.third = PartLinear(len(parts), 256, 256)
+        self.fourth = PartLinear(len(parts), 256, 100)
+        self.last = PartLinear(len(parts), 100, 1)
 
     def kcs(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch bones bones"]:
         """Cosines between all bones."""
@@ -90,14 +90,14 @@ class PartDiscriminator(nn.Module):
 class PoseDiscriminator2D(nn.Module):
     """Scores a 2D pose in normalised image coordinates, its place in the frame included."""
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, width: int = 100) -> None:
         super().__init__()
-        self.first = nn.Linear(2 * len(skeleton), 100)
-        self.second = nn.Linear(100, 100)
-        self.third = nn.Linear(100, 100)
-        self.fourth = nn.Linear(100, 100)
-        self.fifth = nn.Linear(100, 100)
-        self.last = nn.Linear(100, 1)
+        self.first = nn.Linear(2 * len(skeleton), width)
+        self.second = nn.Linear(width, width)
+        self.third = nn.Linear(width, width)
+        self.fourth = nn.Linear(width, width)
+        self.fifth = nn.Linear(width, width)
+        self.last = nn.Linear(width, 1)
         for layer in self.children():
             nn.init.kaiming_normal_(layer.weight)  # pyright: ignore[reportArgumentType] - all children are Linear
 

@@ -19,6 +19,7 @@ class ERM(DGMethod):
     """One lifter step a batch; see the module's docstring."""
 
     Options: ClassVar[type] = ERMOptions
+    takes_windows: ClassVar[bool] = True
 
     def __init__(self, context, options: ERMOptions) -> None:  # noqa: ANN001 - MethodContext
         super().__init__(context)

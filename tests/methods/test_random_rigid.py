@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from dg.methods.base import StepKey
-from dg.methods.random_rigid import RandomRigidOptions, move_at_random
+from dg.methods.random_rigid import RandomRigidOptions, move
 from dg.pose.skeleton import H36M_17
 from tests.contracts.test_every_method import make, source_batch, step
 
 
 def moved(seed=0, **options):
     source = source_batch(H36M_17)
-    return source, move_at_random(source, RandomRigidOptions(**options), torch.Generator().manual_seed(seed))
+    draw = torch.rand(len(source), 6, generator=torch.Generator().manual_seed(seed))
+    return source, move(source, RandomRigidOptions(**options), draw, source.joints_3d[:, 0, source.skeleton.root])
 
 
 def test_it_moves_rigidly_to_the_asked_depths():
@@ -45,6 +46,27 @@ def test_poses_that_cannot_be_placed_stay_where_they_are():
     proposed = method.propose(source, StepKey(0, 0, 0))
     assert torch.equal(proposed.joints_3d, source.joints_3d[: len(proposed)])
     assert proposed.valid.all()
+
+
+def test_a_clip_makes_one_rigid_move_and_its_own_one_in_each_pass():
+    method = make("random_rigid", depth_m=(5.0, 7.0), spread=0.1, yaw_deg=90.0)
+    source = source_batch(H36M_17)
+    clip = torch.arange(len(source)) // 8
+    first, second = (method.propose_pass(source, clip, StepKey(0, number, -1)) for number in (0, 1))
+    assert first.index.tolist() == source.index.tolist()
+    for rows in clip.unique():
+        before, after = (poses.joints_3d[clip == rows].flatten(0, 2) for poses in (source, first))
+        assert not torch.allclose(before, after, atol=0.05)
+        torch.testing.assert_close(torch.cdist(after, after), torch.cdist(before, before), atol=5e-3, rtol=0)
+    assert not torch.equal(first.joints_3d, second.joints_3d)
+    assert torch.equal(first.joints_3d, method.propose_pass(source, clip, StepKey(0, 0, -1)).joints_3d)
+
+
+def test_a_clip_of_which_one_frame_would_leave_the_frame_stays():
+    method = make("random_rigid", depth_m=(0.35, 0.4))
+    source = source_batch(H36M_17)
+    moved_clips = method.propose_pass(source, torch.arange(len(source)) // 8, StepKey(0, 0, -1))
+    assert torch.equal(moved_clips.joints_3d, source.joints_3d)
 
 
 @pytest.mark.parametrize(("mixing", "steps", "rows"), [("batch", 1, 0.5), ("alternate", 2, 1.0)])

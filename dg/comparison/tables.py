@@ -1,7 +1,8 @@
 """From the results of many runs to tables of methods: what may stand side by side, and where.
 
 Only results of equal protocol and depth source share a column, only runs of equal budget share a table, and domain
-adaptation never shares one with domain generalisation (DESIGN 5.5, 5.8, 5.9).
+adaptation never shares one with domain generalisation (DESIGN 5.5, 5.8, 5.9). Runs that adapted to different poses
+never share a row.
 """
 
 import re
@@ -9,66 +10,21 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from dg.comparison.results import RunResult
 from dg.tracking.names import HIGHER_IS_BETTER, NO_DEPTH
+
+if TYPE_CHECKING:
+    from dg.comparison.beside import PublishedRow
+    from dg.comparison.differences import Difference
 
 SELECTION_TITLES = {
     "last": "last epoch",
     "source_val": "best by source validation",
     "oracle": "ORACLE: best by the target itself, no fair result",
 }
-# Parameters that never change a number, or vary between seeds of one configuration by design.
-_FREE = (
-    "seed out resume tracking checkpoint_minutes cache pool address threads device targets data.root "
-    "render.actors render.per_actor render.gpus_per_actor render.start_timeout_s render.watchdog_s "
-    "render.max_quarantine render.micro_batch render.device"
-).split()
-_BUDGET = ("epochs", "max_steps", "batch_size", "init_from", "skeleton", "data")
-_ROW = ("method.name", "lifter.name", "inputs", "dscale2d", "depth.name")
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """One finished run: who it is, its flat parameters, and its value with the protocol id for each target."""
-
-    method: str
-    regime: str
-    lifter: str
-    inputs: str
-    dscale2d: str
-    depth: str
-    seed: str
-    started: int
-    params: Mapping[str, str]
-    values: Mapping[str, float]
-    protocols: Mapping[str, str]
-    oracle: str = ""
-
-    @property
-    def input_label(self) -> str:
-        scale = "" if self.dscale2d == "off" else f"+dscale2d={self.dscale2d}"
-        depth = "" if self.depth == NO_DEPTH else f", {self.depth}"
-        if depth and "depth" in self.oracle.split(",") and "oracle" not in depth:
-            depth += " (oracle)"
-        return f"{self.inputs}{scale}{depth}"
-
-    @property
-    def budget(self) -> dict[str, str]:
-        return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, _FREE)}
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """Every other parameter that can move a number in this run."""
-        inert = [*_FREE, *_BUDGET, *_ROW]
-        if self.depth == NO_DEPTH:
-            inert += ["depth", "body", "render", "d_ref", "f_ref", "depth_clip"]
-        if self.dscale2d == "off":
-            inert.append("d_ref")
-        if self.dscale2d != "focal":
-            inert.append("f_ref")
-        if self.inputs == "xy":
-            inert.append("depth_clip")
-        return {k: v for k, v in self.params.items() if not _under(k, inert)}
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -88,6 +44,8 @@ class Row:
     inputs: str
     lifter: str
     settings: dict[str, str]
+    adapted_to: str = ""
+    oracle: str = ""
     cells: dict[Column, dict[str, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))
 
     def add(self, column: Column, run: RunResult) -> None:
@@ -96,16 +54,23 @@ class Row:
         if known is None or known[0] < run.started:
             self.cells[column][run.seed] = (run.started, run.values[column.target])
 
+    def by_seed(self, column: Column) -> dict[str, float]:
+        return {seed: value for seed, (_, value) in self.cells.get(column, {}).items()}
+
     def values(self, column: Column) -> list[float]:
-        return [value for _, value in self.cells.get(column, {}).values()]
+        return list(self.by_seed(column).values())
 
     def seeds(self, column: Column) -> list[str]:
         return sorted(self.cells.get(column, {}))
 
+    @property
+    def labels(self) -> tuple[str, str, str, str]:
+        return self.method, self.inputs, self.lifter, self.adapted_to
+
 
 @dataclass
 class ComparisonTable:
-    """One regime and budget. `different` names the settings that tell its rows apart beyond their labels."""
+    """One regime and budget. Published rows, differences and remarks are filled in afterwards."""
 
     title: str
     regime: str
@@ -113,6 +78,11 @@ class ComparisonTable:
     columns: list[Column]
     rows: list[Row]
     metric: str
+    selection: str
+    published: "list[PublishedRow]" = field(default_factory=list)
+    differences: "list[Difference]" = field(default_factory=list)
+    baseline: str = ""
+    remarks: list[str] = field(default_factory=list)
 
     def headers(self) -> list[str]:
         """Targets; numbered where one target occurs under several protocols."""
@@ -121,36 +91,60 @@ class ComparisonTable:
 
     def extra(self, row: Row) -> str:
         """The settings in which a row differs from the others of its labels."""
-        twins = [r for r in self.rows if (r.method, r.inputs, r.lifter) == (row.method, row.inputs, row.lifter)]
+        twins = [r for r in self.rows if r.labels == row.labels]
         names = sorted({k for r in twins for k in r.settings})
         names = [k for k in names if len({r.settings.get(k) for r in twins}) > 1]
         return " ".join(f"{k}={row.settings.get(k, '-')}" for k in names)
 
     def best(self, column: Column) -> Row | None:
-        """The row with the best mean, where there is anything to choose."""
+        """Our row with the best mean, where there is anything to choose."""
         scored = [(statistics.fmean(r.values(column)), r) for r in self.rows if r.values(column)]
         if len(scored) < 2:
             return None
         pick = max if self.metric in HIGHER_IS_BETTER else min
         return pick(scored, key=lambda pair: pair[0])[1]
 
-    def body(self, bold: str = "{}", plus_minus: str = "±") -> list[list[str]]:
-        """Printed cells, labels first; `bold` formats the best of a column."""
-        with_extra = any(self.extra(row) for row in self.rows)
-        lines = []
-        for row in self.rows:
-            labels = [row.method, row.inputs, row.lifter] + ([self.extra(row)] if with_extra else [])
-            cells = [_cell(row.values(c), plus_minus) for c in self.columns]
-            marked = [bold.format(t) if self.best(c) is row else t for t, c in zip(cells, self.columns, strict=True)]
-            lines.append(labels + marked)
-        return lines
+    def label_heads(self) -> list[str]:
+        """Names of the columns before the targets; those that would be empty are left out."""
+        heads = ["method", "input", "lifter"]
+        heads += ["adapted to"] if self._adapts else []
+        heads += ["settings"] if self._with_extra else []
+        return heads + (["source"] if self.published else [])
+
+    def labels(self, row: Row) -> list[str]:
+        return self._labels(row.labels, self.extra(row), OURS)
 
     def head(self) -> list[str]:
-        with_extra = any(self.extra(row) for row in self.rows)
-        return ["method", "input", "lifter"] + (["settings"] if with_extra else []) + self.headers()
+        return self.label_heads() + self.headers()
+
+    def body(self, bold: str = "{}", plus_minus: str = "±") -> list[list[str]]:
+        """Printed cells, labels first, published rows last; `bold` formats the best of a column's own rows."""
+        lines = []
+        for row in self.rows:
+            cells = [spell(row.values(c), plus_minus) for c in self.columns]
+            marked = [bold.format(t) if self.best(c) is row else t for t, c in zip(cells, self.columns, strict=True)]
+            lines.append(self.labels(row) + marked)
+        for row in self.published:
+            cells = [f"{row.cells[c]:.1f}" if c in row.cells else "-" for c in self.columns]
+            lines.append(self._labels(row.labels, row.settings, row.source) + cells)
+        return lines
 
     def legend(self) -> list[str]:
         return [f"{h}: {c.protocol}" for h, c in zip(self.headers(), self.columns, strict=True)]
+
+    @property
+    def _adapts(self) -> bool:
+        return self.regime == "DA" or any(row.adapted_to for row in self.rows)
+
+    @property
+    def _with_extra(self) -> bool:
+        return any(self.extra(row) for row in self.rows) or any(row.settings for row in self.published)
+
+    def _labels(self, labels: tuple[str, str, str, str], extra: str, source: str) -> list[str]:
+        *names, adapted_to = labels
+        names += [adapted_to] if self._adapts else []
+        names += [extra] if self._with_extra else []
+        return names + ([source] if self.published else [])
 
 
 def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list[ComparisonTable]:
@@ -163,22 +157,40 @@ def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list
         of_regime = [dict(b) for r, b in groups if r == regime]
         shown = _shown_budget(dict(budget), of_regime)
         title = f"{regime} · {metric} · {SELECTION_TITLES[selection]} · {shown}".rstrip(" ·")
-        tables.append(_table(groups[regime, budget], title, regime, dict(budget), metric))
+        rows, columns = _rows_and_columns(groups[regime, budget])
+        tables.append(ComparisonTable(title, regime, dict(budget), columns, rows, metric, selection))
     return tables
 
 
-def _table(runs: Sequence[RunResult], title: str, regime: str, budget: dict[str, str], metric: str) -> ComparisonTable:
+def without_depth(protocol: str) -> str:
+    """A protocol id less its depth source."""
+    return re.sub(r"/depth=[^/]*", "", protocol)
+
+
+def with_depth(protocol: str, depth: str) -> str:
+    """A protocol id with another depth source."""
+    return re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol)
+
+
+def spell(values: Sequence[float], plus_minus: str = "±") -> str:
+    """`mean ± standard deviation (seeds)`."""
+    if not values:
+        return "-"
+    spread = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread} ({len(values)})"
+
+
+def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column]]:
     concrete = _concrete_columns(runs)
     rows: dict[tuple[str, ...], Row] = {}
     for run in runs:
-        settings = run.settings
-        key = (run.method, run.input_label, run.lifter, *(f"{k}={v}" for k, v in sorted(settings.items())))
-        row = rows.setdefault(key, Row(run.method, run.input_label, run.lifter, settings))
+        row = Row(run.method, run.input_label, run.lifter, run.settings, run.adapted_to, run.oracle)
+        row = rows.setdefault((*row.labels, *(f"{k}={v}" for k, v in sorted(row.settings.items()))), row)
         for target in run.values:
             for column in _columns_of(run, target, concrete):
                 row.add(column, run)
     columns = sorted({c for row in rows.values() for c in row.cells}, key=lambda c: (c.depth, c.target, c.protocol))
-    return ComparisonTable(title, regime, budget, columns, [rows[key] for key in sorted(rows)], metric)
+    return [rows[key] for key in sorted(rows)], columns
 
 
 def _concrete_columns(runs: Iterable[RunResult]) -> list[Column]:
@@ -193,26 +205,11 @@ def _columns_of(run: RunResult, target: str, concrete: Sequence[Column]) -> list
     own = run.protocols[target]
     if run.depth != NO_DEPTH:
         return [Column(target, own, run.depth)]
-    fitting = {c for c in concrete if c.target == target and _without_depth(c.protocol) == _without_depth(own)}
+    fitting = {c for c in concrete if c.target == target and without_depth(c.protocol) == without_depth(own)}
     return sorted(fitting, key=lambda c: (c.protocol, c.depth)) or [Column(target, own, NO_DEPTH)]
-
-
-def _without_depth(protocol: str) -> str:
-    return re.sub(r"/depth=[^/]*", "", protocol)
 
 
 def _shown_budget(budget: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
     main = [k for k in ("data.name", "epochs", "max_steps", "batch_size", "skeleton") if budget.get(k, "0") != "0"]
     differing = [k for k in sorted({k for o in others for k in o}) if len({o.get(k) for o in others}) > 1]
     return " ".join(f"{k}={budget.get(k, '-')}" for k in dict.fromkeys(main + differing))
-
-
-def _under(name: str, roots: Sequence[str]) -> bool:
-    return any(name == root or name.startswith(f"{root}.") for root in roots)
-
-
-def _cell(values: Sequence[float], plus_minus: str) -> str:
-    if not values:
-        return "-"
-    spread = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread} ({len(values)})"

@@ -1,0 +1,91 @@
+"""One finished run as a comparison sees it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+
+from dg.tracking.names import NO_DEPTH
+
+# Parameters that never change a number, or vary between seeds of one configuration by design.
+_FREE = (
+    "seed out resume tracking checkpoint_minutes cache pool address threads device targets data.root "
+    "render.actors render.per_actor render.gpus_per_actor render.start_timeout_s render.watchdog_s "
+    "render.max_quarantine render.micro_batch render.device"
+).split()
+_BUDGET = ("epochs", "max_steps", "batch_size", "init_from", "skeleton", "data")
+_ROW = ("method.name", "lifter.name", "inputs", "dscale2d", "depth.name")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """One finished run: who it is, its flat parameters, and its value with the protocol id for each target.
+
+    adapted_to: `NAME:train` or `NAME:test`, whose 2D a domain-adaptation run saw; empty for any other.
+    """
+
+    method: str
+    regime: str
+    lifter: str
+    inputs: str
+    dscale2d: str
+    depth: str
+    seed: str
+    started: int
+    params: Mapping[str, str]
+    values: Mapping[str, float]
+    protocols: Mapping[str, str]
+    oracle: str = ""
+    adapted_to: str = ""
+
+    @property
+    def input_label(self) -> str:
+        scale = "" if self.dscale2d == "off" else f"+dscale2d={self.dscale2d}"
+        depth = "" if self.depth == NO_DEPTH else f", {self.depth}"
+        if depth and "depth" in self.oracle.split(",") and "oracle" not in depth:
+            depth += " (oracle)"
+        return f"{self.inputs}{scale}{depth}"
+
+    @property
+    def budget(self) -> dict[str, str]:
+        return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, _FREE)}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Every other parameter that can move a number in this run."""
+        inert = [*_FREE, *_BUDGET, *_ROW]
+        if self.depth == NO_DEPTH:
+            inert += ["depth", "body", "render", "d_ref", "f_ref", "depth_clip"]
+        if self.dscale2d == "off":
+            inert.append("d_ref")
+        if self.dscale2d != "focal":
+            inert.append("f_ref")
+        if self.inputs == "xy":
+            inert.append("depth_clip")
+        return {k: v for k, v in self.params.items() if not _under(k, inert)}
+
+    @property
+    def lifter_frames(self) -> int:
+        """Frames that the lifter sees at once."""
+        widths = re.findall(r"\d+", self.params.get("lifter.widths", ""))
+        named = [int(self.params.get(name, "1")) for name in ("frames", "lifter.frames")]
+        return max(prod(int(w) for w in widths), *named)
+
+
+def training_set(params: Mapping[str, str]) -> str:
+    """What a run was trained on, in the words of the published numbers where it is the same."""
+    name = params.get("data.name", "?")
+    label = params.get("data.label", name)
+    subjects = re.findall(r"S\d+", params.get("data.subjects_train", ""))
+    known = f"Human3.6M {','.join(subjects)}" if (name, label) == ("h36m", "h36m") and subjects else label
+    stride = params.get("data.stride", "1")
+    return known if stride == "1" else f"{known}, one frame in {stride}"
+
+
+def training_2d(params: Mapping[str, str]) -> str:
+    """2D source in training: `gt` or the detector."""
+    return params.get("data.keypoints", "gt")
+
+
+def _under(name: str, roots: Sequence[str]) -> bool:
+    return any(name == root or name.startswith(f"{root}.") for root in roots)

@@ -1,0 +1,107 @@
+"""Wasserstein critics: the losses, the two ways to keep a critic Lipschitz, and a critic of poses by body part.
+
+Arjovsky et al., "Wasserstein GAN", ICML 2017 (weight clipping, RMSProp); Gulrajani et al., "Improved training of
+Wasserstein GANs", NeurIPS 2017 (gradient penalty). A critic may give several scores a pose (`[batch, scores]`, one for
+each body part); its value of a pose is then their mean.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dg.methods.discriminators import PartLinear, part_bones
+from dg.pose.bones import bone_vectors
+from dg.pose.skeleton import Skeleton
+
+CLIP = 0.01
+PENALTY = 10.0
+CRITIC_INPUTS = ("kcs", "kcs+bones")
+
+
+def wgan_critic(real: Float[Tensor, "real scores"], made: Float[Tensor, "made scores"]) -> Float[Tensor, ""]:
+    """What a critic minimises: the mean score of made samples minus that of real ones (METHODS 3.2)."""
+    return made.mean() - real.mean()
+
+
+def wgan_generator(made: Float[Tensor, "made scores"]) -> Float[Tensor, ""]:
+    """What a generator minimises: minus the mean score of what it made (METHODS 3.2)."""
+    return -made.mean()
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor],
+    real: Float[Tensor, "batch *axes channels"],
+    made: Float[Tensor, "batch *axes channels"],
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """Mean of (|gradient of the critic| - 1)^2 at random points between real and made samples, row by row.
+
+    Not yet weighted (`PENALTY`, the paper's lambda). Differentiable in the critic's weights; no gradient reaches
+    `real` or `made`. The critic must treat its rows independently: no batch norm.
+    """
+    share = torch.rand(len(real), generator=generator, device=generator.device).to(real)
+    share = share.reshape(-1, *[1] * (real.ndim - 1))
+    between = torch.lerp(real.detach(), made.detach(), share).requires_grad_()
+    value = critic(between).flatten(1).mean(-1).sum()
+    (gradient,) = torch.autograd.grad(value, between, create_graph=True)
+    return (gradient.flatten(1).norm(dim=-1) - 1).square().mean()
+
+
+@torch.no_grad()
+def clip_weights(network: nn.Module, limit: float = CLIP) -> None:
+    """Clamp every parameter, biases included, to [-limit, limit], in place, after an optimiser step."""
+    for parameter in network.parameters():
+        parameter.clamp_(-limit, limit)
+
+
+class PartCritic(nn.Module):
+    """PoseDA's anchor critic: a score for each body part from how the part's bones stand to each other (METHODS 3.2).
+
+    Its input is the part's kinematic-chain-space matrix B B^T of full bone vectors (metres), so that it sees lengths;
+    with `kcs+bones` also the bone vectors themselves, for the matrix is blind to any rotation of the whole pose. The
+    network of each part is that of PoseAug's discriminator (METHODS 2.3); no batch norm. Place is invisible to it.
+    """
+
+    entry: Tensor
+    present: Tensor
+
+    def __init__(self, skeleton: Skeleton, inputs: str = "kcs+bones") -> None:
+        super().__init__()
+        if inputs not in CRITIC_INPUTS:
+            raise ValueError(f"critic_input must be one of {list(CRITIC_INPUTS)}, got {inputs!r}")
+        self.skeleton, self.inputs = skeleton, inputs
+        bones = len(skeleton.bones)
+        entries = [_entries(part, bones, inputs) for part in part_bones(skeleton)]
+        longest = max(len(part) for part in entries)
+        self.register_buffer("entry", _padded(entries, longest), persistent=False)
+        self.register_buffer("present", _padded([torch.ones(len(p)) for p in entries], longest), persistent=False)
+        self.first = PartLinear(len(entries), longest, 256)
+        self.second = PartLinear(len(entries), 256, 256)
+        self.third = PartLinear(len(entries), 256, 256)
+        self.fourth = PartLinear(len(entries), 256, 100)
+        self.last = PartLinear(len(entries), 100, 1)
+
+    def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch parts"]:
+        bones = bone_vectors(joints, self.skeleton)
+        seen = (bones @ bones.mT).flatten(1)
+        if self.inputs == "kcs+bones":
+            seen = torch.cat([seen, bones.flatten(1)], -1)
+        first = F.leaky_relu(self.first((seen[:, self.entry] * self.present).transpose(0, 1)))
+        third = self.third(F.leaky_relu(self.second(first))) + first
+        return self.last(F.leaky_relu(self.fourth(third)))[..., 0].T
+
+
+def _entries(part: tuple[int, ...], bones: int, inputs: str) -> Tensor:
+    """Which entries of the flattened matrix, and of the bone vectors behind it, belong to a part."""
+    own = torch.tensor(part)
+    entries = [(own[:, None] * bones + own).flatten()]
+    if inputs == "kcs+bones":
+        entries.append((bones * bones + 3 * own[:, None] + torch.arange(3)).flatten())
+    return torch.cat(entries)
+
+
+def _padded(rows: list[Tensor], length: int) -> Tensor:
+    return torch.stack([F.pad(row, (0, length - len(row))) for row in rows])

@@ -1,0 +1,198 @@
+"""What methods share whose generator is trained beside the lifter, with the lifter's error as feedback (METHODS 2.6).
+
+Each update makes one step of the generator and of whatever opposes it, and lifter steps on source poses and on what
+survived of earlier proposals. After the pre-training a warm-up trains the generator without feedback and without
+lifter steps.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dg.augment.bone_templates import KINDS, BoneTemplates
+from dg.augment.generator import AugmentedPoses, PoseGenerator
+from dg.augment.trunk import frozen_statistics
+from dg.methods.base import DGMethod, MethodContext, StepKey, Update
+from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
+from dg.methods.mixing import check_mixing
+from dg.methods.surface_offset import SurfaceOffsets
+from dg.methods.survivors import Survivors
+from dg.pose.batch import PoseBatch
+
+
+@dataclass(frozen=True)
+class LearnedAugmentationOptions:
+    """feedback: `released`, `exponential` (the paper's) or `off`. feedback_mode: the lifter's mode during it.
+    templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train the augmentation
+    alone; warmup_iterations counts them in batches instead. mixing: see `dg.methods.mixing`.
+    """
+
+    feedback: str = "released"
+    feedback_mode: str = "train"
+    templates: str = "source"
+    warmup_passes: float = 2.0
+    warmup_iterations: int | None = None
+    generator_lr: float = 1e-4
+    mixing: str = "batch"
+
+    def __post_init__(self) -> None:
+        for name, known in (("feedback", VARIANTS), ("feedback_mode", MODES), ("templates", KINDS)):
+            check_choice(name, getattr(self, name), known)
+        check_mixing(self.mixing)
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise ValueError that lists the known values of an option."""
+    if value not in known:
+        raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
+
+
+class LearnedAugmentation(DGMethod):
+    """Subclasses say what the generator's losses are, and what opposes it."""
+
+    # 50 passes of pre-training before 48 passes over augmented and 48 over source poses.
+    pretrain_share: ClassVar[float] = 1 / 3
+
+    def __init__(self, context: MethodContext, options: LearnedAugmentationOptions, generator: PoseGenerator) -> None:
+        super().__init__(context)
+        skeleton, device = context.skeleton, context.device
+        self.iterations = 0
+        self.network_lr: dict[str, float] = {}
+        self.survivors = Survivors(options.mixing, skeleton, device)
+        self.generator = generator
+        self._add_trained("generator", generator, options.generator_lr)
+        self.offsets = SurfaceOffsets(len(skeleton), device)
+        self.templates = BoneTemplates(options.templates, skeleton, context.source.bone_lengths)
+        self.feedback = Feedback(skeleton, context.inputs, options.feedback, options.feedback_mode, device)
+        passes = round(options.warmup_passes * context.plan.steps_per_epoch)
+        self.warmup = passes if options.warmup_iterations is None else options.warmup_iterations
+
+    @abstractmethod
+    def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
+        """The generator's weighted losses by name, feedback left out. rigid_2d: projection of the final poses."""
+
+    def _step_opponents(
+        self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
+    ) -> dict[str, Tensor]:
+        """Steps of the networks that judge the generator, after its own; metrics."""
+        return {}
+
+    def _proposal(self, source: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
+        """What to render of the generated poses: those in the frame are valid."""
+        return source.with_joints(poses.rigid[:, None])
+
+    def _take(self, source: PoseBatch, proposed: PoseBatch, key: StepKey) -> dict[str, Tensor]:
+        """Keep rendered poses for the lifter; metrics."""
+        self.survivors.add(proposed)
+        return {"augment/valid_share": proposed.valid.float().mean()}
+
+    @torch.no_grad()
+    def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
+        """Augmented poses, those outside the frame not valid; None in pre-training and warm-up."""
+        if self.pretraining or self.iterations < self.warmup:
+            return None
+        original = self._with_templates(source, key)
+        noise = self.generator.draw_noise(len(source), key.generator("proposal", self.context.device))
+        with frozen_statistics(self.generator):
+            poses = self.generator(original.joints_3d[:, 0], noise)
+        return self._proposal(source, poses)
+
+    def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        if self.pretraining:
+            return Update({"loss/lifter": self.step_lifter(source)}, 1)
+        self.lifter.train()
+        metrics = self._step_augmentor(source, proposed, key)
+        if self.iterations <= self.warmup:
+            return Update(metrics, 0)
+        if proposed is not None:
+            metrics |= self._take(source, proposed, key)
+        losses = [self.step_lifter(batch) for batch in self.survivors.batches(source)]
+        return Update(metrics | {"loss/lifter": torch.stack(losses).mean()}, len(losses))
+
+    def _step_augmentor(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> dict[str, Tensor]:
+        """One generator step, then its opponents'."""
+        if self.context.inputs.needs_depth:
+            for rendered in (source, proposed):
+                if rendered is not None:
+                    self.offsets.update(rendered)
+        original = self._with_templates(source, key)
+        noise = self.generator.draw_noise(len(source), key.generator("noise", self.context.device))
+        poses = self.generator(original.joints_3d[:, 0], noise)
+        rigid_2d = original.camera.project(poses.rigid)
+        losses = self._losses(original, poses, rigid_2d)
+        if self.feedback.variant != "off" and self.iterations >= self.warmup:
+            triple = self._feedback_poses(source, original, proposed, poses, rigid_2d)
+            for name, loss in self.feedback(self.lifter, triple, self.progress).items():
+                losses[f"feedback_{name}"] = loss
+        total = torch.stack(list(losses.values())).sum()
+        self._step("generator", total)
+        metrics = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/generator": total.detach()}
+        metrics |= self._step_opponents(original, poses, rigid_2d.detach(), key)
+        self.iterations += 1
+        return metrics | _change_metrics(poses)
+
+    def _add_trained(self, name: str, network: nn.Module, lr: float) -> None:
+        """A network with its own Adam, whose rate falls to 4 % over the budget after the pre-training."""
+        self.network_lr[name] = lr
+        network.to(self.context.device)
+        self.add_network(name, network, torch.optim.Adam(network.parameters(), lr=lr, fused=True))
+
+    def _step(self, name: str, loss: Tensor) -> None:
+        self.step_network(name, loss, self.network_lr[name] * (1 - 0.96 * self.progress))
+
+    def _with_templates(self, source: PoseBatch, key: StepKey) -> PoseBatch:
+        """The source with template bone lengths; where depth is there, it keeps its offset from the joints."""
+        if source.joints_3d.shape[1] != 1:
+            raise ValueError(f"this method augments single frames, got windows of {source.joints_3d.shape[1]}")
+        random = key.generator("templates", self.context.device)
+        moved = self.templates.apply(source.joints_3d[:, 0], random)[:, None]
+        depth = None if source.depth is None else moved[..., 2] - self.offsets.of(source)
+        return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth, confidence=None)
+
+    def _feedback_poses(
+        self,
+        source: PoseBatch,
+        original: PoseBatch,
+        proposed: PoseBatch | None,
+        poses: AugmentedPoses,
+        rigid_2d: Float[Tensor, "batch joints 2"],
+    ) -> FeedbackPoses:
+        """The triple of the feedback loss, with analytic depth where the lifter needs some."""
+        angled, rigid = poses.bone_angle[:, None], poses.rigid[:, None]
+        angled_depth = rigid_depth = None
+        if self.context.inputs.needs_depth:
+            angled_depth = angled[..., 2] - self.offsets.of(source)
+            turned = self.offsets.mean if proposed is None else self.offsets.of(proposed)
+            rigid_depth = rigid[..., 2] - turned
+        angled_2d = original.camera.project(angled)
+        return FeedbackPoses(
+            original=original,
+            bone_angle=original.replace(joints_3d=angled, joints_2d=angled_2d, depth=angled_depth),
+            rigid=original.replace(joints_3d=rigid, joints_2d=rigid_2d[:, None], depth=rigid_depth),
+        )
+
+    def extra_state(self) -> dict[str, Any]:
+        return {
+            "iterations": self.iterations,
+            "survivors": self.survivors.state_dict(),
+            "offsets": self.offsets.state_dict(),
+        }
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.iterations = state["iterations"]
+        self.survivors.load_state_dict(state["survivors"])
+        self.offsets.load_state_dict(state["offsets"])
+
+
+def _change_metrics(poses: AugmentedPoses) -> dict[str, Tensor]:
+    """How strong the augmentation is."""
+    with torch.no_grad():
+        return {
+            "augment/bone_angle_deg": torch.rad2deg(torch.acos((1 - poses.angle_change).clamp(-1, 1))).mean(),
+            "augment/bone_length_change": poses.length_ratio.abs().mean(),
+            "augment/root_depth_m": poses.translation[:, 2].mean(),
+        }
