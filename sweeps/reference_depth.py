@@ -11,18 +11,13 @@ Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 inter
 """
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from dg.command_line import fail, help_text, parse
 from dg.config import ConfigError, TrainConfig
 from sweeps.objective import Objective
 from sweeps.options import SweepOptions, check, split_words
-
-if TYPE_CHECKING:
-    from sweeps.session import Session
 
 PARAMETER, UNIT = "d_ref", "m"
 LOW, HIGH, STEP = 3.5, 6.0, 0.01
@@ -62,6 +57,7 @@ def run(
     options: SweepOptions, shared: Sequence[str], config: TrainConfig, objective: Objective, words: Sequence[str]
 ) -> int:
     """Go on with the study, or begin it, until its trials are done. Returns the exit code."""
+    from dg.child_run import stopped_by_signals
     from dg.command_line import check_plugins
     from dg.tracking import TrackingError, tracking_uri
     from dg.train import exit_code
@@ -74,7 +70,8 @@ def run(
         check_plugins(config)
         tracking_uri(config.tracking.uri)
         session = Session(options, shared, config, objective, space, UNIT)
-        done = _until_signalled(session)
+        with stopped_by_signals(session.driver, "trials"):
+            done = session.run()
     except KeyboardInterrupt:  # before there was anything to stop
         return 130
     except SweepError as error:
@@ -93,20 +90,6 @@ def run(
         print(f"interrupted; go on with\n  {again}", flush=True)
         return 130
     return 0 if session.points() else 1
-
-
-def _until_signalled(session: "Session") -> bool:
-    def caught(number: int, frame: object) -> None:
-        again = "ending them now" if session.driver.stops_asked else "the running trials checkpoint; again to stop now"
-        sys.stderr.write(f"\nstopping: {again}\n")
-        session.driver.stop()
-
-    before = {s: signal.signal(s, caught) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        return session.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

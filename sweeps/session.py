@@ -12,15 +12,17 @@ from filelock import FileLock, Timeout
 from optuna.trial import TrialState
 
 from dg.atomic import replace_file
+from dg.child_run import shared_words
 from dg.config import ConfigError, TrainConfig
+from dg.parent_run import merged
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION, TAG_SWEEP
 from sweeps.objective import Objective
 from sweeps.options import SweepOptions
-from sweeps.records import SweepRecords, merged
+from sweeps.records import SweepRecords
 from sweeps.response import Point, best_of, draw, spread, table, verdict
 from sweeps.storage import fix_identity, open_study, storage_file
 from sweeps.study import Hooks, Space, SweepDriver, TrialOutcome, TrialRequest
-from sweeps.trial_process import TrialPlan, end_orphans, run_name, shared_words
+from sweeps.trial_process import TrialPlan, end_orphans, run_name
 
 PICTURE, TABLE = "response.png", "response.txt"
 

@@ -1,29 +1,25 @@
-"""A trial as processes: `python -m dg.train` once for each seed, in a folder of its own.
+"""A trial as processes: `python -m dg.train` once for each seed, in a folder of its own (`dg.child_run`)."""
 
-A process of its own means that a trial that crashes is a failed trial and not the end of the sweep, that memory does
-not pile up, and that whatever dg.train can do (Ray, resume, checkpoint on Ctrl-C) holds for a trial as well.
-"""
-
-import json
-import re
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from dg.child_run import (
+    INTERRUPTED,
+    ORPHAN_PATIENCE_S,
+    PROGRAM,
+    SUMMARY,
+    ChildRun,
+    end_orphan,
+    finished_summary,
+    quoted,
+)
 from sweeps.objective import Objective, SummaryError, scores_of
 from sweeps.study import TrialOutcome, TrialRequest
 
-INTERRUPTED = 130
 FATAL = (2, 3, 4)  # configuration, resources, data: alike for every trial
 SETTLED = (5, 6)  # diverged, too many quarantined poses: a seed makes them happen again
-ORPHAN_PATIENCE_S = 60.0
-LOG, SUMMARY = "train.log", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -36,27 +32,22 @@ class TrialPlan:
     seeds: tuple[int, ...]
     objective: Objective
     shares_depth: bool = True
-    program: tuple[str, ...] = (sys.executable, "-m", "dg.train")
+    program: tuple[str, ...] = PROGRAM
     label: Callable[[TrialRequest, int], object] = field(default=lambda request, seed: None)
 
     def folder(self, request: TrialRequest, seed: int) -> Path:
         """Where the run of one seed writes."""
         return self.out / request.folder / f"seed-{seed}"
 
-    def command(self, request: TrialRequest, seed: int) -> list[str]:
-        """The command line of one run; it goes on from a checkpoint where its folder holds one."""
+    def run_words(self, request: TrialRequest, seed: int) -> list[str]:
+        """The words of one run but for its folder; it goes on from a checkpoint where the folder holds one."""
         own = {
             self.parameter: repr(request.value),
             "seed": str(seed),
             "resume": "auto",
             "tracking.run_name": quoted(run_name(request, seed)),
         }
-        words = [*self.words, *(f"{k}={v}" for k, v in own.items()), self.out_word(request, seed)]
-        return [*self.program, *words]
-
-    def out_word(self, request: TrialRequest, seed: int) -> str:
-        """The word that tells one run's process from any other's."""
-        return "out=" + quoted(str(self.folder(request, seed)))
+        return [*self.words, *(f"{k}={v}" for k, v in own.items())]
 
     def start(self, request: TrialRequest) -> "TrialProcess":
         return TrialProcess(self, request)
@@ -67,13 +58,6 @@ def run_name(request: TrialRequest, seed: int) -> str:
     return f"{request.folder}-seed-{seed}"
 
 
-def quoted(value: str) -> str:
-    """A value as the command line's grammar takes it: in quotes where it holds more than plain characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
 class TrialProcess:
     """The runs of one trial, seed after seed. Finished ones of an earlier driver are taken as they are."""
 
@@ -81,7 +65,7 @@ class TrialProcess:
         self.plan, self.request = plan, request
         self.waiting = list(plan.seeds)
         self.runs: list[dict[str, Any]] = []
-        self.process: subprocess.Popen[bytes] | None = None
+        self.child: ChildRun | None = None
         self.seed = -1
         self.stopping = False
 
@@ -92,55 +76,38 @@ class TrialProcess:
         return not self.plan.shares_depth or bool(self.runs) or (first / "best.pt").exists()
 
     def poll(self) -> TrialOutcome | None:
-        if self.process is not None:
+        if self.child is not None:
             self.plan.label(self.request, self.seed)
-            code = self.process.poll()
+            code = self.child.poll()
             if code is None:
                 return None
-            self.process = None
-            (self.folder / "process.json").unlink(missing_ok=True)
+            ended, self.child = self.child, None
             if code != 0 or not self._take(self.seed):
-                return self._failure(code)
+                return self._failure(ended, code)
         while self.waiting and self._take(self.waiting[0]):
             self.waiting.pop(0)
         if not self.waiting:
             values = [run["objective"] for run in self.runs]
             return TrialOutcome(sum(values) / len(values), {"runs": self.runs})
         if self.stopping:
-            return self._failure(INTERRUPTED)
+            return self._interrupted(INTERRUPTED)
         self._launch(self.waiting.pop(0))
         return None
 
     def stop(self, at_once: bool = False) -> None:
         self.stopping = True
-        if self.process is not None:
-            end_process(self.process.pid, at_once)
-
-    @property
-    def folder(self) -> Path:
-        return self.plan.folder(self.request, self.seed)
+        if self.child is not None:
+            self.child.stop(at_once)
 
     def _launch(self, seed: int) -> None:
         self.seed = seed
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOG).open("ab") as log:
-            # A session of its own: Ctrl-C on the terminal reaches the driver alone, which then asks once.
-            self.process = subprocess.Popen(
-                self.plan.command(self.request, seed),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        (self.folder / "process.json").write_text(json.dumps({"pid": self.process.pid}))
+        words = self.plan.run_words(self.request, seed)
+        self.child = ChildRun(self.plan.folder(self.request, seed), words, self.plan.program)
 
     def _take(self, seed: int) -> bool:
         """Read a finished run's summary; False where there is none, or only that of an interrupted run."""
-        try:
-            summary = json.loads((self.plan.folder(self.request, seed) / SUMMARY).read_text())
-        except (OSError, ValueError):
-            return False
-        if summary.get("interrupted", True) or any(run["seed"] == seed for run in self.runs):
+        summary = finished_summary(self.plan.folder(self.request, seed))
+        if summary is None or any(run["seed"] == seed for run in self.runs):
             return False
         try:
             scores = scores_of(summary)
@@ -160,75 +127,21 @@ class TrialProcess:
         )
         return True
 
-    def _failure(self, code: int) -> TrialOutcome:
-        facts = {"runs": self.runs, "exit_code": code}
+    def _failure(self, ended: ChildRun, code: int) -> TrialOutcome:
         if self.stopping or code == INTERRUPTED:
-            return TrialOutcome(None, facts, "interrupted")
+            return self._interrupted(code)
         if code == 0:
-            return TrialOutcome(None, facts, f"no usable result in {self.folder / SUMMARY}", settled=True)
-        reason = f"{last_error(self.folder / LOG)} (exit code {code}, log: {self.folder / LOG})"
-        return TrialOutcome(None, facts, reason, code in SETTLED, code if code in FATAL else None)
+            return TrialOutcome(None, self._facts(code), f"no usable result in {ended.folder / SUMMARY}", settled=True)
+        fatal = code if code in FATAL else None
+        return TrialOutcome(None, self._facts(code), ended.failure(code), code in SETTLED, fatal)
 
+    def _interrupted(self, code: int) -> TrialOutcome:
+        return TrialOutcome(None, self._facts(code), "interrupted")
 
-def last_error(log: Path) -> str:
-    """The message that dg.train ended with, or the last line of a traceback."""
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
-    if starts:
-        message = [lines[starts[-1]].removeprefix("error: ")]
-        for line in lines[starts[-1] + 1 :]:
-            if not line.startswith("       "):
-                break
-            message.append(line.strip())
-        return "\n".join(message)
-    return lines[-1] if lines else "no output"
-
-
-def end_process(pid: int, at_once: bool) -> None:
-    """SIGINT, at which dg.train checkpoints and ends; at once: SIGKILL, to all that it started as well."""
-    try:
-        process = psutil.Process(pid)
-        family = process.children(recursive=True) if at_once else []
-        for member in [process, *family]:
-            member.send_signal(signal.SIGKILL if at_once else signal.SIGINT)
-    except psutil.NoSuchProcess:
-        return
+    def _facts(self, code: int) -> dict[str, Any]:
+        return {"runs": self.runs, "exit_code": code}
 
 
 def end_orphans(plan: TrialPlan, request: TrialRequest, patience_s: float = ORPHAN_PATIENCE_S) -> list[int]:
-    """End what a dead driver left running of a trial; returns the seeds that were still running.
-
-    Only a process whose command line names this very folder is touched: its number may long belong to another.
-    """
-    ended = []
-    for seed in plan.seeds:
-        note = plan.folder(request, seed) / "process.json"
-        process = _process_of(note, plan.out_word(request, seed))
-        if process is not None:
-            end_process(process.pid, at_once=False)
-            if _outlives(process, patience_s):
-                end_process(process.pid, at_once=True)
-            ended.append(seed)
-        note.unlink(missing_ok=True)
-    return ended
-
-
-def _process_of(note: Path, out_word: str) -> Any:  # noqa: ANN401
-    try:
-        process = psutil.Process(json.loads(note.read_text())["pid"])
-        return process if out_word in process.cmdline() else None
-    except (OSError, ValueError, KeyError, psutil.Error):
-        return None
-
-
-def _outlives(process: Any, patience_s: float) -> bool:  # noqa: ANN401
-    try:
-        process.wait(patience_s)
-    except psutil.TimeoutExpired:
-        return True
-    return False
-
-
-def shared_words(words: Sequence[str], extra: dict[str, str]) -> tuple[str, ...]:
-    """The user's words with the sweep's own behind them: the last of two for one key holds."""
-    return (*words, *(f"{key}={quoted(value)}" for key, value in extra.items()))
+    """End what a dead driver left running of a trial; returns the seeds that were still running."""
+    return [seed for seed in plan.seeds if end_orphan(plan.folder(request, seed), patience_s)]

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +10,7 @@ import torch
 from dg.body.base import BodyPose
 from render_workers.base import RenderAnswer, RenderRequest
 from render_workers.cache import DepthCache
+from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
 
 
@@ -86,3 +90,95 @@ def test_answers_that_lack_poses_are_not_kept(tmp_path):
 
     assert not DepthCache(tmp_path, "spec").get(request(), lacking).valid[1]
     assert not list(tmp_path.iterdir())
+
+
+def test_no_damage_of_any_byte_is_trusted_or_ends_a_run(tmp_path):
+    cache = DepthCache(tmp_path, "spec")
+    good = cache.get(request(), render).depth
+    path = only_file(tmp_path)
+    content = path.read_bytes()
+    damaged = [content[:n] for n in range(0, len(content), 7)]
+    damaged += [content[:i] + bytes([content[i] ^ 0xFF]) + content[i + 1 :] for i in range(len(content))]
+    random = np.random.default_rng(0)
+    damaged += [head + random.bytes(900) for head in (b"", b"PK\x03\x04", b"\x93NUMPY\x01\x00")]
+    for content in damaged:
+        path.write_bytes(content)
+        stored = cache.load(request())
+        assert stored is None or np.array_equal(stored.depth, good)
+
+
+SPEC = WorkerSpec(depth_name="noisy_zbuffer")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"body_options": {"bone_scale": "relative"}},
+        {"resolution": 112},
+        {"subject_span_px": 99.0},
+        {"min_pool": 5},
+        {"depth_name": "zbuffer"},
+        {"depth_options": {"white_m": 0.011}},
+        {"depth_options": {"seed": 1}},
+        {"rasterizer": "pytorch3d"},
+    ],
+)
+def test_another_renderer_never_finds_what_this_one_stored(tmp_path, changes):
+    DepthCache(tmp_path, SPEC.digest()).get(request(), render)
+    assert DepthCache(tmp_path, replace(SPEC, **changes).digest()).load(request()) is None
+
+
+@pytest.mark.parametrize("changes", [{}, {"micro_batch": 7}, {"device": "cpu"}, {"depth_options": {"white_m": 0.01}}])
+def test_the_same_renderer_finds_it_wherever_it_runs(tmp_path, changes):
+    first = DepthCache(tmp_path, SPEC.digest()).get(request(), render)
+    again = DepthCache(tmp_path, replace(SPEC, **changes).digest()).get(request(), never)
+    assert np.array_equal(first.depth, again.depth)
+
+
+def test_turns_are_taken_one_after_another_but_only_for_the_same_data(tmp_path):
+    first, second = DepthCache(tmp_path, "spec"), DepthCache(tmp_path, "spec")
+    done = threading.Event()
+
+    def wait_for_turn():
+        with second.turn("data"):
+            done.set()
+
+    with first.turn("data"):
+        waiting = threading.Thread(target=wait_for_turn)
+        waiting.start()
+        with second.turn("other data"), DepthCache(tmp_path, "other spec").turn("data"):
+            assert not done.wait(0.5)
+    assert done.wait(10)
+    waiting.join()
+
+
+def test_a_killed_process_gives_its_turn_back(tmp_path):
+    code = (
+        "import sys, time; from render_workers.cache import DepthCache\n"
+        f"with DepthCache({str(tmp_path)!r}, 'spec').turn('data'): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        done = threading.Event()
+
+        def wait_for_turn():
+            with DepthCache(tmp_path, "spec").turn("data"):
+                done.set()
+
+        waiting = threading.Thread(target=wait_for_turn)
+        waiting.start()
+        assert not done.wait(0.5)
+        holder.kill()
+    assert done.wait(10)
+    waiting.join()
+
+
+def test_without_locks_in_the_file_system_the_turn_comes_at_once(tmp_path, monkeypatch):
+    from filelock import FileLock
+
+    def refused(self, **options):
+        raise OSError("no locks here")
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    with DepthCache(tmp_path, "spec").turn("data"):
+        pass

@@ -1,0 +1,97 @@
+"""`python -m dg.grid methods=[...] lifters=[...] inputs=[...] seeds=[...] [key=value ...]`: a comparison, in one go.
+
+Every combination is one `python -m dg.train`, several at once, under one parent run in MLflow; the end is the table of
+`dg.compare`. The same command again skips what is finished and goes on with the rest.
+
+Exit codes: 0 every run finished, 1 some failed, 2 configuration, 3 another driver is at work, 130 interrupted.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dg.command_line import fail, help_text
+from dg.config import ConfigError
+from dg.grid.cells import GridOptions, split_words
+
+if TYPE_CHECKING:
+    from dg.grid.plan import Plan
+
+WHAT = """Compare methods: train every method x lifter x inputs x seed, several at once, then show dg.compare's table.
+
+keys of the grid (default; meaning):
+  methods=[...]            to compare, with options after a ?: 'methods=[erm,poseaug?feedback=eval&b=2]'
+  lifters=[simple_baseline]    likewise
+  inputs=[xyd]             xy, xyd; either may carry dscale2d: 'inputs=[xy,xyd?dscale2d=focal]'
+  seeds=[0]                runs of each; the table shows mean and standard deviation over them
+  parallel=0               runs at once; 0: as many as the machine carries, at least 1. With pool=local (the default
+                           here) that is cores / threads, no more than memory allows (2 GiB a run) and four to a GPU;
+                           with address=... the cluster's CPUs / (1 + render.actors), and its GPUs likewise
+  out=                     folder of the grid; empty: the newest runs/grid-* of these very cells, else runs/grid-TIME
+
+The same command again skips finished runs, goes on with half-done ones and tries failed ones again; with further
+methods, lifters, inputs or seeds and out=FOLDER it adds them. All other keys are dg.train's and hold for every run
+(pool=local threads=1 unless given); adapt_to and adapt_part go to the methods alone that are domain adaptation.
+In most shells the lists need quotes."""
+
+
+def main(words: list[str]) -> int:
+    """The whole command; returns the exit code."""
+    if {"--help", "-h"} & set(words):
+        print(help_text("dg.grid", WHAT))
+        return 0
+    try:
+        options, shared = split_words(words)
+        return run(options, shared, words)
+    except ConfigError as error:
+        return fail(error, 2)
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 130
+
+
+def run(options: GridOptions, shared: Sequence[str], words: Sequence[str]) -> int:
+    """Go on with the grid, or begin it, until every cell has ended. Returns the exit code; raises ConfigError."""
+    from dg.child_run import stopped_by_signals
+    from dg.grid.places import find_places
+    from dg.grid.plan import choose_folder, make_plan
+    from dg.grid.session import GridBusyError, GridSession
+    from dg.tracking import TrackingError
+
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and not any(word.startswith(("pool=", "address=")) for word in shared):
+        shared = [*shared, f"address={address}"]
+    try:
+        plan = make_plan(options, shared)
+        print(f"dg.grid: {_size(options, plan)}", flush=True)
+        folder = choose_folder(options.out, plan)
+        session = GridSession(plan, folder, find_places([p.config for p in plan.cells], options.parallel))
+        with stopped_by_signals(session.driver, "cells"):
+            complete = session.run()
+    except TrackingError as error:
+        return fail(error, 2)
+    except GridBusyError as error:
+        return fail(error, 3)
+    if complete and not session.failed:
+        return 0
+    what = "interrupted; go on with" if not complete else f"{len(session.failed)} failed; try them again with"
+    print(f"{what}\n  {again(words, folder)}", flush=True)
+    return 1 if complete else 130
+
+
+def again(words: Sequence[str], folder: Path) -> str:
+    """The command that goes on with a grid."""
+    given = [*(word for word in words if not word.startswith("out=")), f"out={folder}"]
+    return " ".join(["python -m dg.grid", *map(shlex.quote, given)])
+
+
+def _size(options: GridOptions, plan: "Plan") -> str:
+    lists = [(n, len(getattr(options, n))) for n in ("methods", "lifters", "inputs", "seeds")]
+    spelled = " x ".join(f"{count} {name if count > 1 or name == 'inputs' else name[:-1]}" for name, count in lists)
+    return f"{len(plan.cells)} runs = {spelled}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,114 @@
+"""How many cells of a grid run at once, and where: cores, memory and GPUs of this machine, or a Ray cluster's."""
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from dg.config import TrainConfig
+
+CELLS_PER_GPU = 4  # processes that share one GPU; parallel=N overrules it
+# Memory a cell may take. Measured on the built-in data (peak, CPU): 0.7 GiB for method=erm inputs=xy, 1.0 GiB for
+# method=poseaug inputs=xyd; the rest is for larger data.
+CELL_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What there is. gpus: what CUDA_VISIBLE_DEVICES calls each of them."""
+
+    cores: float
+    memory: float = float("inf")
+    gpus: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Places:
+    """parallel: cells at once. why: in words. environments: variables of the n-th cell among those that run at once."""
+
+    parallel: int
+    why: str
+    environments: tuple[dict[str, str], ...] = ({},)
+
+    def environment(self, place: int) -> dict[str, str]:
+        return self.environments[place % len(self.environments)]
+
+
+def find_places(
+    configs: Sequence[TrainConfig],
+    asked: int,
+    machine: "Callable[[bool], Resources] | None" = None,
+    cluster: "Callable[[str], Resources] | None" = None,
+) -> Places:
+    """Places for runs that all have one pool and address. asked: a number, or 0 for as many as fit, at least 1.
+
+    machine, cluster: what is asked for resources, `this_machine` and `ray_cluster`.
+    """
+    config = configs[0]
+    machine, cluster = machine or this_machine, cluster or ray_cluster
+    if config.pool == "local":
+        return _on_machine(config, asked, machine(config.device != "cpu"))
+    cores = max(1 + (c.render.actors if c.needs_depth else 0) for c in configs)
+    if config.address:
+        there, where = cluster(config.address), f"the Ray cluster at {config.address}"
+    else:
+        there, where = machine(config.device != "cpu"), "this machine, each with a Ray cluster of its own"
+    fit = _at_least_one([there.cores / cores, *_gpu_bounds(configs, float(len(there.gpus)))])
+    return Places(asked or fit, f"on {where}: {there.cores:g} cores, {cores} a run")
+
+
+def _on_machine(config: TrainConfig, asked: int, machine: Resources) -> Places:
+    threads = config.threads or 1
+    bounds = [machine.cores / threads, machine.memory / CELL_BYTES]
+    environment = {"OMP_NUM_THREADS": str(threads)}
+    why = f"on this machine, each a process of {threads} thread{'s' if threads > 1 else ''}"
+    environments: tuple[dict[str, str], ...] = (environment,)
+    if machine.gpus:
+        bounds.append(CELLS_PER_GPU * len(machine.gpus))
+        environments = tuple(environment | {"CUDA_VISIBLE_DEVICES": gpu} for gpu in machine.gpus)
+        why += f", over {len(machine.gpus)} GPU{'s' if len(machine.gpus) > 1 else ''}"
+    return Places(asked or _at_least_one(bounds), why, environments)
+
+
+def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
+    """How often the GPUs that one run claims go into those there are."""
+    from dg.train import share_gpus
+
+    claims = []
+    for config in configs:
+        trainer, actor = share_gpus(config, gpus)
+        claims.append(trainer + (actor * config.render.actors if config.needs_depth else 0.0))
+    return [gpus / max(claims)] if max(claims) > 0 else []
+
+
+def _at_least_one(bounds: Sequence[float]) -> int:
+    return max(1, int(min(bounds)))
+
+
+def this_machine(with_gpus: bool) -> Resources:
+    """Cores that this process may use, memory that is free now, and the GPUs that torch sees."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Resources(cores, psutil.virtual_memory().available, _gpu_names() if with_gpus else ())
+
+
+def _gpu_names() -> tuple[str, ...]:
+    import torch
+
+    count = torch.cuda.device_count()
+    named = [n.strip() for n in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if n.strip()]
+    return tuple(named[:count]) if len(named) >= count else tuple(str(i) for i in range(count))
+
+
+def ray_cluster(address: str) -> Resources:
+    """What a cluster has in all."""
+    import ray
+
+    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        resources = ray.cluster_resources()
+    finally:
+        ray.shutdown()
+    gpus = int(resources.get("GPU", 0))
+    return Resources(float(resources.get("CPU", 1)), gpus=tuple(str(i) for i in range(gpus)))

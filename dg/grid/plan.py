@@ -1,0 +1,224 @@
+"""What a grid is going to run, checked before anything starts, and what its folder says is already done.
+
+`grid.json` in the folder holds the resolved cells and the MLflow parent run; `cell.json` in each cell's folder holds
+the digest of its configuration. A folder takes further methods, lifters, inputs and seeds, but only under the settings
+it was begun with, so that every cell of its table has one budget.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dg.atomic import replace_file
+from dg.child_run import finished_summary
+from dg.command_line import check_plugins, parse, table_of
+from dg.config import ConfigError, TrainConfig, validate
+from dg.grid.cells import ADAPTATION, Cell, GridOptions, Spec, make_cells
+from dg.plugins import resolve
+from dg.tracking import tracking_uri
+
+RECORD, CELL = "grid.json", "cell.json"
+RUNS = "runs"
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell with its whole configuration."""
+
+    cell: Cell
+    config: TrainConfig
+
+    @property
+    def name(self) -> str:
+        return self.cell.name
+
+    @property
+    def digest(self) -> str:
+        return self.config.digest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells, and what they have in common: its digest tells grids apart, `details` say in what."""
+
+    cells: tuple[PlannedCell, ...]
+    base: str
+    details: dict[str, str]
+    tracking: dict[str, str]
+
+    @property
+    def first(self) -> TrainConfig:
+        return self.cells[0].config
+
+
+def make_plan(options: GridOptions, shared: Sequence[str]) -> Plan:
+    """Parse every cell, plug-in options included (needs torch).
+
+    Raises ConfigError that lists every problem and the cells which have it, TrackingError for an impossible store.
+    """
+    cells = make_cells(options, shared, adapting_methods(options.methods))
+    configs: dict[tuple[Spec, Spec, Spec], TrainConfig] = {}
+    found: dict[str, list[str]] = defaultdict(list)
+    for cell in cells[: len(cells) // len(options.seeds)]:  # the others differ in their seed alone
+        try:
+            configs[cell.kind] = parse(list(cell.words))
+            check_plugins(configs[cell.kind])
+        except ConfigError as error:
+            for problem in str(error).splitlines():
+                found[problem].append(f"{cell.method} {cell.lifter} {cell.inputs}")
+    if found:
+        kinds = len(cells) // len(options.seeds)
+        raise ConfigError("\n".join(_spell(problem, where, kinds) for problem, where in found.items()))
+    planned = tuple(PlannedCell(cell, _with_seed(configs[cell.kind], cell.seed)) for cell in cells)
+    _check_distinct(planned)
+    base = parse([word for word in shared if word.partition("=")[0] not in ADAPTATION])
+    details = {k: str(v) for k, v in base.flat().items()}
+    store = {"uri": tracking_uri(base.tracking.uri), "experiment": base.tracking.experiment}
+    return Plan(planned, base.digest(), details, store)
+
+
+def adapting_methods(specs: Iterable[Spec]) -> frozenset[str]:
+    """Names of the methods that are domain adaptation. Loads them, so it needs torch."""
+    table = table_of("method")
+    return frozenset(s.name for s in specs if resolve(table, "method", s.name).regime == "DA")
+
+
+def _with_seed(config: TrainConfig, seed: int) -> TrainConfig:
+    config = replace(config, seed=seed)
+    validate(config)
+    return config
+
+
+def _spell(problem: str, where: Sequence[str], kinds: int) -> str:
+    if len(where) == kinds:
+        return problem
+    others = f" and {len(where) - 2} more" if len(where) > 2 else ""
+    return f"{problem} (in {'; '.join(where[:2])}{others})"
+
+
+def _check_distinct(cells: Sequence[PlannedCell]) -> None:
+    known: dict[str, str] = {}
+    for planned in cells:
+        config = planned.config
+        numbers = replace(config, dscale2d=config.dscale2d_resolved).digest()  # `xyd` is `xyd?dscale2d=focal`
+        for key in (numbers, planned.name):
+            twin = known.setdefault(key, planned.cell.title)
+            if twin != planned.cell.title:
+                raise ConfigError(f"one and the same run twice: {twin!r} and {planned.cell.title!r}")
+
+
+# -- the folder -----------------------------------------------------------------------------------------------------
+
+
+def choose_folder(asked: str, plan: Plan, runs: Path = Path(RUNS)) -> Path:
+    """Where the grid lives: the folder asked for, else the newest `runs/grid-*` of these very cells, else a new one."""
+    if asked:
+        return Path(asked).absolute()
+    names = {planned.name: planned.digest for planned in plan.cells}
+    for folder in sorted(runs.glob("grid-*"), reverse=True):
+        before = load_record(folder)
+        if before and _identity(before) == (plan.base, plan.tracking) and _digests(before) == names:
+            return folder.absolute()
+    return (runs / time.strftime("grid-%Y%m%d-%H%M%S")).absolute()
+
+
+def load_record(folder: Path) -> dict[str, Any] | None:
+    """What `grid.json` holds; None where there is none, or none that can be read."""
+    try:
+        record = json.loads((folder / RECORD).read_text())
+        return record if _digests(record) and _identity(record) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def check_folder(folder: Path, plan: Plan) -> None:
+    """Raise ConfigError where a folder was begun with other settings, saying which."""
+    before = load_record(folder)
+    if before is not None:
+        changed = _changes(before, plan)
+        digests = _digests(before)
+        changed += [f"{p.name} had other options" for p in plan.cells if digests.get(p.name, p.digest) != p.digest]
+        if changed:
+            raise ConfigError(
+                f"the grid in {folder} was begun with other settings; give the same ones to go on, or out=ANOTHER\n"
+                + "\n".join(changed)
+            )
+    for planned in plan.cells:
+        if _digest_in(folder / planned.name) not in ("", planned.digest):
+            raise ConfigError(f"{folder / planned.name} holds a run with other settings; give out=ANOTHER")
+
+
+def write_record(folder: Path, plan: Plan, grid_id: str, parent_run_id: str) -> None:
+    """`grid.json`, whole or not at all; cells of earlier commands stay in it."""
+    before = load_record(folder)
+    cells = {cell["name"]: cell for cell in (before or {}).get("cells", [])}
+    for planned in plan.cells:
+        cell = planned.cell
+        cells[planned.name] = {
+            "name": planned.name,
+            "method": str(cell.method),
+            "lifter": str(cell.lifter),
+            "inputs": str(cell.inputs),
+            "seed": cell.seed,
+            "digest": planned.digest,
+            "words": list(cell.words),
+        }
+    record = {
+        "grid_id": grid_id,
+        "parent_run_id": parent_run_id,
+        "tracking": plan.tracking,
+        "base": plan.base,
+        "details": plan.details,
+        "cells": list(cells.values()),
+    }
+    _write_json(folder / RECORD, record)
+
+
+def mark_cell(folder: Path, planned: PlannedCell) -> Path:
+    """Write into a cell's folder whose it is; returns that folder."""
+    own = folder / planned.name
+    _write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "words": list(planned.cell.words)})
+    return own
+
+
+def finished(folder: Path, planned: PlannedCell) -> dict[str, Any] | None:
+    """The summary of a finished cell whose configuration is still the same, else None."""
+    own = folder / planned.name
+    return finished_summary(own) if _digest_in(own) == planned.digest else None
+
+
+def begun(folder: Path, planned: PlannedCell) -> bool:
+    """Whether a cell has a checkpoint to go on from."""
+    return (folder / planned.name / "latest").is_file()
+
+
+def _changes(before: dict[str, Any], plan: Plan) -> list[str]:
+    if _identity(before) == (plan.base, plan.tracking):
+        return []
+    old = before.get("details", {}) | {f"tracking.{k}": v for k, v in before["tracking"].items()}
+    new = plan.details | {f"tracking.{k}": v for k, v in plan.tracking.items()}
+    different = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return [f"{k}: {old.get(k)} then, {new.get(k)} now" for k in different] or ["the configuration of every run"]
+
+
+def _identity(record: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    return record["base"], record["tracking"]
+
+
+def _digests(record: dict[str, Any]) -> dict[str, str]:
+    return {cell["name"]: cell["digest"] for cell in record["cells"]}
+
+
+def _digest_in(own: Path) -> str:
+    try:
+        return json.loads((own / CELL).read_text())["digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    replace_file(path, lambda file: file.write(json.dumps(content, indent=1).encode()))

@@ -1,0 +1,222 @@
+"""One sitting of a grid: its folder, its children, MLflow and the table put together."""
+
+import shlex
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dg.atomic import replace_file
+from dg.child_run import INTERRUPTED, PROGRAM, ChildRun, end_orphan, shared_words
+from dg.compare import CompareOptions, NothingToCompareError, compare
+from dg.grid.driver import GridDriver, Running
+from dg.grid.places import Places
+from dg.grid.plan import Plan, PlannedCell, begun, check_folder, finished, load_record, mark_cell, write_record
+from dg.grid.view import Counts, GridView, Pace, Progress, Shown, clock, share_done
+from dg.parent_run import ParentRun
+from dg.tracking import TrackingError
+
+TAG_GRID = "grid.id"
+TABLE = "comparison.md"
+LOG_END_BYTES = 4096
+TAIL = 5  # lines of a failed cell's log that are shown
+
+
+class GridBusyError(RuntimeError):
+    """Another driver works in this folder."""
+
+
+class GridSession:
+    """Takes over what an earlier driver left in `folder`, runs the rest, and compares. program: what a cell runs."""
+
+    def __init__(self, plan: Plan, folder: Path, places: Places, program: Sequence[str] = PROGRAM) -> None:
+        """Raises ConfigError, TrackingError, or GridBusyError."""
+        self.plan, self.folder, self.places, self.program = plan, folder, places, program
+        folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(folder / ".grid.lock")
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout as error:
+            raise GridBusyError(f"another driver is at work on the grid in {folder}") from error
+        check_folder(folder, plan)
+        before = load_record(folder) or {}
+        self.grid_id = before.get("grid_id") or f"{folder.name}-{uuid.uuid4().hex[:8]}"
+        self.records = ParentRun(plan.first.tracking, folder)
+        self.records.start(folder.name, self._params(), {TAG_GRID: self.grid_id}, before.get("parent_run_id") or None)
+        write_record(folder, plan, self.grid_id, self.records.parent_id)
+        self.done: dict[str, dict[str, Any]] = {}
+        self.failed: dict[str, tuple[str, list[str]]] = {}
+        self.interrupted: set[str] = set()
+        self.resumed: set[str] = set()
+        self.pace = Pace()
+        self.view = GridView()
+        self.driver = GridDriver(self._take_over(), self._start, self._ended, self._tick, places.parallel)
+
+    def run(self) -> bool:
+        """True when every cell has ended, False when stopped. Ends with failures and the table either way."""
+        status, reason = "FAILED", "error"
+        try:
+            self._introduce()
+            complete = self.driver.run()
+            status, reason = ("FINISHED", "done") if complete else ("KILLED", "interrupted")
+            if complete and self.failed:
+                status, reason = "FAILED", f"{len(self.failed)} of {len(self.plan.cells)} runs failed"
+            return complete
+        finally:
+            self.view.close()
+            self._conclude()
+            self.records.tracker.finish(status, reason)
+            if self.records.problem:
+                self.view.say(f"MLflow: {self.records.problem}")
+            self.lock.release()
+
+    # -- setting up -----------------------------------------------------------------------------------------------
+
+    def _take_over(self) -> list[PlannedCell]:
+        """The cells that are left to run; what a dead driver left running of them is ended."""
+        left = []
+        for planned in self.plan.cells:
+            if end_orphan(self.folder / planned.name):
+                self.view.say(f"{planned.name}: ended what a dead driver had left running")
+                self.records.label(planned.name, {}, "orphan", "KILLED")
+            summary = finished(self.folder, planned)
+            if summary is None:
+                left.append(planned)
+            else:
+                self.done[planned.name] = summary
+                self.pace.add(planned.cell.kind, float(summary.get("wall_s", 0.0)))
+        return left
+
+    def _introduce(self) -> None:
+        left = self.driver.waiting
+        resumed = sum(begun(self.folder, planned) for planned in left)
+        state = [
+            f"{len(self.done)} finished before" if self.done else "",
+            f"{resumed} to go on with" if resumed else "",
+        ]
+        state += [f"{len(left) - resumed} to start" if len(left) > resumed else ""]
+        self.view.say(f"  {min(self.places.parallel, max(1, len(left)))} at once {self.places.why}")
+        self.view.say(f"  folders and logs: {_near(self.folder)}\n  {', '.join(s for s in state if s)}")
+
+    def _params(self) -> dict[str, Any]:
+        lists = {
+            key: list(dict.fromkeys(str(getattr(planned.cell, key)) for planned in self.plan.cells))
+            for key in ("method", "lifter", "inputs", "seed")
+        }
+        own = {"method.name", "lifter.name", "inputs", "dscale2d", "seed", "adapt_to", "adapt_part"}
+        return {k: v for k, v in self.plan.details.items() if k not in own} | {
+            f"grid.{k}s": v for k, v in lists.items()
+        }
+
+    # -- what the driver asks and reports -------------------------------------------------------------------------
+
+    def _start(self, planned: PlannedCell, place: int) -> ChildRun:
+        own = mark_cell(self.folder, planned)
+        again = ""
+        if begun(self.folder, planned):
+            again = ", going on from its checkpoint"
+            self.resumed.add(planned.name)
+        words = self.records.words() | {"tracking.run_name": planned.name, "resume": "auto"}
+        if planned.config.cache != "off":
+            words["cache"] = str(Path(planned.config.cache).absolute())
+        child = ChildRun(own, shared_words(planned.cell.words, words), self.program, self.places.environment(place))
+        self.view.say(f"{planned.name}: started{again}")
+        return child
+
+    def _ended(self, running: Running[PlannedCell], code: int) -> None:
+        planned, child = running.item, running.child
+        assert isinstance(child, ChildRun)
+        summary = finished(self.folder, planned) if code == 0 else None
+        took = clock(running.seconds)
+        if summary is not None:
+            self.done[planned.name] = summary
+            if planned.name not in self.resumed:  # whose seconds are those of a part
+                self.pace.add(planned.cell.kind, running.seconds)
+            said, state, end = f"done in {took}, {scores(summary)}", "done", ""
+        elif code == INTERRUPTED or self.driver.stops_asked:
+            self.interrupted.add(planned.name)
+            said, state, end = f"interrupted after {took}", "interrupted", "KILLED"
+        else:
+            why = child.failure(code) if code else f"it left no result in {_near(child.folder)}"
+            self.failed[planned.name] = (why, child.log_lines()[-TAIL:])
+            said, state, end = f"FAILED after {took}: {why}", "failed", "FAILED"
+        self.records.label(planned.name, {TAG_GRID: self.grid_id}, state, end)
+        self.view.say(f"{planned.name}: {said}  [{self._counts().text(self._left_s())}]")
+
+    def _tick(self) -> None:
+        shown = [Shown(r.item.name, r.seconds, _last_word(r.child)) for r in self.driver.running]
+        self.view.tick(self._counts(), self._left_s(), shown)
+
+    def _counts(self) -> Counts:
+        left = len(self.driver.waiting) + len(self.interrupted)
+        return Counts(len(self.done), len(self.failed), len(self.driver.running), left)
+
+    def _left_s(self) -> float | None:
+        if self.driver.stops_asked:
+            return None
+        running = [
+            Progress(
+                r.item.cell.kind, r.seconds, 0.0 if r.item.name in self.resumed else share_done(_last_word(r.child))
+            )
+            for r in self.driver.running
+        ]
+        return self.pace.left_s([p.cell.kind for p in self.driver.waiting], running, self.places.parallel)
+
+    # -- the end --------------------------------------------------------------------------------------------------
+
+    def _conclude(self) -> None:
+        for name, (why, tail) in self.failed.items():
+            self.view.say(f"\n{name} failed: {why}")
+            self.view.say("\n".join(f"  | {line}" for line in tail))
+        if not self.done:
+            self.view.say("\nno run has finished, so there is nothing to compare")
+            return
+        if not self.records.parent_id:
+            self.view.say(
+                f"\nwithout MLflow there is no table; each run's results: {_near(self.folder)}/*/summary.json"
+            )
+            return
+        options = CompareOptions(
+            experiment=self.records.experiment, tracking_uri=self.records.uri, parent=self.records.parent_id
+        )
+        try:
+            text = compare(options)
+        except (NothingToCompareError, TrackingError) as problem:
+            self.view.say(f"\nno table: {problem}")
+            return
+        self.view.say(f"\n{text.rstrip()}")
+        replace_file(self.folder / TABLE, lambda file: file.write(text.encode()))
+        for name in (TABLE, "grid.json"):
+            self.records.tracker.log_artifact(self.folder / name)
+        again = {"parent": options.parent, "experiment": options.experiment, "tracking_uri": options.tracking_uri}
+        words = [f"{key}={value}" for key, value in again.items()]
+        self.view.say(f"\nthis table: {_near(self.folder / TABLE)}; other selections and metrics:")
+        self.view.say(f"  python -m dg.compare {' '.join(map(shlex.quote, words))} selection=last")
+
+
+def scores(summary: dict[str, Any]) -> str:
+    """A run's results in one line: source validation and, at the epoch chosen by it, each target."""
+    parts = []
+    value = summary.get("val", {}).get("mpjpe_mm")
+    if value is not None:
+        parts.append(f"source val {value:.1f}")
+    chosen = [r for r in summary.get("results", []) if r.get("selection") == "source_val"]
+    parts += [f"{r['target']} {r['mpjpe_mm']:.1f}" for r in chosen]
+    return f"{' · '.join(parts)} mm" if parts else "no scores"
+
+
+def _last_word(child: Any) -> str:  # noqa: ANN401
+    """The last epoch that a run tells of, else the last thing it says."""
+    lines = child.log_lines(LOG_END_BYTES)
+    epochs = [line for line in lines if share_done(line)]
+    return (epochs or lines or ["starting"])[-1].partition("  render ")[0].strip()
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be said from here."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
