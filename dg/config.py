@@ -80,8 +80,9 @@ class TrainConfig:
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
     max_steps: int = 0  # end the lifter's training early, after so many lifter steps; 0: do not
     batch_size: int = 256  # the papers take 1024 on Human3.6M
-    lr: float = 1e-3  # of the lifter, the same for every method
-    lr_schedule: str = "linear"  # constant | linear | cosine, over the whole budget
+    recipe: str = "original"  # original: optimiser, rate and loss of the lifter's authors; common: PoseAug's for all
+    lr: float = 0.0  # of the lifter, the same for every method; 0: the recipe's
+    lr_schedule: str = "auto"  # auto: the recipe's | constant | linear | cosine | exponential, over the whole budget
     grad_clip: float = 1.0
     seed: int = 0
     device: str = "auto"  # auto | cpu | cuda, of the trainer
@@ -166,14 +167,15 @@ _CHOICES = {
     "inputs": ("xy", "xyd"),
     "dscale2d": ("auto", "off", "paper", "focal"),
     "skeleton": ("h36m_16", "h36m_17"),
-    "lr_schedule": ("constant", "linear", "cosine"),
+    "recipe": ("original", "common"),
+    "lr_schedule": ("auto", "constant", "linear", "cosine", "exponential"),
     "pool": ("ray", "local"),
     "resume": ("never", "auto"),
     "adapt_part": ("train", "test"),
     "device": ("auto", "cpu", "cuda"),
 }
-_POSITIVE = ("d_ref", "f_ref", "depth_clip", "epochs", "batch_size", "lr", "grad_clip", "checkpoint_minutes")
-_NOT_NEGATIVE = ("max_steps", "seed", "threads", "evaluate_every")
+_POSITIVE = ("d_ref", "f_ref", "depth_clip", "epochs", "batch_size", "grad_clip", "checkpoint_minutes")
+_NOT_NEGATIVE = ("lr", "max_steps", "seed", "threads", "evaluate_every")
 _RENDER_POSITIVE = ("actors", "per_actor", "lookahead", "resolution", "subject_span_px", "micro_batch")
 
 

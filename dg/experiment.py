@@ -33,6 +33,7 @@ from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_t
 from dg.trainer import Problem, Trainer
 from lifters.base import Lifter
 from lifters.published import load_published
+from lifters.recipe import Recipe
 from render_workers.base import RenderPool, RenderRequest
 from render_workers.cache import DepthCache
 from render_workers.pool_options import PoolOptions
@@ -92,7 +93,7 @@ class Experiment:
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
         run_id = tracker.start(
             run_name=self.info.run_name,
-            params=config.flat() | _flat_options(options),
+            params=config.flat() | _flat_options(options) | self._recipe(options),
             tags=self._tags(problem, options),
             run_id=state["run_id"] if state else None,
             parent_run_id=config.tracking.parent_run_id or None,
@@ -135,6 +136,12 @@ class Experiment:
             protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
             adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
         ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
+
+    def _recipe(self, options: dict[str, Any]) -> dict[str, Any]:
+        """How the lifter is trained, as parameters."""
+        lifter = resolve(table_of("lifter"), "lifter", self.config.lifter["name"])
+        recipe = resolved_recipe(self.config, lifter.recipe(options_for_windows(self.config, options["lifter"])))
+        return {f"recipe.{name}": value for name, value in asdict(recipe).items()}
 
     def _spare_threads(self) -> int:
         """The machine's cores less one for each render worker on it, at least one."""
@@ -251,7 +258,8 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     skeleton = problem.train.poses.skeleton
     inputs = InputSpec(config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip)
     torch.manual_seed(config.seed)
-    lifter = make_lifter(config, options, skeleton, inputs.size)
+    lifter_options = options_for_windows(config, options["lifter"])
+    lifter = make_lifter(config, lifter_options, skeleton, inputs.size)
     anchors = training_anchors(problem.train.clip, lifter, config.frames)
     steps_per_epoch = len(anchors) // config.batch_size
     if steps_per_epoch == 0:
@@ -273,8 +281,7 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         total_steps=min(total, config.max_steps) if config.max_steps else total,
         steps_per_epoch=steps_per_epoch,
         pretrain_steps=pretrain * steps_per_epoch,
-        lr=config.lr,
-        lr_schedule=config.lr_schedule,
+        recipe=resolved_recipe(config, type(lifter).recipe(lifter_options)),
         grad_clip=config.grad_clip,
     )
     source = SourceData(problem.train.poses, subject_bone_lengths(problem.train))
@@ -282,15 +289,29 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     return method_class(context, options["method"])
 
 
-def make_lifter(config: TrainConfig, options: dict[str, Any], skeleton: Skeleton, channels: int) -> Lifter:
-    """The lifter for the run's windows, with fresh weights. Raises ConfigError for a length that it cannot take."""
-    lifter_class = resolve(table_of("lifter"), "lifter", config.lifter["name"])
+def options_for_windows(config: TrainConfig, options: Any) -> Any:  # noqa: ANN401 - the lifter's own dataclass
+    """The lifter's options for the run's windows. Raises ConfigError for a length that it cannot take."""
     try:
-        lifter = lifter_class(skeleton, channels, lifter_class.for_frames(options["lifter"], config.frames))
+        return resolve(table_of("lifter"), "lifter", config.lifter["name"]).for_frames(options, config.frames)
+    except ValueError as error:
+        raise ConfigError(f"lifter={config.lifter['name']}: {error}") from error
+
+
+def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, channels: int) -> Lifter:  # noqa: ANN401
+    """The lifter with fresh weights. Raises ConfigError where it cannot take the run's windows."""
+    lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])(skeleton, channels, options)
+    try:
         lifter.target_frames(config.frames)
     except ValueError as error:
         raise ConfigError(f"lifter={config.lifter['name']}: {error}") from error
     return lifter
+
+
+def resolved_recipe(config: TrainConfig, original: Recipe) -> Recipe:
+    """How the run trains its lifter: the original or the common recipe, and what the command line changes of it."""
+    recipe = original if config.recipe == "original" else Recipe()
+    schedule = recipe.lr_schedule if config.lr_schedule == "auto" else config.lr_schedule
+    return replace(recipe, lr=config.lr or recipe.lr, lr_schedule=schedule)
 
 
 def initialise(lifter: Lifter, path: Path) -> None:

@@ -73,3 +73,31 @@ def feedback_exponential(
 ) -> Float[Tensor, ""]:
     """The paper's equation 9, |1 - exp(L(X') - beta L(X))|, of each sample's lifter loss; beta > 1 grows."""
     return (1 - torch.exp(augmented - beta * original)).abs().mean()
+
+
+Joints = Float[Tensor, "batch frames joints 3"]
+
+
+def mse(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
+    """Mean squared error over all coordinates, of each sample: what PoseAug's lifters train on (METHODS 2.4)."""
+    return (predicted - target).square().flatten(1).mean(1)
+
+
+def mpjpe(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
+    """Mean distance of the joints, of each sample, metres."""
+    return (predicted - target).norm(dim=-1).flatten(1).mean(1)
+
+
+def motion(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
+    """MotionBERT's: MPJPE + 0.5 N-MPJPE + 20 times the error of the joints' velocities (METHODS 6.6).
+
+    N-MPJPE scales each frame's prediction to fit best. A single frame has no velocity.
+    """
+    scale = (predicted * target).sum((-1, -2), keepdim=True) / predicted.square().sum((-1, -2), keepdim=True).clamp_min(
+        torch.finfo(predicted.dtype).tiny
+    )
+    loss = mpjpe(predicted, target) + 0.5 * mpjpe(scale * predicted, target)
+    return loss if predicted.shape[1] == 1 else loss + 20 * mpjpe(predicted.diff(dim=1), target.diff(dim=1))
+
+
+LIFTER_LOSSES = {"mse": mse, "mpjpe": mpjpe, "motion": motion}

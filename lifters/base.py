@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
+from lifters.recipe import Recipe
 
 
 class Lifter(nn.Module, ABC):
@@ -26,6 +27,11 @@ class Lifter(nn.Module, ABC):
         super().__init__()
         self.skeleton = skeleton
         self.channels = channels
+
+    @classmethod
+    def recipe(cls, options: Any) -> Recipe:  # noqa: ANN401 - the lifter's own dataclass
+        """How its authors train the lifter that these options describe."""
+        return Recipe()
 
     @classmethod
     def for_frames(cls, options: Any, frames: int) -> Any:  # noqa: ANN401 - the lifter's own dataclass

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from dg.pose.skeleton import Skeleton
 from lifters.attention import PreNormBlock, TransformerOptions
 from lifters.base import Lifter
+from lifters.recipe import Recipe
 
 MAX_FRAMES = 243
 _SPREAD = 0.02
@@ -116,6 +117,12 @@ class MotionBert(Lifter):
         (r"^pre_logits\.fc\.", "representation."),
     )
     zeroed: Tensor
+
+    @classmethod
+    def recipe(cls, options: MotionBertOptions) -> Recipe:
+        """The original's from scratch, 5e-4 for its lite form (METHODS 6.6); one frame has no velocity."""
+        lr = 2e-4 if options.width >= 512 else 5e-4
+        return Recipe("adamw", lr, "exponential", decay=0.99, weight_decay=0.01, loss="motion")
 
     def __init__(self, skeleton: Skeleton, channels: int, options: MotionBertOptions) -> None:
         super().__init__(skeleton, channels)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from dg.pose.skeleton import Skeleton
 from lifters.attention import BLOCKS, TransformerOptions
 from lifters.base import Lifter
+from lifters.recipe import Recipe
 from lifters.root import JointOutput
 
 
@@ -67,6 +68,11 @@ class PoseFormer(Lifter):
         (r"^head\.0\.", "head_norm."),
         (r"^head\.1\.", "head."),
     )
+
+    @classmethod
+    def recipe(cls, options: PoseFormerOptions) -> Recipe:
+        """The original's on true 2D (METHODS 6.5)."""
+        return Recipe("adamw", 4e-4, "exponential", decay=0.99, weight_decay=0.1, loss="mpjpe")
 
     def __init__(self, skeleton: Skeleton, channels: int, options: PoseFormerOptions) -> None:
         super().__init__(skeleton, channels)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from dg.pose.skeleton import Skeleton
 from lifters.base import Lifter
 from lifters.graph import GraphOutput
+from lifters.recipe import Recipe
 from lifters.relu_dropout import ReLUDropout
 from lifters.row_norm import RowBatchNorm
 
@@ -102,6 +103,11 @@ class SemGCN(Lifter):
         *_layer_names(r"^gconv_layers\.(\d+)\.gconv2\.", r"blocks.\g<1>.1."),
         *_convolution_names(r"^gconv_output\.", "last."),
     )
+
+    @classmethod
+    def recipe(cls, options: SemGCNOptions) -> Recipe:
+        """PoseAug's rate for this lifter, twenty times that of the others (METHODS 6.7)."""
+        return Recipe(lr=2e-2)
 
     def __init__(self, skeleton: Skeleton, channels: int, options: SemGCNOptions) -> None:
         super().__init__(skeleton, channels)

@@ -2,9 +2,19 @@
 semi-supervised training", CVPR 2019 (METHODS 6.2).
 
 The default is PoseAug's one-frame form, kernel widths [1, 1, 1, 1, 1] and a zero root: 8,485,933 parameters at 16
-joints and (x, y); outputs agree with the released code to 1e-5. Widths above 1 give the paper's dilated network: a
-window as long as the receptive field (the product of the widths) yields one frame, a longer one all frames that have
-their full window. Convolutions are matrix products over unfolded windows, with frames before channels.
+joints and (x, y); outputs agree with the released code to 1e-5. Widths above 1 give the paper's network: a window as
+long as the receptive field (the product of the widths) yields one frame, a longer one all frames that have their full
+window. `frames=T` chooses the widths: 9, 27, 81 or 243 frames are [3, 3] to [3, 3, 3, 3, 3], with 4,357,171 / 8,555,571 /
+12,753,971 / 16,952,371 parameters at 17 joints, (x, y) and `root=predicted` (METHODS 6.2).
+
+Two forms on the same weights, with equal outputs in eval mode. Dilated: every layer answers for every frame, which is
+cheap where many frames are asked for. Strided: every layer answers only where the one frame asked for needs it; it is
+used for windows as long as the receptive field. In training their batch norms differ: the strided form's statistics are
+of the frames that it computes, as in the paper's training. Frames that come one by one: `lifters.streaming`.
+Convolutions are matrix products over unfolded windows, with frames before channels.
+
+Original recipe (METHODS 6.2): Adam with AMSGrad, 1e-3 times 0.95 after each epoch, batch 1024, 60 to 80 epochs, MPJPE,
+batch-norm momentum from 0.1 to 0.001, flips in training and test, one frame a window.
 """
 
 from dataclasses import dataclass, replace
@@ -18,6 +28,7 @@ from torch.nn import functional as F
 
 from dg.pose.skeleton import Skeleton
 from lifters.base import Lifter
+from lifters.recipe import Recipe
 from lifters.relu_dropout import ReLUDropout
 from lifters.root import JointOutput
 
@@ -37,23 +48,63 @@ class VideoPose3DOptions:
             raise ValueError(f"widths must be odd and at least one, got {list(self.widths)}")
 
 
-class _Convolution(nn.Module):
-    """Dilated convolution without bias, batch norm, ReLU and dropout over `[batch, frames, channels]`."""
+class TemporalConvolution(nn.Module):
+    """Convolution over frames without bias, batch norm, ReLU and dropout, `[batch, frames, channels]`.
+
+    dilation: frames between its taps in the dilated form; in the strided form they lie side by side.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, dilation: int, dropout: float) -> None:
         super().__init__()
+        self.kernel, self.dilation = kernel, dilation
         self.convolution = nn.Conv1d(inputs, outputs, kernel, dilation=dilation, bias=False)
         self.norm = nn.BatchNorm1d(outputs)
         self.activation = ReLUDropout(dropout)
 
-    def forward(self, x: Float[Tensor, "batch frames inputs"]) -> Float[Tensor, "batch fewer_frames outputs"]:
-        (kernel,), (dilation,) = self.convolution.kernel_size, self.convolution.dilation
-        weight = self.convolution.weight.movedim(2, 1).flatten(1)
-        frames = x.shape[1] - (kernel - 1) * dilation
-        if kernel > 1:
-            x = torch.cat([x[:, k * dilation : k * dilation + frames] for k in range(kernel)], -1)
-        flat = F.linear(x.flatten(0, 1), weight)
-        return self.activation(self.norm(flat)).unflatten(0, (-1, frames))
+    @property
+    def matrix(self) -> Float[Tensor, "outputs taps"]:
+        """The weights as a matrix over the taps of `windows`: earliest frame first, its channels together."""
+        return self.convolution.weight.movedim(2, 1).flatten(1)
+
+    def windows(self, x: Float[Tensor, "batch frames inputs"]) -> Float[Tensor, "batch fewer_frames taps"]:
+        """What each frame that has a full dilated window looks at."""
+        if self.kernel == 1:
+            return x
+        frames = x.shape[1] - (self.kernel - 1) * self.dilation
+        return torch.cat([x[:, k * self.dilation : k * self.dilation + frames] for k in range(self.kernel)], -1)
+
+    def middles(
+        self, x: Float[Tensor, "batch frames inputs"], strided: bool
+    ) -> Float[Tensor, "batch fewer_frames inputs"]:
+        """The frames that the answers stand for."""
+        if strided:
+            return x[:, self.kernel // 2 :: self.kernel]
+        cut = self.kernel // 2 * self.dilation
+        return x[:, cut : x.shape[1] - cut]
+
+    def forward(
+        self, x: Float[Tensor, "batch frames inputs"], strided: bool
+    ) -> Float[Tensor, "batch fewer_frames outputs"]:
+        # Windows side by side are the frames themselves, read in longer rows: nothing is copied.
+        taps = x.unflatten(1, (-1, self.kernel)).flatten(2) if strided else self.windows(x)
+        flat = F.linear(taps.flatten(0, 1), self.matrix)
+        return self.activation(self.norm(flat)).unflatten(0, (-1, taps.shape[1]))
+
+
+class ResidualBlock(nn.Sequential):
+    """A wide convolution and one of width 1, added to the frames in their middle."""
+
+    def __init__(self, width: int, kernel: int, dilation: int, dropout: float) -> None:
+        super().__init__(
+            TemporalConvolution(width, width, kernel, dilation, dropout),
+            TemporalConvolution(width, width, 1, 1, dropout),
+        )
+
+    def forward(
+        self, x: Float[Tensor, "batch frames width"], strided: bool
+    ) -> Float[Tensor, "batch fewer_frames width"]:
+        wide, narrow = self
+        return wide.middles(x, strided) + narrow(wide(x, strided), strided)
 
 
 class VideoPose3D(Lifter):
@@ -73,14 +124,20 @@ class VideoPose3D(Lifter):
         width, dropout = options.width, options.dropout
         self.receptive_field = prod(options.widths)
         self.output = JointOutput(skeleton, options.root)
-        self.first = _Convolution(len(skeleton) * channels, width, options.widths[0], 1, dropout)
+        self.first = TemporalConvolution(len(skeleton) * channels, width, options.widths[0], 1, dropout)
         self.blocks = nn.ModuleList()
         dilation = options.widths[0]
         for kernel in options.widths[1:]:
-            wide = _Convolution(width, width, kernel, dilation, dropout)
-            self.blocks.append(nn.Sequential(wide, _Convolution(width, width, 1, 1, dropout)))
+            self.blocks.append(ResidualBlock(width, kernel, dilation, dropout))
             dilation *= kernel
         self.last = nn.Linear(width, self.output.size)
+
+    @classmethod
+    def recipe(cls, options: VideoPose3DOptions) -> Recipe:
+        """PoseAug's for one frame, the original's for more (METHODS 6.2)."""
+        if prod(options.widths) == 1:
+            return Recipe()
+        return Recipe("adam_amsgrad", 1e-3, "exponential", decay=0.95, loss="mpjpe", norm_momentum=(0.1, 0.001))
 
     @classmethod
     def for_frames(cls, options: VideoPose3DOptions, frames: int) -> VideoPose3DOptions:
@@ -114,10 +171,20 @@ class VideoPose3D(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
-        self.target_frames(features.shape[1])
-        x = self.first(features.flatten(2))
+        return self.lift(features, strided=features.shape[1] == self.receptive_field)
+
+    def lift(
+        self, features: Float[Tensor, "batch frames joints channels"], strided: bool
+    ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """One of the two forms; the strided one takes windows as long as the receptive field alone.
+
+        Raises ValueError for windows of another length.
+        """
+        frames = features.shape[1]
+        self.target_frames(frames)
+        if strided and frames != self.receptive_field:
+            raise ValueError(f"the strided form takes windows of {self.receptive_field} frames, got {frames}")
+        x = self.first(features.flatten(2), strided)
         for block in self.blocks:
-            y = block(x)
-            cut = (x.shape[1] - y.shape[1]) // 2
-            x = x[:, cut : x.shape[1] - cut] + y
+            x = block(x, strided)
         return self.output(self.last(x))

@@ -6,19 +6,22 @@ one step of everything the method owns; `predict` lifts.
 """
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from dg.losses import LIFTER_LOSSES
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
 from dg.pose.windows import Windows
 from lifters.base import Lifter
+from lifters.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -46,25 +49,46 @@ class TrainingPlan:
 
     total_steps: the budget, in optimiser steps of the lifter, pre-training included. steps_per_epoch: batches in one
     pass over the source. pretrain_steps: how many of the total train the lifter on the source alone, before the
-    method's own scheme starts. lr: the lifter's learning rate; lr_schedule `constant`, `linear` (to 4 % at the end of
-    the budget) or `cosine`.
+    method's own scheme starts. recipe: the lifter's optimiser, rate, schedule and loss.
     """
 
     total_steps: int
     steps_per_epoch: int
     pretrain_steps: int = 0
-    lr: float = 1e-3
-    lr_schedule: str = "linear"
+    recipe: Recipe = field(default_factory=Recipe)
     grad_clip: float = 1.0
 
-    def lr_factor(self, step: int) -> float:
-        """The schedule's factor at a lifter step; pure, so a resumed run needs no scheduler state."""
-        progress = min(step / max(self.total_steps, 1), 1.0)
-        if self.lr_schedule == "linear":
-            return 1.0 - 0.96 * progress
-        if self.lr_schedule == "cosine":
-            return 0.5 * (1.0 + torch.cos(torch.tensor(progress * torch.pi)).item())
-        return 1.0
+    def lr(self, step: int) -> float:
+        """The lifter's learning rate at one of its steps; pure, so a resumed run needs no scheduler state."""
+        recipe, progress = self.recipe, self.progress(step)
+        factors = {
+            "constant": 1.0,
+            "linear": 1.0 - 0.96 * progress,
+            "cosine": 0.5 * (1.0 + math.cos(math.pi * progress)),
+            "exponential": recipe.decay ** (step // max(self.steps_per_epoch, 1)),
+        }
+        return recipe.lr * factors[recipe.lr_schedule]
+
+    def norm_momentum(self, step: int) -> float | None:
+        """Momentum of the lifter's batch norms at one of its steps; None: as the lifter was built."""
+        if self.recipe.norm_momentum is None:
+            return None
+        first, last = self.recipe.norm_momentum
+        return first * (last / first) ** self.progress(step)
+
+    def progress(self, step: int) -> float:
+        """How much of the budget is used, in [0, 1]."""
+        return min(step / max(self.total_steps, 1), 1.0)
+
+
+def lifter_optimizer(lifter: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """The optimiser that a recipe names."""
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(lifter.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+    amsgrad = recipe.optimizer == "adam_amsgrad"
+    return torch.optim.Adam(
+        lifter.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, amsgrad=amsgrad, fused=True
+    )
 
 
 @dataclass(frozen=True)
@@ -162,7 +186,7 @@ class DGMethod(ABC):
         self.lifter_steps = 0
         self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "lifter": torch.optim.Adam(context.lifter.parameters(), lr=context.plan.lr, fused=True)
+            "lifter": lifter_optimizer(context.lifter, context.plan.recipe)
         }
 
     @property
@@ -210,20 +234,18 @@ class DGMethod(ABC):
             self.lifter.train(was_training)
 
     def step_lifter(self, batch: PoseBatch, weights: Float[Tensor, " batch"] | None = None) -> Tensor:
-        """One optimiser step of the lifter on a batch with the common loss, schedule and clipping; returns the loss.
+        """One optimiser step of the lifter on a batch with the plan's loss, schedule and clipping; returns the loss.
 
-        MSE over all coordinates of the root-relative joints, as PoseAug trains (METHODS 2.4). weights: of each pose's
+        weights: of each pose's
         error in the mean, 1 where not given; they are used as they are, so the caller normalises them. Invalid rows are
         left out; raises ValueError when fewer than two are left, which batch norm cannot train on.
         """
         rows = self.trainable(batch)
         self.lifter.train()
         predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
-        if weights is None:
-            loss = torch.nn.functional.mse_loss(predicted, target)
-        else:
-            kept = weights if rows is batch else weights[batch.valid]
-            loss = (kept * (predicted - target).square().flatten(1).mean(1)).mean()
+        if weights is not None and rows is not batch:
+            weights = weights[batch.valid]
+        loss = self.lifter_loss(predicted, target, weights)
         self.optimizers["lifter"].zero_grad(set_to_none=True)
         loss.backward()
         self.descend_lifter()
@@ -236,15 +258,24 @@ class DGMethod(ABC):
             raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
         return rows
 
+    def lifter_loss(self, predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Float[Tensor, ""]:
+        """The recipe's loss of a batch, of each pose by its weight."""
+        losses = LIFTER_LOSSES[self.context.plan.recipe.loss](predicted, target)
+        return losses.mean() if weights is None else (weights * losses).mean()
+
     def lifter_target(self, rows: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
         """What the lifter should answer, metres."""
         return rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
 
     def descend_lifter(self) -> None:
-        """One optimiser step of the lifter along the gradients at hand: the common schedule and clipping, counted."""
+        """One optimiser step of the lifter along the gradients at hand: the plan's schedule and clipping, counted."""
         plan, optimizer = self.context.plan, self.optimizers["lifter"]
         for group in optimizer.param_groups:
-            group["lr"] = plan.lr * plan.lr_factor(self.lifter_steps)
+            group["lr"] = plan.lr(self.lifter_steps)
+        momentum = plan.norm_momentum(self.lifter_steps)
+        for module in self.lifter.modules() if momentum is not None else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
         torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
         optimizer.step()
         self.lifter_steps += 1

@@ -174,6 +174,7 @@ class DAFDG(DGMethod):
             self.options.inner_lr,
             second_order=self.options.meta == "second_order",
             shared_norm=self.options.mixing == "batch",
+            loss=self.lifter_loss,
         )
         for parameter, gradient in zip(self.lifter.parameters(), meta.gradients, strict=True):
             parameter.grad = gradient

@@ -10,7 +10,7 @@ with (compare `dg.methods.mixing`); the pass at theta moves the running statisti
 moves a copy that is thrown away. Otherwise each domain is normalised by itself and moves them in its own pass.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -39,7 +39,14 @@ class MetaGradient:
 
 
 def meta_gradient(
-    lifter: nn.Module, seen: Domain, unseen: Domain, inner_lr: float, *, second_order: bool, shared_norm: bool
+    lifter: nn.Module,
+    seen: Domain,
+    unseen: Domain,
+    inner_lr: float,
+    *,
+    second_order: bool,
+    shared_norm: bool,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.mse_loss,
 ) -> MetaGradient:
     """The objective's gradient at the lifter's parameters, which are not changed; see the module's docstring.
 
@@ -49,7 +56,7 @@ def meta_gradient(
     own = tuple(parameters.values())
     first, second = _passes(seen, unseen) if shared_norm else (seen.features, unseen.features)
     with _twice_differentiable(second_order):
-        seen_loss = F.mse_loss(lifter(first)[: len(seen.target)], seen.target)
+        seen_loss = loss(lifter(first)[: len(seen.target)], seen.target)
         inner = _gradient(seen_loss, own, create_graph=second_order)
         adapted = {
             name: (p - inner_lr * g if second_order else (p.detach() - inner_lr * g).requires_grad_())
@@ -57,7 +64,7 @@ def meta_gradient(
         }
         state = (adapted, {k: b.clone() for k, b in lifter.named_buffers()}) if shared_norm else adapted
         predicted = functional_call(lifter, state, (second,))
-        unseen_loss = F.mse_loss(predicted[-len(unseen.target) :], unseen.target)
+        unseen_loss = loss(predicted[-len(unseen.target) :], unseen.target)
     if second_order:
         objective = 0.5 * (seen_loss + unseen_loss)
         gradients = _gradient(objective, own)

@@ -278,7 +278,7 @@ def test_a_meta_step_takes_the_plans_rate_and_clipping():
     source = source_batch(H36M_16)
     far = source.replace(joints_3d=source.joints_3d * 30)
     method._meta_step(far[:12], far[12:])
-    assert seen["lr"] == pytest.approx(method.context.plan.lr * method.context.plan.lr_factor(50))
+    assert seen["lr"] == pytest.approx(method.context.plan.lr(50))
     assert seen["norm"] == pytest.approx(1.0, abs=1e-3)
 
 
