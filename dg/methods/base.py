@@ -241,7 +241,7 @@ class DGMethod(ABC):
         left out; raises ValueError when fewer than two are left, which batch norm cannot train on.
         """
         rows = self.trainable(batch)
-        self.lifter.train()
+        self.begin_lifter_step()
         predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
             weights = weights[batch.valid]
@@ -250,6 +250,14 @@ class DGMethod(ABC):
         loss.backward()
         self.descend_lifter()
         return loss.detach()
+
+    def begin_lifter_step(self) -> None:
+        """Train mode, and the batch norms' momentum of this step: before the forward pass that uses it."""
+        self.lifter.train()
+        momentum = self.context.plan.norm_momentum(self.lifter_steps)
+        for module in self.lifter.modules() if momentum is not None else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
 
     def trainable(self, batch: PoseBatch) -> PoseBatch:
         """The batch's valid rows. Raises ValueError when fewer than two are left."""
@@ -272,10 +280,6 @@ class DGMethod(ABC):
         plan, optimizer = self.context.plan, self.optimizers["lifter"]
         for group in optimizer.param_groups:
             group["lr"] = plan.lr(self.lifter_steps)
-        momentum = plan.norm_momentum(self.lifter_steps)
-        for module in self.lifter.modules() if momentum is not None else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.momentum = momentum
         torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
         optimizer.step()
         self.lifter_steps += 1

@@ -166,7 +166,7 @@ class DAFDG(DGMethod):
 
     def _meta_step(self, seen: PoseBatch, unseen: PoseBatch) -> Tensor:
         """One optimiser step; returns what was minimised, the mean of the two losses."""
-        self.lifter.train()
+        self.begin_lifter_step()
         meta = meta_gradient(
             self.lifter,
             self._domain(seen),
