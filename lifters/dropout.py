@@ -1,14 +1,21 @@
 """Dropout from one byte a unit.
 
 On the CPU PyTorch draws a random float for every unit, which costs several times what the multiplication does. Here one
-64-bit draw serves eight units, as in `lifters.relu_dropout`. On other devices PyTorch's own kernels are used.
+64-bit draw serves eight units. On other devices PyTorch's own kernels are used.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_LEVELS = 256
+LEVELS = 256
+
+
+def keep_mask(x: Tensor, dropped_levels: int) -> Tensor:
+    """For each unit of a CPU tensor 0 with probability `dropped_levels / 256`, else what keeps the mean as it is."""
+    bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+    levels = bits.view(torch.uint8)[: x.numel()].view(x.shape)
+    return torch.ge(levels, dropped_levels, out=torch.empty_like(x)).mul_(LEVELS / (LEVELS - dropped_levels))
 
 
 class Dropout(nn.Module):
@@ -21,15 +28,12 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        dropped_levels = round(self.p * _LEVELS)
+        dropped_levels = round(self.p * LEVELS)
         if not self.training or dropped_levels == 0:
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.p)
-        bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        levels = bits.view(torch.uint8)[: x.numel()].view(x.shape)
-        keep = torch.ge(levels, dropped_levels, out=torch.empty_like(x)).mul_(_LEVELS / (_LEVELS - dropped_levels))
-        return x * keep
+        return x * keep_mask(x, dropped_levels)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

@@ -1,8 +1,8 @@
 """ReLU and dropout as one operation.
 
 On the CPU PyTorch draws a random float for every unit, which costs as much as a third of the matrix product before it.
-Here one 64-bit draw serves eight units, and the backward pass needs the output alone. On other devices PyTorch's own
-kernels are used.
+Here one byte serves a unit (`lifters.dropout`), and the backward pass needs the output alone. On other devices
+PyTorch's own kernels are used.
 """
 
 from typing import Any
@@ -11,19 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_LEVELS = 256
+from lifters.dropout import LEVELS, keep_mask
 
 
 class _ReLUDropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped_levels: int) -> Tensor:  # noqa: ANN401
-        bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-        levels = bits.view(torch.uint8)[: x.numel()].view(x.shape)
-        scale = _LEVELS / (_LEVELS - dropped_levels)
-        keep = torch.ge(levels, dropped_levels, out=torch.empty_like(x)).mul_(scale)
-        output = torch.relu(x).mul_(keep)
+        output = torch.relu(x).mul_(keep_mask(x, dropped_levels))
         ctx.save_for_backward(output)
-        ctx.scale = scale
+        ctx.scale = LEVELS / (LEVELS - dropped_levels)
         return output
 
     @staticmethod
@@ -43,7 +39,7 @@ class ReLUDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        dropped_levels = round(self.p * _LEVELS)
+        dropped_levels = round(self.p * LEVELS)
         if not self.training or dropped_levels == 0:
             return F.relu(x)
         if x.device.type != "cpu":

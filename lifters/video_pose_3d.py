@@ -4,8 +4,8 @@ semi-supervised training", CVPR 2019 (METHODS 6.2).
 The default is PoseAug's one-frame form, kernel widths [1, 1, 1, 1, 1] and a zero root: 8,485,933 parameters at 16
 joints and (x, y); outputs agree with the released code to 1e-5. Widths above 1 give the paper's network: a window as
 long as the receptive field (the product of the widths) yields one frame, a longer one all frames that have their full
-window. `frames=T` chooses the widths: 9, 27, 81 or 243 frames are [3, 3] to [3, 3, 3, 3, 3], with 4,357,171 / 8,555,571 /
-12,753,971 / 16,952,371 parameters at 17 joints, (x, y) and `root=predicted` (METHODS 6.2).
+window. `frames=T` chooses the widths: 9, 27, 81 or 243 frames are [3, 3] to [3, 3, 3, 3, 3], with 4,357,171 /
+8,555,571 / 12,753,971 / 16,952,371 parameters at 17 joints, (x, y) and `root=predicted` (METHODS 6.2).
 
 Two forms on the same weights, with equal outputs in eval mode. Dilated: every layer answers for every frame, which is
 cheap where many frames are asked for. Strided: every layer answers only where the one frame asked for needs it; it is
@@ -73,15 +73,6 @@ class TemporalConvolution(nn.Module):
         frames = x.shape[1] - (self.kernel - 1) * self.dilation
         return torch.cat([x[:, k * self.dilation : k * self.dilation + frames] for k in range(self.kernel)], -1)
 
-    def middles(
-        self, x: Float[Tensor, "batch frames inputs"], strided: bool
-    ) -> Float[Tensor, "batch fewer_frames inputs"]:
-        """The frames that the answers stand for."""
-        if strided:
-            return x[:, self.kernel // 2 :: self.kernel]
-        cut = self.kernel // 2 * self.dilation
-        return x[:, cut : x.shape[1] - cut]
-
     def forward(
         self, x: Float[Tensor, "batch frames inputs"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames outputs"]:
@@ -91,20 +82,30 @@ class TemporalConvolution(nn.Module):
         return self.activation(self.norm(flat)).unflatten(0, (-1, taps.shape[1]))
 
 
-class ResidualBlock(nn.Sequential):
-    """A wide convolution and one of width 1, added to the frames in their middle."""
+class ResidualBlock(nn.ModuleList):
+    """A wide convolution and one of width 1, added to the frames in the middle of what they looked at."""
 
     def __init__(self, width: int, kernel: int, dilation: int, dropout: float) -> None:
-        super().__init__(
-            TemporalConvolution(width, width, kernel, dilation, dropout),
-            TemporalConvolution(width, width, 1, 1, dropout),
-        )
+        wide = TemporalConvolution(width, width, kernel, dilation, dropout)
+        super().__init__([wide, TemporalConvolution(width, width, 1, 1, dropout)])
+        self.kernel, self.dilation = kernel, dilation
+
+    def middles(
+        self, x: Float[Tensor, "batch frames width"], strided: bool
+    ) -> Float[Tensor, "batch fewer_frames width"]:
+        """The frames that the answers stand for."""
+        if strided:
+            return x[:, self.kernel // 2 :: self.kernel]
+        cut = self.kernel // 2 * self.dilation
+        return x[:, cut : x.shape[1] - cut]
 
     def forward(
         self, x: Float[Tensor, "batch frames width"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames width"]:
-        wide, narrow = self
-        return wide.middles(x, strided) + narrow(wide(x, strided), strided)
+        y = x
+        for convolution in self:
+            y = convolution(y, strided)
+        return self.middles(x, strided) + y
 
 
 class VideoPose3D(Lifter):
