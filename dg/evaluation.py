@@ -1,6 +1,7 @@
 """Evaluation of a method on a data set: the same features and `predict` as in training, errors in millimetres."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor
 
 from dg.datasets.base import PoseDataset
 from dg.metrics import PoseErrors, pose_errors
-from dg.pose.batch import PoseBatch
+from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.windows import Windows
 from lifters.base import Lifter
 
 EVALUATION_FRAMES = 4096  # lifted at a time
+TTA = ("none", "flip", "reverse", "flip+reverse")
 
 
 @runtime_checkable
@@ -26,6 +28,22 @@ class Predictor(Protocol):
 
 
 @dataclass(frozen=True)
+class LifterPredictor:
+    """A lifter by itself, without the method that trained it, in eval mode."""
+
+    lifter: Lifter
+    inputs: InputSpec
+
+    def __post_init__(self) -> None:
+        self.lifter.eval()
+
+    @torch.no_grad()
+    def predict(self, poses: PoseBatch) -> Tensor:
+        """Root-relative joints `[batch, target frames, joints, 3]`, metres."""
+        return self.lifter(poses.features(self.inputs))
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Errors on one target under its protocol."""
 
@@ -35,41 +53,83 @@ class Evaluation:
 
 
 @torch.no_grad()
-def predict_all(method: Predictor, poses: PoseBatch, flip_tta: bool = False, windows: Windows | None = None) -> Tensor:
+def predict_all(method: Predictor, poses: PoseBatch, tta: str = "none", windows: Windows | None = None) -> Tensor:
     """Root-relative joints `[batch, joints, 3]` for every pose, metres.
 
-    flip_tta: the mean of the prediction and of the un-flipped prediction of the mirror image (METHODS 2.7).
-    windows: over the clips of `poses`; every pose is answered for once, by the frames that the lifter declares.
+    tta: one of `TTA`, as `predict_augmented` has it. windows: over the clips of `poses`; every pose is answered for
+    once, by the frames that the lifter declares.
     """
     windows = windows or Windows.over(torch.arange(len(poses), device=poses.joints_3d.device), 1)
+    windows = replace(windows, frames=method.lifter.inference_frames(windows.frames))
     tiles = windows.tiles(method.lifter.target_frames(windows.frames))
     chunk = max(1, EVALUATION_FRAMES // windows.frames)
     found = torch.empty_like(poses.joints_3d[:, 0])
     for start in range(0, len(tiles.anchor), chunk):
         part = slice(start, start + chunk)
         batch = windows.gather(poses, tiles.anchor[part], tiles.ahead)
-        predicted = method.predict(batch)
-        if flip_tta:
-            predicted = (predicted + flipped_prediction(method, batch)) / 2
+        predicted = predict_augmented(method, batch, tta)
         answers = tiles.answers[part]
         found[answers[answers >= 0]] = predicted[answers >= 0]
     return found
 
 
-def flipped_prediction(method: Predictor, batch: PoseBatch) -> Tensor:
-    """What the method says of the mirror image, mirrored back."""
-    mirrored = method.predict(batch.flip())[..., list(batch.skeleton.flip), :]
-    return mirrored * mirrored.new_tensor([-1.0, 1.0, 1.0])
+def predict_augmented(method: Predictor, batch: PoseBatch, tta: str) -> Tensor:
+    """Root-relative joints `[batch, target frames, joints, 3]`, metres, averaged over test-time augmentations.
+
+    flip: also the mirror image, its prediction mirrored back (METHODS 2.7). reverse: also the window backwards in time.
+    Both: all four (AdaptPose's four passes, METHODS 5). Raises ValueError for another name, and for a reversal of
+    single frames or of windows whose answered frames do not lie in the middle.
+    """
+    if tta not in TTA:
+        raise ValueError(f"tta must be one of {list(TTA)}, got {tta!r}")
+    predict: Callable[[PoseBatch], Tensor] = method.predict
+    views = [predict(batch)]
+    if "flip" in tta:
+        views.append(_mirror(predict(batch.flip()), batch))
+    if "reverse" in tta:
+        _check_reversible(method, batch.joints_3d.shape[1])
+        backwards = _reversed(batch)
+        views.append(predict(backwards).flip(1))
+        if "flip" in tta:
+            views.append(_mirror(predict(backwards.flip()), batch).flip(1))
+    return views[0] if len(views) == 1 else torch.stack(views).mean(0)
 
 
-def evaluate(method: Predictor, dataset: PoseDataset, depth_label: str, frames: int = 1) -> Evaluation:
+def _mirror(predicted: Tensor, batch: PoseBatch) -> Tensor:
+    return predicted[..., list(batch.skeleton.flip), :] * predicted.new_tensor([-1.0, 1.0, 1.0])
+
+
+def _reversed(batch: PoseBatch) -> PoseBatch:
+    """Windows backwards in time."""
+    return batch.replace(
+        joints_3d=batch.joints_3d.flip(1),
+        joints_2d=batch.joints_2d.flip(1),
+        depth=None if batch.depth is None else batch.depth.flip(1),
+        confidence=None if batch.confidence is None else batch.confidence.flip(1),
+    )
+
+
+def _check_reversible(method: Predictor, frames: int) -> None:
+    if frames == 1:
+        raise ValueError("tta=reverse turns windows around in time, but this lifter sees single frames; use tta=flip")
+    start, stop, _ = method.lifter.target_frames(frames).indices(frames)
+    if start != frames - stop:
+        raise ValueError(
+            f"tta=reverse needs a lifter that answers for the middle of its window; of {frames} frames this one "
+            f"answers for {start} to {stop - 1}"
+        )
+
+
+def evaluate(
+    method: Predictor, dataset: PoseDataset, depth_label: str, frames: int = 1, tta: str | None = None
+) -> Evaluation:
     """Errors of a method on a data set of single frames, which carry depth if the inputs need it.
 
-    frames: length of the windows that the lifter sees. Every row counts, whatever its `valid`: a protocol's frame
-    count does not depend on what could be drawn.
+    frames: length of the windows that the lifter sees. tta: instead of the data set's own. Every row counts, whatever
+    its `valid`: a protocol's frame count does not depend on what could be drawn.
     """
-    poses = dataset.poses
+    poses, tta = dataset.poses, tta or dataset.tta
     windows = Windows.over(dataset.clip.to(poses.joints_3d.device), frames)
-    predicted = predict_all(method, poses, dataset.flip_tta, windows)
+    predicted = predict_all(method, poses, tta, windows)
     errors = pose_errors(predicted, poses.joints_3d[:, 0], poses.skeleton.root, dataset.action)
-    return Evaluation(dataset.name, dataset.protocol(depth_label), errors)
+    return Evaluation(dataset.name, dataset.protocol(depth_label, tta), errors)

@@ -269,9 +269,10 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     if config.init_from:
         initialise(lifter, Path(config.init_from))
     method_class = resolve(table_of("method"), "method", config.method["name"])
-    if config.frames > 1 and not method_class.takes_windows:
+    if not method_class.takes(options["method"], config.frames):
+        hint = "; method.windows=centre_transform would let it" if hasattr(options["method"], "windows") else ""
         raise ConfigError(
-            f"method={config.method['name']} augments single frames; frames={config.frames} is not for it"
+            f"method={config.method['name']} augments single frames; frames={config.frames} is not for it{hint}"
         )
     pretrain = config.pretrain_epochs
     if pretrain < 0:

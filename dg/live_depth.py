@@ -21,7 +21,10 @@ AHEAD = 8  # chunks on their way while a data set is drawn
 
 @dataclass(frozen=True)
 class PendingDepth:
-    """Poses on their way. `result()` waits for the depth of those rows that were worth drawing."""
+    """Poses on their way. `result()` waits for the depth of those rows that were worth drawing.
+
+    rows: the poses, or windows of several frames, that were sent; their frames travel one after another.
+    """
 
     poses: PoseBatch
     rows: Int[Tensor, " drawn"]
@@ -29,22 +32,23 @@ class PendingDepth:
     future: "Future[RenderAnswer] | None"
 
     def result(self) -> PoseBatch:
-        """The poses with depth; rows that were not drawn, or were quarantined, are invalid and carry their own z,
-        so that every number stays finite.
+        """The poses with depth; rows that were not drawn, or of which a frame was quarantined, are invalid and carry
+        their own z, so that every number stays finite.
         """
         depth = self.poses.joints_3d[..., 2].clone()
         valid = torch.zeros_like(self.poses.valid)
         if self.future is not None:
             answer = self.future.result()
-            drawn = torch.from_numpy(answer.depth.copy()).to(depth)
-            fine = torch.from_numpy(answer.valid.copy()).to(valid.device) & drawn.isfinite().all(-1)
-            depth[self.rows[fine], 0] = drawn[fine]
+            drawn = torch.from_numpy(answer.depth.copy()).to(depth).unflatten(0, (len(self.rows), -1))
+            known = torch.from_numpy(answer.valid.copy()).to(valid.device).view(len(self.rows), -1)
+            fine = (known & drawn.isfinite().all(-1)).all(-1)
+            depth[self.rows[fine]] = drawn[fine]
             valid[self.rows] = fine
         return self.poses.replace(depth=depth, valid=valid)
 
 
 class LiveDepth:
-    """The trainer's side of rendering. Single-frame: the frames axis of its batches is 1."""
+    """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it."""
 
     def __init__(self, body: Body, pool: RenderPool, cache: DepthCache | None) -> None:
         self.body, self.pool, self.cache = body, pool, cache
@@ -52,7 +56,7 @@ class LiveDepth:
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
     ) -> PendingDepth:
-        """Send the valid poses off. seed: of this batch; each row's noise depends on it and the row alone.
+        """Send the valid poses off. seed: of this batch; a frame's noise depends on it, the row and the frame alone.
 
         reference: the un-augmented poses of the same rows, for `bone_scale=relative`. cache: where to look first.
         """
@@ -83,12 +87,14 @@ class LiveDepth:
     def _request(
         self, poses: PoseBatch, rows: Int[Tensor, " drawn"], seed: int, reference: PoseBatch | None = None
     ) -> RenderRequest:
-        before = None if reference is None else reference.joints_3d[rows, 0].cpu()
+        frames = poses.joints_3d.shape[1]
+        numbers = rows[:, None] * frames + torch.arange(frames, device=rows.device)
+        before = None if reference is None else reference.joints_3d[rows].flatten(0, 1).cpu()
         return RenderRequest(
-            body_pose=self.body.fit(poses.joints_3d[rows, 0].cpu(), poses.skeleton, before),
-            camera=poses.camera[rows].to("cpu"),
-            joints_2d=poses.joints_2d[rows, 0].cpu(),
-            keys=_pose_keys(seed, rows.cpu()),
+            body_pose=self.body.fit(poses.joints_3d[rows].flatten(0, 1).cpu(), poses.skeleton, before),
+            camera=poses.camera[rows.repeat_interleave(frames)].to("cpu"),
+            joints_2d=poses.joints_2d[rows].flatten(0, 1).cpu(),
+            keys=_pose_keys(seed, numbers.flatten().cpu()),
         )
 
     def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> PoseBatch | None:
@@ -139,5 +145,7 @@ def _arrived(poses: PoseBatch, rows: Int[Tensor, " drawn"], answer: RenderAnswer
 
 
 def _pose_keys(seed: int, rows: Int[Tensor, " drawn"]) -> Int[Tensor, " drawn"]:
-    """One number a pose from the batch's seed and its row: a row's noise does not depend on the rows beside it."""
+    """One number a pose from the batch's seed and its place in the batch, frames of windows counted one by one: its
+    noise does not depend on the rows beside it.
+    """
     return (seed % (1 << 31)) * (1 << 31) + rows.long()

@@ -160,6 +160,7 @@ def pose_errors(
         error = _distance(p, t)
         for name, metric in _METRICS.items():
             parts[name].append(metric(p, t, error))
+    action = None if action is None else action.to(predicted.device)
     return PoseErrors(**{name: torch.cat(part) for name, part in parts.items()}, action=action)
 
 

@@ -46,6 +46,12 @@ class Lifter(nn.Module, ABC):
             raise ValueError(f"lifter.frames={options.frames}, but frames={frames}; leave lifter.frames out")
         return replace(options, frames=frames)
 
+    def inference_frames(self, frames: int) -> int:
+        """How long windows should be where a whole clip is lifted with windows of `frames` frames: longer ones where
+        the lifter then answers for more frames at less cost, with the same answers.
+        """
+        return frames
+
     @abstractmethod
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor: ...
 

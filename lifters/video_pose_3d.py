@@ -32,6 +32,8 @@ from lifters.recipe import Recipe
 from lifters.relu_dropout import ReLUDropout
 from lifters.root import JointOutput
 
+_MORE_FRAMES = 512  # answered for at a time when a clip is lifted
+
 
 @dataclass(frozen=True)
 class VideoPose3DOptions:
@@ -155,6 +157,10 @@ class VideoPose3D(Lifter):
                 "81, 243, or widths whose product is the number of frames"
             )
         return replace(options, widths=(3,) * blocks)
+
+    def inference_frames(self, frames: int) -> int:
+        """The dilated form shares work between the frames of a long window; one frame has nothing to share."""
+        return frames if frames == 1 else frames + _MORE_FRAMES - 1
 
     def target_frames(self, frames: int) -> slice:
         """The frames that have their full window.

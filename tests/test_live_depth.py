@@ -156,3 +156,55 @@ def test_without_a_cache_all_is_drawn(body):
     pool = CountingPool()
     LiveDepth(body, pool, None).of_dataset(data(), "data")
     assert pool.ledger.done == ROWS
+
+
+FRAMES = 3
+
+
+def windows():
+    """Overlapping windows over the poses of `data()`: window n holds poses n to n + 2."""
+    poses, rows = data(), torch.arange(ROWS - FRAMES + 1)
+    held = rows[:, None] + torch.arange(FRAMES)
+    return poses[rows].replace(joints_3d=poses.joints_3d[held, 0], joints_2d=poses.joints_2d[held, 0]), held
+
+
+def test_windows_get_the_depth_of_their_frames(body):
+    single = LiveDepth(body, CountingPool(), None).submit(data(), seed=5).result()
+    poses, held = windows()
+    pool = CountingPool()
+    drawn_windows = LiveDepth(body, pool, None).submit(poses, seed=5).result()
+    assert torch.equal(drawn_windows.depth, single.depth[held, 0])
+    assert drawn_windows.valid.all()
+    assert pool.ledger.done == held.numel()
+
+
+def test_a_window_is_valid_if_all_its_frames_could_be_drawn(body):
+    poses, held = windows()
+    poses = poses.replace(valid=torch.arange(len(poses)) != 1)
+    answer = LiveDepth(body, CountingPool(lacking=FRAMES + 1), None).submit(poses, seed=5).result()
+    # The first window was lost whole, the second not sent, and of the third the first frame was lost.
+    assert answer.valid.tolist() == 3 * [False] + (len(poses) - 3) * [True]
+    assert torch.equal(answer.depth[:3], poses.joints_3d[:3, ..., 2])
+    assert answer.depth.isfinite().all()
+    single = LiveDepth(body, CountingPool(), None).submit(data(), seed=5).result()
+    assert torch.equal(answer.depth[3:], single.depth[held[3:], 0])
+
+
+def test_every_frame_of_a_window_has_a_key_of_its_own_whatever_rows_are_beside_it(body):
+    poses, _ = windows()
+    live = LiveDepth(body, CountingPool(), None)
+    keys = live.submit(poses, seed=5).request.keys
+    assert len(keys.unique()) == len(keys) == len(poses) * FRAMES
+    fewer = live.submit(poses.replace(valid=torch.arange(len(poses)) % 2 == 0), seed=5).request.keys
+    assert torch.equal(fewer, keys.view(-1, FRAMES)[::2].flatten())
+    assert torch.equal(live.submit(data(), seed=5).request.keys, 5 * 2**31 + torch.arange(ROWS))
+
+
+def test_windows_are_fitted_relative_to_the_same_frames_of_their_reference(body):
+    relative = OpenBody(OpenBody.Options(bone_scale="relative"))
+    poses, held = windows()
+    reference = poses.replace(joints_3d=poses.joints_3d + torch.tensor([0.0, 0.0, 0.5]))
+    before, after = data(), data(lambda joints: joints + torch.tensor([0.0, 0.0, 0.5]))
+    live = LiveDepth(relative, CountingPool(), None)
+    single = live.submit(before, seed=5, reference=after).result()
+    assert torch.equal(live.submit(poses, seed=5, reference=reference).result().depth, single.depth[held, 0])

@@ -2,12 +2,11 @@
 
 Source: Ionescu et al., TPAMI 2014; file format of Pavllo et al., CVPR 2019: `positions_3d` -> {subject: {action:
 [frames, 32, 3]}}, metres, world frame, z up. Every pose is seen by the data set's four cameras; the 2D is projected
-with their distortion and divided by the image width (METHODS 1.4, 1.5).
+(`dg.datasets.h36m_room`) or a detector's (`dg.datasets.h36m_detections`).
 """
 
-from dataclasses import dataclass
-from hashlib import blake2b
-from math import ceil
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +16,38 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets import h36m_cameras
-from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
+from dg.datasets.h36m_room import Take, seen_by_four
+from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
-from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 
 FILE = "data_3d_h36m.npz"
+DETECTIONS = "data_2d_h36m_{}.npz"
 # Which of the file's 32 joints are our 17; the others do not move or repeat these.
 MOVING_JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
-VALIDATION_SHARE = 0.05
-NEAREST_M = 0.3
-VIEWS = len(h36m_cameras.INTRINSICS)
+# Takes with corrupt video or misplaced 3D, by who leaves them out (METHODS 1.6). MotionBERT's act_05_subact_02,
+# act_10_subact_02 and act_13_subact_01 are the takes that AugLift calls Greeting, SittingDown and Waiting_1.
+_MISPLACED = (("S9", "Greeting"), ("S9", "SittingDown"), ("S9", "Waiting 1"))
+CORRUPT_TAKES: dict[str, tuple[tuple[str, str], ...]] = {
+    "videopose3d": (("S11", "Directions"),),
+    "motionbert": _MISPLACED,
+    "auglift": _MISPLACED,
+    "all": (),
+}
 
 
 @dataclass(frozen=True)
 class Options:
-    """root: the file, or the folder it lies in. stride: every which frame of each clip is kept.
+    """root: the 3D file, or the folder it lies in. stride: every which frame of each clip is kept.
 
     validation: `clips` holds out a fixed 5 % of each train subject's clips, with all four cameras; a subject's name
     (`S8`) holds out that person instead. actions: names to keep (`Walking` keeps `Walking 1` too); none: all.
-    fps: frame rate of the file, 50 for Human3.6M. label: what tables call it; give other motion its own.
+    keypoints: `gt` (projected) or a detector's name, such as `cpn_ft_h36m_dbb`, whose `data_2d_h36m_NAME.npz` lies
+    beside the 3D file. takes: whose list of corrupt takes is left out (`videopose3d`, `motionbert`, `auglift`), or
+    `all` to keep every one. fps: frame rate of the file, 50 for Human3.6M. label: what tables call it; give other
+    motion its own.
     """
 
     root: str
@@ -46,6 +57,7 @@ class Options:
     validation: str = "clips"
     actions: tuple[str, ...] = ()
     keypoints: str = "gt"
+    takes: str = "videopose3d"
     fps: float = 50.0
     label: str = "h36m"
 
@@ -60,8 +72,10 @@ class Options:
             raise ValueError(
                 f"validation must be 'clips' or one of {list(self.subjects_train)}, got {self.validation!r}"
             )
-        if self.keypoints != "gt":
-            raise ValueError(f"keypoints must be 'gt' (2D by projection), got {self.keypoints!r}")
+        if not re.fullmatch(r"\w[\w.-]*", self.keypoints):
+            raise ValueError(f"keypoints must be 'gt' or a detector such as 'cpn_ft_h36m_dbb', got {self.keypoints!r}")
+        if self.takes not in CORRUPT_TAKES:
+            raise ValueError(f"takes must be one of {list(CORRUPT_TAKES)}, got {self.takes!r}")
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
@@ -77,18 +91,33 @@ class Human36M(Dataset):
         path = Path(options.root)
         path = path / FILE if path.is_dir() else path
         motion = _read_motion(path, options.subjects_test if split == "test" else options.subjects_train)
-        takes = {subject: _takes_of(split, subject, list(motion[subject]), options) for subject in motion}
-        if not any(takes.values()):
+        names = {subject: _takes_of(split, subject, list(motion[subject]), options) for subject in motion}
+        if not any(names.values()):
             known = sorted({_action_name(action) for actions in motion.values() for action in actions})
             raise DataError(f"{path}: no clip is left for {split!r} of {options}; the file's actions: {known[:40]}")
-        return _assemble(path, motion, takes, options)
+        detections = None
+        if options.keypoints != "gt":
+            detections = read_detections(path.with_name(DETECTIONS.format(options.keypoints)))
+        dropped = [f"{s} {a}" for s, a in CORRUPT_TAKES[options.takes] if a in motion.get(s, {})]
+        takes, cut = _takes(path, motion, names, detections, options)
+        return seen_by_four(
+            takes,
+            H36M_17,
+            name=options.label,
+            fps=options.fps / options.stride,
+            flavour="camera-frame" if options.takes == "videopose3d" else f"camera-frame-{options.takes}",
+            source_2d=options.keypoints,
+            notes={
+                "corrupt_takes": f"left out as {options.takes} does: {', '.join(dropped) or 'none of them is here'}",
+                **({"without_2d": f"{cut} frames have no 2D in some camera; left out"} if detections else {}),
+            },
+        )
 
 
 def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, Any]]:
     if not path.exists():
         raise DataError(f"{path}: no such file; data.root must be VideoPose3D's {FILE}, or the folder it is in")
-    motion = read_arrays(path, ["positions_3d"], allow_objects=["positions_3d"])["positions_3d"]
-    motion = motion.item() if motion.dtype == object and motion.size == 1 else motion
+    motion = unboxed(read_arrays(path, ["positions_3d"], allow_objects=["positions_3d"])["positions_3d"])
     if not isinstance(motion, dict) or not all(isinstance(actions, dict) for actions in motion.values()):
         raise DataError(
             f"{path}: expected positions_3d as {{subject: {{action: joints}}}}, got {type(motion).__name__}"
@@ -109,55 +138,51 @@ def _action_name(action: str) -> str:
 
 def _takes_of(split: str, subject: str, actions: list[str], options: Options) -> list[str]:
     """The clips of one subject that belong to a split, in file order."""
+    corrupt = {a for s, a in CORRUPT_TAKES[options.takes] if s == subject}
+    actions = [a for a in actions if a not in corrupt]
     actions = [a for a in actions if not options.actions or {a, _action_name(a)} & set(options.actions)]
     if split == "test":
         return actions
     if options.validation != "clips":
         return actions if (subject == options.validation) == (split == "val") else []
-
-    # A hash and not a generator: a clip stays on its side whatever else the file holds.
-    def draw(action: str) -> bytes:
-        return blake2b(f"{subject}/{action}".encode(), digest_size=8).digest()
-
-    count = ceil(VALIDATION_SHARE * len(actions)) if len(actions) > 1 else 0
-    held_out = set(sorted(actions, key=draw)[:count])
-    return [a for a in actions if (a in held_out) == (split == "val")]
+    return clips_of(split, subject, actions)
 
 
-def _assemble(
-    path: Path, motion: dict[str, dict[str, Any]], takes: dict[str, list[str]], options: Options
-) -> PoseDataset:
-    """All clips of a split, each followed by itself in the next camera."""
-    subjects = tuple(s for s in takes if takes[s])
-    actions = tuple(sorted({_action_name(a) for s in subjects for a in takes[s]}))
-    joints, lengths, labels = [], [], []
-    for number, subject in enumerate(subjects):
-        clips = [_joints_of(path, subject, a, motion[subject][a])[:: options.stride] for a in takes[subject]]
-        views = h36m_cameras.see(torch.cat(clips), subject)
-        for action, parts in zip(takes[subject], views.split([len(c) for c in clips], dim=1), strict=True):
-            joints.append(parts.flatten(0, 1))
-            lengths.append(parts.shape[1])
-            labels.append((number, actions.index(_action_name(action))))
-    frames = torch.tensor(lengths).repeat_interleave(VIEWS)
-    camera_of = torch.arange(VIEWS).repeat(len(lengths)).repeat_interleave(frames)
-    label_of = torch.tensor(labels).repeat_interleave(VIEWS, 0).repeat_interleave(frames, 0)
-    poses = PoseBatch.from_joints(torch.cat(joints)[:, None], h36m_cameras.intrinsics()[camera_of], H36M_17)
-    in_front = (poses.joints_3d[..., 2] > NEAREST_M).flatten(1).all(1)
-    out_of_frame = int((~poses.camera.in_frame(poses.joints_3d)).sum())
-    return PoseDataset(
-        name=options.label,
-        poses=poses.replace(valid=in_front),
-        subject=label_of[:, 0],
-        action=label_of[:, 1],
-        clip=torch.arange(len(frames)).repeat_interleave(frames),
-        subjects=subjects,
-        actions=actions,
-        fps=options.fps / options.stride,
-        digest=content_digest(poses.joints_3d, poses.joints_2d),
-        notes={
-            "out_of_frame": f"{out_of_frame} of {len(poses)} poses leave the frame; kept, as the protocol does",
-            "behind_camera": f"{int((~in_front).sum())} poses come closer than {NEAREST_M} m; marked invalid",
-        },
+def _takes(
+    path: Path,
+    motion: dict[str, dict[str, Any]],
+    names: dict[str, list[str]],
+    detections: Detections | None,
+    options: Options,
+) -> tuple[list[Take], int]:
+    """The clips, and how many frames were left out for want of 2D."""
+    takes, cut = [], 0
+    for subject, actions in names.items():
+        for action in actions:
+            # Popped, so that the file's 32 joints do not stay in memory beside our 17.
+            joints = _joints_of(path, subject, action, motion[subject].pop(action))
+            take = Take(subject, _action_name(action), joints, cameras_of=subject)
+            if detections is not None:
+                take = _with_detections(take, action, detections)
+                cut += len(joints) - len(take.joints)
+            takes.append(_strided(take, options.stride))
+    return takes, cut
+
+
+def _with_detections(take: Take, action: str, detections: Detections) -> Take:
+    seen = h36m_cameras.see(take.joints, take.subject)
+    joints_2d, confidence = take_2d(detections, take.subject, action, seen)
+    return replace(take, joints=take.joints[: joints_2d.shape[1]], joints_2d=joints_2d, confidence=confidence)
+
+
+def _strided(take: Take, stride: int) -> Take:
+    if stride == 1:
+        return take
+    return replace(
+        take,
+        joints=take.joints[::stride],
+        joints_2d=None if take.joints_2d is None else take.joints_2d[:, ::stride],
+        confidence=None if take.confidence is None else take.confidence[:, ::stride],
     )
 
 

@@ -1,8 +1,10 @@
-"""Cross-dataset test sets: one `.npz` of absolute camera-frame poses with their 2D and intrinsics, undistorted.
+"""Any poses of 17 joints in one `.npz`: absolute, camera frame, with their intrinsics, undistorted.
 
-Arrays: `pose3d` [rows, 17, 3] m, `pose2d` [rows, 17, 2] normalised by the longer image side, `intrinsics` [rows, 4] =
-fx, fy, cx, cy normalised the same way, `res` [rows, 2] px, `subject` and `clip` [rows] of names. Rows of a clip are
-consecutive and in time order.
+Arrays: `pose3d` [rows, 17, 3] m and `intrinsics` [rows, 4] or [4] = fx, fy, cx, cy divided like the 2D: 2 f / longer
+side, and 0 in the middle. May be there too: `pose2d` [rows, 17, 2] normalised by the longer image side (else the
+projection), `confidence` [rows, 17] of a detector, `res` [rows, 2] or [2] px (else a square frame), and `subject`,
+`action` and `clip` [rows] of names. Rows of a clip are consecutive and in time order; without `clip`, rows of one
+person and one action that follow each other are a clip.
 """
 
 from dataclasses import dataclass
@@ -20,13 +22,24 @@ from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
 
-SHAPES = {"pose3d": (None, 17, 3), "pose2d": (None, 17, 2), "intrinsics": (None, 4), "res": (None, 2)}
+SHAPES = {
+    "pose3d": (None, 17, 3),
+    "intrinsics": (None, 4),
+    "pose2d": (None, 17, 2),
+    "confidence": (None, 17),
+    "res": (None, 2),
+}
+NEEDED = ("pose3d", "intrinsics")
+NAMES = ("subject", "action", "clip")
+ONE_FOR_ALL = ("intrinsics", "res")  # may be one row for the whole file
 LARGEST_2D_GAP = 1e-3
+LARGEST_DETECTION_GAP = 0.25  # median; other frames or another normalisation lie farther off
 
 
 @dataclass(frozen=True)
 class Options:
-    """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input.
+    """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input. source_2d: `gt`, or
+    the detector whose `pose2d` this is, which then need not be the projection.
 
     fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a part `train`;
     the part `test` is then everyone else. None: all rows are `test`.
@@ -35,6 +48,7 @@ class Options:
     path: str
     stride: int = 1
     flip_tta: bool = False
+    source_2d: str = "gt"
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
 
@@ -56,25 +70,28 @@ class CrossDataset(Dataset):
     def load(self, split: str) -> PoseDataset:
         check_split(split, self.splits, self.options.path)
         options: Options = self.options
-        arrays = read_arrays(options.path, [*SHAPES, "subject", "clip"])
-        _check(arrays, options.path)
+        arrays = _complete(read_arrays(options.path, NEEDED), options.path)
+        _check(arrays, options)
         clip = _runs(arrays["clip"], options.path)
         names, subject = np.unique(arrays["subject"], return_inverse=True)
+        actions, action = np.unique(arrays["action"], return_inverse=True)
         rows = self._rows(split, names, subject)
         joints = _tensor(arrays["pose3d"])[rows, None]
-        joints_2d = _tensor(arrays["pose2d"])[rows, None]
         camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))[rows]
-        poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d)
+        joints_2d = _tensor(arrays["pose2d"])[rows, None] if "pose2d" in arrays else None
+        confidence = _tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
+        poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d).replace(confidence=confidence)
         return PoseDataset(
             name=Path(options.path).stem,
             poses=poses,
             subject=torch.from_numpy(subject.astype(np.int64))[rows],
-            action=torch.zeros(len(rows), dtype=torch.int64),
+            action=torch.from_numpy(action.astype(np.int64))[rows],
             clip=clip[rows].unique_consecutive(return_inverse=True)[1],
             subjects=tuple(str(n) for n in names),
-            actions=("all",),
+            actions=tuple(str(n) for n in actions),
             fps=options.fps / options.stride,
-            digest=content_digest(joints, joints_2d),
+            digest=content_digest(joints, poses.joints_2d),
+            source_2d=options.source_2d,
             flip_tta=options.flip_tta,
         )
 
@@ -108,37 +125,59 @@ def _camera(intrinsics: Float[Tensor, "rows 4"], size_px: Float[Tensor, "rows 2"
     )
 
 
-def _check(arrays: dict[str, np.ndarray], path: str) -> None:
+def _complete(arrays: dict[str, np.ndarray], path: str) -> dict[str, np.ndarray]:
+    """The arrays with what may be left out filled in. Raises DataError for poses of another shape."""
+    check_shape(arrays["pose3d"], SHAPES["pose3d"], f"{path}: pose3d")
+    rows = len(arrays["pose3d"])
+    found = {"res": np.ones(2), "subject": np.full(rows, "unknown"), "action": np.full(rows, "all")} | arrays
+    for name in ONE_FOR_ALL:
+        if found[name].ndim == 1:
+            found[name] = np.broadcast_to(found[name], (rows, len(found[name])))
+    if "clip" not in found and all(len(found[name]) == rows for name in ("subject", "action")):
+        person, action = (np.unique(found[name], return_inverse=True)[1] for name in ("subject", "action"))
+        found["clip"] = np.cumsum([0, *((np.diff(person) != 0) | (np.diff(action) != 0))])
+    return found
+
+
+def _check(arrays: dict[str, np.ndarray], options: Options) -> None:
     """Raises DataError naming the array that breaks the format."""
-    rows = len(arrays["pose3d"]) if arrays["pose3d"].ndim else 0
-    for name, shape in SHAPES.items():
-        check_shape(arrays[name], shape, f"{path}: {name}")
-    for name in (*SHAPES, "subject", "clip"):
-        if arrays[name].shape[:1] != (rows,) or (name not in SHAPES and arrays[name].ndim != 1):
-            raise DataError(f"{path}: {name}: expected {rows} rows as in pose3d, got {list(arrays[name].shape)}")
-    for name in ("pose2d", "intrinsics", "res"):
+    path, rows = options.path, len(arrays["pose3d"])
+    numbers = [name for name in SHAPES if name in arrays]
+    for name in numbers:
+        check_shape(arrays[name], SHAPES[name], f"{path}: {name}")
+    for name in (*numbers, *NAMES):
+        values = arrays.get(name, np.zeros(0))
+        if values.shape[:1] != (rows,) or (name in NAMES and values.ndim != 1):
+            raise DataError(f"{path}: {name}: expected {rows} rows as in pose3d, got {list(values.shape)}")
+    for name in numbers[1:]:
         if not np.isfinite(arrays[name]).all():
             raise DataError(f"{path}: {name}: expected finite numbers, found NaN or infinity")
     if (arrays["intrinsics"][:, :2] <= 0).any() or (arrays["res"] <= 0).any():
         raise DataError(f"{path}: focal lengths in intrinsics and sizes in res must be positive")
     joints = _tensor(arrays["pose3d"])
     check_joints(joints, H36M_17, f"{path}: pose3d")
-    _check_projection(arrays, joints, path)
+    _check_projection(arrays, joints, options)
 
 
-def _check_projection(arrays: dict[str, np.ndarray], joints: Float[Tensor, "rows joints 3"], path: str) -> None:
-    behind = (joints[..., 2] <= 0).any(1)
+def _check_projection(arrays: dict[str, np.ndarray], joints: Float[Tensor, "rows joints 3"], options: Options) -> None:
+    path, behind = options.path, (joints[..., 2] <= 0).any(1)
     if behind.any():
         raise DataError(
             f"{path}: pose3d: {int(behind.sum())} poses lie behind the camera (z <= 0), first at row "
             f"{int(behind.nonzero()[0])}; expected absolute camera-frame joints, z forward"
         )
+    if "pose2d" not in arrays:
+        return
     camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))
-    gap = float((camera.project(joints) - _tensor(arrays["pose2d"])).abs().max())
-    if gap > LARGEST_2D_GAP:
+    distance = (camera.project(joints) - _tensor(arrays["pose2d"])).abs()
+    truth = options.source_2d == "gt"
+    gap = float(distance.max() if truth else distance.median())
+    limit = LARGEST_2D_GAP if truth else LARGEST_DETECTION_GAP
+    if gap > limit:
         raise DataError(
             f"{path}: pose2d: expected the projection of pose3d by intrinsics, both normalised by the longer image "
-            f"side, but they differ by up to {gap:.3g} (limit {LARGEST_2D_GAP}); check the normalisation"
+            f"side, but they differ by {'up to' if truth else 'typically'} {gap:.3g} (limit {limit}); check the "
+            "normalisation, or name the detector with source_2d"
         )
 
 

@@ -168,13 +168,18 @@ class DGMethod(ABC):
 
     regime: `DG`, or `DA` when the method sees a target's 2D poses. pretrain_share: how much of the budget trains the
     lifter on the source alone first, unless the command line says (`pretrain_epochs`) or weights are given.
-    takes_windows: whether it trains lifters of several frames (`frames=27`).
+    takes_windows: whether it trains lifters of several frames (`frames=27`), unless its options decide (`takes`).
     """
 
     Options: ClassVar[type[Any]]
     regime: ClassVar[str] = "DG"
     pretrain_share: ClassVar[float] = 0.0
     takes_windows: ClassVar[bool] = False
+
+    @classmethod
+    def takes(cls, options: Any, frames: int) -> bool:  # noqa: ANN401 - the method's own dataclass
+        """Whether the method, as these options have it, trains lifters on windows of so many frames."""
+        return frames == 1 or cls.takes_windows
 
     @classmethod
     def oracles(cls, options: Any) -> tuple[str, ...]:  # noqa: ANN401 - the method's own dataclass

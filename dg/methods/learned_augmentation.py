@@ -3,6 +3,11 @@
 Each update makes one step of the generator and of whatever opposes it, and lifter steps on source poses and on what
 survived of earlier proposals. After the pre-training a warm-up trains the generator without feedback and without
 lifter steps.
+
+Beyond the papers, for lifters of several frames: `windows=centre_transform` (`dg.augment.window_transform`). Generator,
+discriminators and template lengths see the window's centre frame; its augmentation is carried over to all frames, which
+are rendered, each window for itself, and which the lifter sees in feedback and training alike. A window is used if all
+its frames are in view.
 """
 
 from abc import abstractmethod
@@ -16,19 +21,22 @@ from torch import Tensor, nn
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.trunk import frozen_statistics
+from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
 from dg.methods.mixing import check_mixing
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
+from dg.pose.rotation import rotation_from_axis_angle
 
 
 @dataclass(frozen=True)
 class LearnedAugmentationOptions:
     """feedback: `released`, `exponential` (the paper's) or `off`. feedback_mode: the lifter's mode during it.
     templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train the augmentation
-    alone; warmup_iterations counts them in batches instead. mixing: see `dg.methods.mixing`.
+    alone; warmup_iterations counts them in batches instead. mixing: see `dg.methods.mixing`. windows: `off`, or
+    `centre_transform` for lifters of several frames.
     """
 
     feedback: str = "released"
@@ -38,8 +46,10 @@ class LearnedAugmentationOptions:
     warmup_iterations: int | None = None
     generator_lr: float = 1e-4
     mixing: str = "batch"
+    windows: str = "off"
 
     def __post_init__(self) -> None:
+        check_windows(self.windows)
         for name, known in (("feedback", VARIANTS), ("feedback_mode", MODES), ("templates", KINDS)):
             check_choice(name, getattr(self, name), known)
         check_mixing(self.mixing)
@@ -60,6 +70,7 @@ class LearnedAugmentation(DGMethod):
     def __init__(self, context: MethodContext, options: LearnedAugmentationOptions, generator: PoseGenerator) -> None:
         super().__init__(context)
         skeleton, device = context.skeleton, context.device
+        self.windows = options.windows
         self.iterations = 0
         self.network_lr: dict[str, float] = {}
         self.survivors = Survivors(options.mixing, skeleton, device)
@@ -71,9 +82,17 @@ class LearnedAugmentation(DGMethod):
         passes = round(options.warmup_passes * context.plan.steps_per_epoch)
         self.warmup = passes if options.warmup_iterations is None else options.warmup_iterations
 
+    @classmethod
+    def takes(cls, options: LearnedAugmentationOptions, frames: int) -> bool:
+        """Windows of several frames where the option `windows` says so."""
+        return frames == 1 or options.windows != "off"
+
     @abstractmethod
     def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
-        """The generator's weighted losses by name, feedback left out. rigid_2d: projection of the final poses."""
+        """The generator's weighted losses by name, feedback left out. rigid_2d: projection of the final poses.
+
+        All of centre frames, one frame each.
+        """
 
     def _step_opponents(
         self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
@@ -82,8 +101,8 @@ class LearnedAugmentation(DGMethod):
         return {}
 
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
-        """What to render of the generated poses: those in the frame are valid."""
-        return source.with_joints(poses.rigid[:, None])
+        """What to render of the generated poses: those in the frame are valid. source: what they were made from."""
+        return source.with_joints(self._rigid(source, poses))
 
     def _take(self, source: PoseBatch, proposed: PoseBatch, key: StepKey) -> dict[str, Tensor]:
         """Keep rendered poses for the lifter; metrics."""
@@ -98,8 +117,8 @@ class LearnedAugmentation(DGMethod):
         original = self._with_templates(source, key)
         noise = self.generator.draw_noise(len(source), key.generator("proposal", self.context.device))
         with frozen_statistics(self.generator):
-            poses = self.generator(original.joints_3d[:, 0], noise)
-        return self._proposal(source, poses)
+            poses = self.generator(centre_frames(original).joints_3d[:, 0], noise)
+        return self._proposal(original, poses)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         if self.pretraining:
@@ -120,18 +139,21 @@ class LearnedAugmentation(DGMethod):
                 if rendered is not None:
                     self.offsets.update(rendered)
         original = self._with_templates(source, key)
+        centre = centre_frames(original)
         noise = self.generator.draw_noise(len(source), key.generator("noise", self.context.device))
-        poses = self.generator(original.joints_3d[:, 0], noise)
-        rigid_2d = original.camera.project(poses.rigid)
-        losses = self._losses(original, poses, rigid_2d)
+        poses = self.generator(centre.joints_3d[:, 0], noise)
+        rigid = self._rigid(original, poses)
+        rigid = original.replace(joints_3d=rigid, joints_2d=original.camera.project(rigid), depth=None)
+        rigid_2d = centre_frames(rigid).joints_2d[:, 0]
+        losses = self._losses(centre, poses, rigid_2d)
         if self.feedback.variant != "off" and self.iterations >= self.warmup:
-            triple = self._feedback_poses(source, original, proposed, poses, rigid_2d)
+            triple = self._feedback_poses(source, original, proposed, poses, rigid)
             for name, loss in self.feedback(self.lifter, triple, self.progress).items():
                 losses[f"feedback_{name}"] = loss
         total = torch.stack(list(losses.values())).sum()
         self._step("generator", total)
         metrics = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/generator": total.detach()}
-        metrics |= self._step_opponents(original, poses, rigid_2d.detach(), key)
+        metrics |= self._step_opponents(centre, poses, rigid_2d.detach(), key)
         self.iterations += 1
         return metrics | _change_metrics(poses)
 
@@ -145,13 +167,24 @@ class LearnedAugmentation(DGMethod):
         self.step_network(name, loss, self.network_lr[name] * (1 - 0.96 * self.progress))
 
     def _with_templates(self, source: PoseBatch, key: StepKey) -> PoseBatch:
-        """The source with template bone lengths; where depth is there, it keeps its offset from the joints."""
-        if source.joints_3d.shape[1] != 1:
-            raise ValueError(f"this method augments single frames, got windows of {source.joints_3d.shape[1]}")
+        """The source with template bone lengths; where depth is there, it keeps its offset from the joints.
+
+        In a window of several frames the centre frame has them, and the others are stretched alike.
+        """
+        check_frames(source.joints_3d.shape[1], self.windows)
         random = key.generator("templates", self.context.device)
-        moved = self.templates.apply(source.joints_3d[:, 0], random)[:, None]
+        centre = self.templates.apply(centre_frames(source).joints_3d[:, 0], random)
+        moved = carry_pose(source.joints_3d, centre, self.context.skeleton)
         depth = None if source.depth is None else moved[..., 2] - self.offsets.of(source)
         return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth, confidence=None)
+
+    def _rigid(self, original: PoseBatch, poses: AugmentedPoses) -> Float[Tensor, "batch frames joints 3"]:
+        """The final poses, of all frames of the windows whose centre frames they were made from."""
+        if original.joints_3d.shape[1] == 1:
+            return poses.rigid[:, None]
+        scaled = carry_pose(original.joints_3d, poses.bone_length, self.context.skeleton)
+        turn = rotation_from_axis_angle(poses.rotation)
+        return carry_move(scaled, turn, poses.translation, self.context.skeleton)
 
     def _feedback_poses(
         self,
@@ -159,20 +192,20 @@ class LearnedAugmentation(DGMethod):
         original: PoseBatch,
         proposed: PoseBatch | None,
         poses: AugmentedPoses,
-        rigid_2d: Float[Tensor, "batch joints 2"],
+        rigid: PoseBatch,
     ) -> FeedbackPoses:
-        """The triple of the feedback loss, with analytic depth where the lifter needs some."""
-        angled, rigid = poses.bone_angle[:, None], poses.rigid[:, None]
+        """The triple of the feedback loss, with analytic depth where the lifter needs some. rigid: the final poses."""
+        angled = carry_pose(original.joints_3d, poses.bone_angle, self.context.skeleton)
         angled_depth = rigid_depth = None
         if self.context.inputs.needs_depth:
             angled_depth = angled[..., 2] - self.offsets.of(source)
             turned = self.offsets.mean if proposed is None else self.offsets.of(proposed)
-            rigid_depth = rigid[..., 2] - turned
+            rigid_depth = rigid.joints_3d[..., 2] - turned
         angled_2d = original.camera.project(angled)
         return FeedbackPoses(
             original=original,
             bone_angle=original.replace(joints_3d=angled, joints_2d=angled_2d, depth=angled_depth),
-            rigid=original.replace(joints_3d=rigid, joints_2d=rigid_2d[:, None], depth=rigid_depth),
+            rigid=rigid.replace(depth=rigid_depth),
         )
 
     def extra_state(self) -> dict[str, Any]:

@@ -27,6 +27,10 @@ Departures, each for a reason:
 * The lifter's learning rate is the plan's, common to all methods; the paper's is 1e-4.
 * Gradients of generator and critic are clipped to the plan's norm, as PoseAug's are.
 
+Beyond the paper, for lifters of several frames: `windows=centre_transform` (`dg.augment.window_transform`). Generator,
+critic and alignment see the window's centre frame; what they do to it is carried over to all frames. A window of which
+a frame leaves the target's frame is dropped, without another pairing.
+
 Published with the lifter VideoPose3D, 1 frame, ground-truth 2D, Human3.6M to MPI-INF-3DHP's 2,929 frames, whose own 2D
 it presumably adapts to (`adapt_part=test`, transductive): 61.36 mm MPJPE, 92.05 PCK, 62.52 AUC; GPA alone 66.07 mm;
 source alone 82.55 mm (METHODS 3.4). Not reproduced here: Human3.6M and MPI-INF-3DHP were not at hand.
@@ -44,6 +48,7 @@ from torch import Tensor
 from dg.augment.global_position import ATTEMPTS, DEPTH_M, align
 from dg.augment.sequential_generator import NORMS, ROTATIONS, LocalPoses, SequentialGenerator
 from dg.augment.trunk import frozen_statistics
+from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.critics import (
     CLIP,
@@ -72,7 +77,7 @@ class PoseDAOptions:
     checkpoint of a run, or the generator's weights alone. warmup_passes: passes over the source that train the GAN
     alone; warmup_iterations counts them in batches instead. generator_norm: `batch` or `layer`. depth_m: range of an
     aligned root's depth, metres. attempts: target poses that a pose may be paired with. mixing: see
-    `dg.methods.mixing`.
+    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames.
     """
 
     parts: str = "both"
@@ -91,8 +96,10 @@ class PoseDAOptions:
     depth_m: tuple[float, ...] = DEPTH_M
     attempts: int = ATTEMPTS
     mixing: str = "batch"
+    windows: str = "off"
 
     def __post_init__(self) -> None:
+        check_windows(self.windows)
         for name, known in (
             ("parts", PARTS),
             ("lipschitz", LIPSCHITZ),
@@ -119,6 +126,11 @@ class PoseDA(DGMethod):
     Options: ClassVar[type] = PoseDAOptions
     regime: ClassVar[str] = "DA"
     pretrain_share: ClassVar[float] = 1 / 3
+
+    @classmethod
+    def takes(cls, options: PoseDAOptions, frames: int) -> bool:
+        """Windows of several frames where the option `windows` says so."""
+        return frames == 1 or options.windows != "off"
 
     def __init__(self, context: MethodContext, options: PoseDAOptions) -> None:
         super().__init__(context)
@@ -161,25 +173,30 @@ class PoseDA(DGMethod):
         """Augmented poses, those outside the frame not valid; None in pre-training and warm-up."""
         if self.pretraining or self.iterations < self.warmup:
             return None
-        joints = self._single_frames(source)
+        joints, windows = self._centres(source), source.joints_3d
         if self.generator is not None:
-            joints = self._augmented(joints, key, "proposal").rotated
+            poses = self._augmented(joints, key, "proposal")
+            joints, windows = poses.rotated, self._carried(source, poses)
         if self.options.parts == "lpa" or self.target is None:
-            return source.with_joints(joints[:, None])
+            return source.with_joints(windows)
         pairs = key.generator("target poses", self.context.device)
-        return align(source, joints, self.target.draw, pairs, self.options.depth_m, self.options.attempts)
+        aligned = align(source, joints, self.target.draw, pairs, self.options.depth_m, self.options.attempts)
+        if windows.shape[1] == 1:
+            return aligned
+        move = aligned.joints_3d[:, 0, source.skeleton.root] - joints[:, source.skeleton.root]
+        return aligned.with_joints(windows + move[:, None, None])
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics, warming = {}, self.iterations < self.warmup
         if self.critic is not None:
-            metrics = self._step_gan(self._single_frames(source), key)
+            metrics = self._step_gan(self._centres(source), key)
         if warming:
             return Update(metrics, 0)
         if proposed is not None:
             valid = proposed.valid.float()
-            depth = proposed.joints_3d[:, 0, proposed.skeleton.root, 2]
+            depth = centre_frames(proposed).joints_3d[:, 0, proposed.skeleton.root, 2]
             metrics["augment/valid_share"] = valid.mean()
             metrics["augment/root_depth_m"] = (depth * valid).sum() / valid.sum().clamp_min(1)
             self.survivors.add(proposed)
@@ -226,11 +243,18 @@ class PoseDA(DGMethod):
         with frozen_statistics(self.generator):
             return self.generator(joints, noise)
 
+    def _centres(self, source: PoseBatch) -> Float[Tensor, "batch joints 3"]:
+        """The windows' centre frames."""
+        check_frames(source.joints_3d.shape[1], self.options.windows)
+        return centre_frames(source).joints_3d[:, 0]
+
     @staticmethod
-    def _single_frames(source: PoseBatch) -> Float[Tensor, "batch joints 3"]:
-        if source.joints_3d.shape[1] != 1:
-            raise ValueError(f"method=poseda augments single frames, got windows of {source.joints_3d.shape[1]}")
-        return source.joints_3d[:, 0]
+    def _carried(source: PoseBatch, poses: LocalPoses) -> Float[Tensor, "batch frames joints 3"]:
+        """The local augmentation of all frames of the windows whose centre frames it was made from."""
+        if source.joints_3d.shape[1] == 1:
+            return poses.rotated[:, None]
+        scaled = carry_pose(source.joints_3d, poses.bone_length, source.skeleton)
+        return carry_move(scaled, poses.rotation, poses.rotated[:, source.skeleton.root], source.skeleton)
 
     def extra_state(self) -> dict[str, Any]:
         return {"iterations": self.iterations, "survivors": self.survivors.state_dict()}

@@ -33,6 +33,11 @@ _MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     # The row "head top" is what Human3.6M's head resembles; the raw "head" lies where its neck/nose joint does.
     ("mpi_inf_3dhp_17", "h36m_17"): {"thorax": ("neck",), "neck": ("head",), "head": ("head_top",)},
     ("mpi_inf_3dhp_17", "h36m_16"): {"thorax": ("neck",), "head": ("head_top",)},
+    ("mpi_inf_3dhp_28", "h36m_17"): {"thorax": ("neck",), "neck": ("head",), "head": ("head_top",)},
+    ("mpi_inf_3dhp_28", "h36m_16"): {"thorax": ("neck",), "head": ("head_top",)},
+    # In its files of MPI-INF-3DHP, SPIN's jaw is the raw "head" and its head the raw "head top".
+    ("spin_24", "h36m_17"): {"thorax": ("neck",), "neck": ("jaw",)},
+    ("spin_24", "h36m_16"): {"thorax": ("neck",)},
     # PoseBench3D's choice: spine is SMPL's spine2, thorax its neck, head its head (the skull's base).
     ("smpl_24", "h36m_17"): {"spine": ("spine2",), "thorax": ("neck",), "neck": ("neck", "head")},
     ("smpl_24", "h36m_16"): {"spine": ("spine2",), "thorax": ("neck",)},

@@ -1,6 +1,6 @@
 """Skeletons: names and parents are the only data; flips, bones, sides and adjacency are derived.
 
-Joint orders: METHODS 1.1 and 1.2 (Human3.6M as PoseAug and VideoPose3D order it, COCO, MPI-INF-3DHP, SMPL).
+Joint orders: METHODS 1.1 and 1.2 (Human3.6M as PoseAug and VideoPose3D order it, COCO, MPI-INF-3DHP, SPIN, SMPL).
 """
 
 from dataclasses import dataclass
@@ -155,6 +155,27 @@ MPI_INF_3DHP_17 = Skeleton(
     ),
     (16, 15, 1, 2, 3, 1, 5, 6, 14, 8, 9, 14, 11, 12, -1, 14, 1),
 )  # fmt: skip
+MPI_INF_3DHP_28 = Skeleton(
+    "mpi_inf_3dhp_28",
+    (
+        "spine3", "spine4", "spine2", "spine", "pelvis", "neck", "head", "head_top",
+        "left_clavicle", "left_shoulder", "left_elbow", "left_wrist", "left_hand",
+        "right_clavicle", "right_shoulder", "right_elbow", "right_wrist", "right_hand",
+        "left_hip", "left_knee", "left_ankle", "left_foot", "left_toe",
+        "right_hip", "right_knee", "right_ankle", "right_foot", "right_toe",
+    ),
+    (2, 0, 3, 4, -1, 1, 5, 6, 5, 8, 9, 10, 11, 5, 13, 14, 15, 16, 4, 18, 19, 20, 21, 4, 23, 24, 25, 26),
+)  # fmt: skip
+SPIN_24 = Skeleton(
+    "spin_24",
+    (
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle", "right_wrist", "right_elbow",
+        "right_shoulder", "left_shoulder", "left_elbow", "left_wrist", "neck", "head_top", "pelvis", "thorax_mpii",
+        "spine", "jaw", "head", "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+    ),
+    # SPIN defines no tree; everything above the spine hangs from its neck, which is the base of the neck.
+    (1, 2, 14, 14, 3, 4, 7, 8, 12, 12, 9, 10, 16, 18, -1, 16, 14, 12, 17, 17, 19, 19, 20, 21),
+)  # fmt: skip
 SMPL_24 = Skeleton(
     "smpl_24",
     (
@@ -165,4 +186,4 @@ SMPL_24 = Skeleton(
     (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
 )  # fmt: skip
 
-SKELETONS = {s.name: s for s in (H36M_16, H36M_17, COCO_17, MPI_INF_3DHP_17, SMPL_24)}
+SKELETONS = {s.name: s for s in (H36M_16, H36M_17, COCO_17, MPI_INF_3DHP_17, MPI_INF_3DHP_28, SPIN_24, SMPL_24)}

@@ -4,16 +4,19 @@ People stand 5 m away with random headings and fill a 128-pixel crop, about a te
 per second of the thread's own time, the best of several runs, because other work on the machine should not count;
 `..._wall` is by the clock on the wall. Goals: 5,000 poses/s on one CPU thread from joints to depth, a rasteriser at
 least 2,000 times PyTorch3D's on the CPU, a z-buffer within 1e-5 m of a plain ray-triangle reference. Where there is a
-GPU the same command measures it too.
+GPU the same command measures it too; there the goal is 10,000 poses/s with Depth Anything V2 small at 140 pixels. Its
+weights are random here: speed does not depend on them, and error cannot be told from them.
 """
 
 import importlib.util
 import json
 import logging
 import os
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -25,13 +28,17 @@ from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_17
 from render_workers.base import RenderRequest
 from render_workers.crop import Crop, subject_crop
+from render_workers.rasterizers.pytorch3d_zbuffer import PyTorch3DZBuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
+from render_workers.shading import NORMALS, Headlight, Look
 from render_workers.worker import WorkerSpec
 from tests.bench import mapping
 from tests.bench.zbuffer_reference import ray_triangle_zbuffer
+from tests.render_workers.depth_anything_maker import save_depth_anything
 
 POSES, RESOLUTION, FACES = 512, 128, 3000
 COMPARED, GPU_POSES = 4, 16384
+NETWORK_POSES, NETWORK_GPU_POSES = 4, 4096
 # PyTorch3D's CPU rasteriser on one core of a machine like this, 3,000 faces at 128 x 128 (DESIGN 5.4).
 RECORDED_PYTORCH3D = 4.4
 STANDING = torch.tensor([
@@ -171,23 +178,47 @@ def measure_reference() -> dict[str, float]:
 
 
 def measure_pytorch3d() -> dict[str, float]:
-    """PyTorch3D's CPU rasteriser on the same meshes (DESIGN 5.4 says how its conventions map to ours)."""
-    from pytorch3d.renderer import MeshRasterizer, PerspectiveCameras, RasterizationSettings
-    from pytorch3d.structures import Meshes
-
+    """PyTorch3D's CPU rasteriser on the same meshes."""
     vertices, faces, crop = bodies_in_crops(COMPARED)
-    size = torch.full((COMPARED, 2), float(RESOLUTION))
-    cameras = PerspectiveCameras(crop.focal_px, crop.center_px, image_size=size, in_ndc=False)
-    settings = RasterizationSettings(image_size=RESOLUTION, blur_radius=0.0, faces_per_pixel=1, bin_size=0)
-    meshes = Meshes(vertices * torch.tensor([-1.0, -1.0, 1.0]), faces.expand(COMPARED, -1, -1))
-    rasterizer = MeshRasterizer(cameras, settings)
-    theirs = rasterizer(meshes).zbuf[..., 0]
-    ours = WarpZBuffer(faces).depth(vertices, crop.focal_px, crop.center_px, RESOLUTION)
-    both = (theirs > 0) & ours.isfinite()
+    scene = (vertices, crop.focal_px, crop.center_px, RESOLUTION)
+    rasterizer = PyTorch3DZBuffer(faces)
+    theirs, ours = rasterizer.zbuffer(*scene)[0], WarpZBuffer(faces).depth(*scene)
+    both = theirs.isfinite() & ours.isfinite()
     return {
-        "pytorch3d_meshes_per_s": COMPARED / seconds(lambda: rasterizer(meshes), 2),
+        "pytorch3d_meshes_per_s": COMPARED / seconds(lambda: rasterizer.zbuffer(*scene), 2),
         "pytorch3d_max_abs_difference_m": float((theirs - ours)[both].abs().max()),
+        "pytorch3d_pixels_covered_otherwise": float((theirs.isfinite() != ours.isfinite()).sum()),
     }
+
+
+def measure_shading(rows: int = 256) -> dict[str, float]:
+    """The headlight alone, on what the rasteriser saw: pictures/s."""
+    vertices, faces, crop = bodies_in_crops(rows)
+    zbuffer, seen = WarpZBuffer(faces).zbuffer(vertices, crop.focal_px, crop.center_px, RESOLUTION)
+    scene = (vertices, zbuffer, seen, crop.focal_px, crop.center_px)
+    shaders = {normals: Headlight(faces, Look(normals=normals)) for normals in NORMALS}
+    return {f"shading_{n}_images_per_s": rows / seconds(lambda s=s: s(*scene), 3) for n, s in shaders.items()}
+
+
+def measure_network(device: str = "cpu", rows: int = NETWORK_POSES, micro_batch: int = 256) -> dict[str, object]:
+    """Depth Anything V2 small at 140 pixels: poses/s from posed bodies to depth, and each stage's share of the time."""
+    joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"checkpoint": str(save_depth_anything(Path(folder) / "small", small=True)), "batch": micro_batch}
+        spec = WorkerSpec(depth_name="depth_anything_v2", depth_options=options, device=device, micro_batch=micro_batch)
+        worker = spec.build()
+    worker.ready()
+    request = request_for(worker.body, joints, camera, camera.project(joints))
+    clock = time.perf_counter if device == "cuda" else time.thread_time
+    measured: dict[str, object] = {
+        "depth_anything_v2_small_poses_per_s": rows / seconds(lambda: worker.depth(request), 2, clock),
+        "depth_anything_v2_micro_batch": micro_batch,
+    }
+    if device == "cpu":
+        stats = worker.depth(request).stats
+        stage = {name.removesuffix("_s"): value for name, value in stats.items() if name.endswith("_s")}
+        measured["depth_anything_v2_stage_shares"] = {n: value / sum(stage.values()) for n, value in stage.items()}
+    return measured
 
 
 def measure() -> dict[str, object]:
@@ -197,12 +228,17 @@ def measure() -> dict[str, object]:
     speed = float(result["raster_meshes_per_s"])
     result["raster_vs_reference"] = speed / float(result["reference_meshes_per_s"])
     result["raster_vs_recorded_pytorch3d"] = speed / RECORDED_PYTORCH3D
+    result |= measure_shading()
+    if importlib.util.find_spec("transformers"):
+        result |= measure_network()
     if importlib.util.find_spec("pytorch3d"):
         result |= measure_pytorch3d()
         result["raster_vs_pytorch3d"] = speed / float(result["pytorch3d_meshes_per_s"])
     if torch.cuda.is_available():
         portions = {str(size): measure_poses("cuda", GPU_POSES, size) for size in (256, 1024, 4096)}
         result["cuda"] = {"name": torch.cuda.get_device_name(), "poses": portions, **measure_rasterizer("cuda", 4096)}
+        if importlib.util.find_spec("transformers"):
+            result["cuda"]["network"] = [measure_network("cuda", NETWORK_GPU_POSES, size) for size in (64, 256, 1024)]
     return result
 
 

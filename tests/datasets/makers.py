@@ -5,32 +5,15 @@ import torch
 
 from dg.datasets import h36m
 from dg.datasets.synthetic import Options, Synthetic
-from dg.datasets.synthetic_activities import act
-from dg.datasets.synthetic_kinematics import pose_body, stand_on_floor, within_limits
-from dg.datasets.synthetic_people import draw_people
+from tests.datasets.amass_maker import make_amass
+from tests.datasets.cmu_maker import make_cmu
+from tests.datasets.fit3d_maker import make_fit3d
+from tests.datasets.motion import ACTIONS, FRAMES, h36m_motion, write_h36m
+from tests.datasets.mpi_inf_3dhp_maker import make_mpi_inf_3dhp
+from tests.datasets.posebench_maker import make_posebench
+from tests.datasets.pw3d_maker import make_pw3d
 
-ACTIONS = {"Walking": "walk", "Walking 1": "walk", "Sitting": "sit", "Phoning": "phone", "WalkDog": "bend"}
-FRAMES = 12
-FPS = 10
-
-
-def h36m_motion(subjects=("S1", "S5", "S6", "S7", "S8", "S9", "S11"), frames=FRAMES) -> dict:
-    """{subject: {action: [frames, 32, 3]}} with the joints that do not move left at zero."""
-    generator = torch.Generator().manual_seed(3)
-    motion = {}
-    for subject in subjects:
-        motion[subject] = {}
-        offsets = draw_people(1, generator)
-        for action, activity in ACTIONS.items():
-            angles = within_limits(act(activity, 1, torch.arange(frames) / FPS, generator))
-            joints = np.zeros((frames, 32, 3), np.float32)
-            joints[:, list(h36m.MOVING_JOINTS)] = stand_on_floor(pose_body(angles, offsets))[0].numpy()
-            motion[subject][action] = joints
-    return motion
-
-
-def write_h36m(path, motion) -> None:
-    np.savez_compressed(path, positions_3d=np.array(motion, dtype=object))
+__all__ = ["ACTIONS", "FRAMES", "MAKERS", "cross_arrays", "h36m_motion", "write_h36m"]
 
 
 def cross_arrays() -> dict[str, np.ndarray]:
@@ -62,4 +45,14 @@ def make_synthetic(folder) -> dict:
 
 
 # data set -> a function that writes what it needs into a folder and returns its options.
-MAKERS = {"h36m": make_h36m, "npz": make_npz, "synthetic": make_synthetic}
+MAKERS = {
+    "amass": make_amass,
+    "cmu": make_cmu,
+    "fit3d": make_fit3d,
+    "h36m": make_h36m,
+    "mpi_inf_3dhp": make_mpi_inf_3dhp,
+    "npz": make_npz,
+    "posebench": make_posebench,
+    "pw3d": make_pw3d,
+    "synthetic": make_synthetic,
+}

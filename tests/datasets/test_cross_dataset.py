@@ -90,3 +90,47 @@ def test_training_subjects_make_a_train_part_and_the_rest_is_tested(tmp_path):
     assert len(train) + len(test) == -(-len(arrays["subject"]) // 2)
     with pytest.raises(DataError, match=f"some, not all, of the file's subjects .*{names[0]}"):
         CrossDataset(Options(str(tmp_path / "people.npz"), train_subjects=("nobody",))).load("train")
+
+
+def only(*names):
+    arrays = cross_arrays()
+    return {name: arrays[name] for name in names}
+
+
+def test_what_may_be_left_out_is_filled_in(tmp_path):
+    """Joints and one camera for all are enough."""
+    arrays = only("pose3d", "intrinsics")
+    np.savez(tmp_path / "few.npz", pose3d=arrays["pose3d"], intrinsics=arrays["intrinsics"][0])
+    data = CrossDataset(Options(str(tmp_path / "few.npz"))).load("test")
+    torch.testing.assert_close(data.poses.joints_2d, data.poses.camera.project(data.poses.joints_3d))
+    torch.testing.assert_close(data.poses.camera.extent, torch.ones(len(data), 2))
+    assert (data.subjects, data.actions, data.clip.max()) == (("unknown",), ("all",), 0)
+    assert data.poses.confidence is None
+
+
+def test_rows_of_one_person_and_action_are_a_clip_where_clips_are_not_named(tmp_path):
+    arrays = only("pose3d", "intrinsics")
+    rows = len(arrays["pose3d"])
+    subject = np.array(["a"] * 5 + ["b"] * (rows - 5))
+    action = np.array(["walk"] * 2 + ["sit"] * 6 + ["walk"] * (rows - 8))
+    np.savez(tmp_path / "some.npz", **arrays, subject=subject, action=action)
+    data = CrossDataset(Options(str(tmp_path / "some.npz"))).load("test")
+    assert data.clip.bincount().tolist() == [2, 3, 3, rows - 8]
+    assert [data.actions[i] for i in data.action.tolist()] == action.tolist()
+
+
+def test_detections_need_not_be_the_projection_and_may_have_a_confidence(tmp_path):
+    arrays = cross_arrays()
+    share = np.linspace(0, 1, arrays["pose3d"][..., 0].size).reshape(arrays["pose3d"].shape[:2])
+    shifted = arrays | {"pose2d": arrays["pose2d"] + np.float32(0.01), "confidence": share}
+    np.savez(tmp_path / "found.npz", **shifted)
+    path = str(tmp_path / "found.npz")
+    with pytest.raises(DataError, match="source_2d"):
+        CrossDataset(Options(path)).load("test")
+    data = CrossDataset(Options(path, source_2d="hrnet", stride=2)).load("test")
+    np.testing.assert_allclose(data.poses.confidence[:, 0], share[::2], atol=1e-6)
+    np.testing.assert_array_equal(data.poses.joints_2d[:, 0], shifted["pose2d"][::2])
+    assert "2d=hrnet/" in data.protocol("none")
+    np.savez(path, **(shifted | {"pose2d": shifted["pose2d"] * 500 + 500}))
+    with pytest.raises(DataError, match="normalisation"):
+        CrossDataset(Options(path, source_2d="hrnet")).load("test")

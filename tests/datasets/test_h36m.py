@@ -85,6 +85,30 @@ def test_actions_are_chosen_by_name_and_takes_of_one_action_belong_together(root
     assert len(Human36M(Options(root, actions=("Walking 1",))).load("test").clip.unique()) == 2 * 4
 
 
+@pytest.mark.parametrize(
+    ("takes", "left_out"),
+    [
+        ("videopose3d", {("S11", "Directions")}),
+        ("motionbert", {("S9", "Greeting"), ("S9", "SittingDown"), ("S9", "Waiting 1")}),
+        ("auglift", {("S9", "Greeting"), ("S9", "SittingDown"), ("S9", "Waiting 1")}),
+        ("all", set()),
+    ],
+)
+def test_corrupt_takes_are_left_out_by_whose_list_is_named(tmp_path, motion, takes, left_out):
+    names = ("Directions", "Directions 1", "Greeting", "Greeting 1", "SittingDown", "Waiting", "Waiting 1")
+    some = motion["S9"]["Walking"]
+    # A clip's number of frames tells which one it is.
+    lengths = {(s, name): 2 + 10 * (s == "S9") + i for i, name in enumerate(names) for s in ("S9", "S11")}
+    written = {s: {n: np.resize(some, (lengths[s, n], 32, 3)) for n in names} for s in ("S9", "S11")}
+    write_h36m(tmp_path / FILE, motion | written)
+    data = Human36M(Options(str(tmp_path), takes=takes)).load("test")
+    kept = {frames for clip, frames in lengths.items() if clip not in left_out}
+    assert set(data.clip.bincount().tolist()) == kept
+    assert ("camera-frame/" in data.protocol("none")) == (takes == "videopose3d")
+    for subject, action in left_out:
+        assert f"{subject} {action}" in data.notes["corrupt_takes"]
+
+
 def test_poses_out_of_frame_are_kept_and_counted_and_those_behind_the_camera_are_invalid(tmp_path, motion):
     away = {a: j + np.float32([0, 6.0, 0]) for a, j in motion["S9"].items()}
     write_h36m(tmp_path / FILE, motion | {"S9": away})
@@ -103,7 +127,8 @@ def test_poses_out_of_frame_are_kept_and_counted_and_those_behind_the_camera_are
         ({"subjects_train": ("S1", "S9")}, "once"),
         ({"subjects_test": ()}, "among"),
         ({"validation": "S9"}, "clips"),
-        ({"keypoints": "cpn"}, "gt"),
+        ({"keypoints": "../cpn"}, "gt"),
+        ({"takes": "mine"}, "motionbert"),
         ({"stride": 0}, "stride"),
     ],
 )

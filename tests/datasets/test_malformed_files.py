@@ -9,11 +9,7 @@ from dg.datasets.h36m import Options as H36MOptions
 from dg.datasets.npz import CrossDataset
 from dg.datasets.npz import Options as CrossOptions
 from tests.datasets.makers import cross_arrays, h36m_motion, write_h36m
-
-
-class Hostile:
-    def __reduce__(self):
-        return print, ("this must never be printed",)
+from tests.datasets.malformed import Hostile, cut
 
 
 def motion_with(change):
@@ -45,14 +41,6 @@ def poke(row, value):
         return values
 
     return change
-
-
-def cut(write, share=0.5):
-    def write_half(path):
-        write(path)
-        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-
-    return write_half
 
 
 def positions(value):

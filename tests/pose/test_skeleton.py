@@ -4,7 +4,17 @@ import pytest
 import torch
 
 from dg.pose.joint_map import convert_joints, joint_map, skeleton_named
-from dg.pose.skeleton import COCO_17, H36M_16, H36M_17, MPI_INF_3DHP_17, SKELETONS, SMPL_24, Skeleton
+from dg.pose.skeleton import (
+    COCO_17,
+    H36M_16,
+    H36M_17,
+    MPI_INF_3DHP_17,
+    MPI_INF_3DHP_28,
+    SKELETONS,
+    SMPL_24,
+    SPIN_24,
+    Skeleton,
+)
 from tests.conftest import STANDING_17, make_joints
 
 CONVERSIONS = [
@@ -90,7 +100,7 @@ def test_conversions_are_means_and_commute_with_the_flip(source, target):
 def test_joints_of_one_name_are_copied(source, target):
     joints = torch.randn(len(source), 3)
     converted = convert_joints(joints, source, target)
-    renamed = {"head", "neck"} if source is MPI_INF_3DHP_17 else set()
+    renamed = {"head", "neck"} if source in (MPI_INF_3DHP_17, MPI_INF_3DHP_28) else set()
     for name in set(source.joints) & set(target.joints) - {"neck", "spine"} - renamed:
         assert torch.equal(converted[target.index(name)], joints[source.index(name)]), name
 
@@ -99,6 +109,10 @@ def test_convention_the_released_index_lists_of_other_data_sets():
     raw = torch.arange(17.0)[:, None]
     mpi = convert_joints(raw, MPI_INF_3DHP_17, H36M_16)[:, 0]
     assert mpi.int().tolist() == [14, 8, 9, 10, 11, 12, 13, 15, 1, 0, 5, 6, 7, 2, 3, 4]
+    train = convert_joints(torch.arange(28.0)[:, None], MPI_INF_3DHP_28, H36M_16)[:, 0]
+    assert train.int().tolist() == [4, 23, 24, 25, 18, 19, 20, 3, 5, 7, 9, 10, 11, 14, 15, 16]
+    spin = convert_joints(torch.arange(24.0)[:, None], SPIN_24, H36M_16)[:, 0]
+    assert spin.int().tolist() == [14, 2, 1, 0, 3, 4, 5, 16, 12, 18, 9, 10, 11, 8, 7, 6]
     smpl = convert_joints(torch.arange(24.0)[:, None], SMPL_24, H36M_16)[:, 0]
     assert smpl.int().tolist() == [0, 2, 5, 8, 1, 4, 7, 6, 12, 15, 16, 18, 20, 17, 19, 21]
 

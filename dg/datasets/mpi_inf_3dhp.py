@@ -1,0 +1,225 @@
+"""MPI-INF-3DHP's test set under the field's protocols, from its own files or from those of SPIN and PoseAug.
+
+Source: Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017; protocols: METHODS 1.6 and 7. The 2D
+is the file's own, never the projection. Intrinsics are estimated by least squares from `annot2` and `annot3` of a whole
+sequence (as MMPose does) or the data set's calibration; where the file leaves out where people stand, they stand where
+they project best onto their 2D.
+
+| root is | joints | intrinsics | position |
+|---|---|---|---|
+| the folder of TS1 to TS6, `annot3` | 17 | estimated, or calibration | the file's |
+| the same, `univ_annot3` | 17 | estimated, or calibration | from the 2D, on which the rescaled person projects |
+| SPIN's `mpi_inf_3dhp_valid.npz` | 17 of its 24 | calibration | from the 2D |
+| PoseAug's `test_3dhp.npz` | 16 | calibration | from the 2D |
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
+from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
+from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
+from dg.datasets.validation import check_joints, check_split
+from dg.pose.batch import PoseBatch
+from dg.pose.camera import Camera, normalise_pixels
+from dg.pose.joint_map import convert_joints
+from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
+from dg.protocols import BENCHMARKS
+
+PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DHP")
+INTRINSICS = ("", "estimated", "calibration")
+# AdaptPose leaves out the first frames of these two (METHODS 1.6).
+CUT_SEQUENCES, CUT_FRAMES = ("TS3", "TS4"), 100
+FOLDERS = ("", "mpi_inf_3dhp_test_set", "test")
+
+
+@dataclass(frozen=True)
+class Options:
+    """root: the folder that holds TS1 to TS6, or one of the two npz files. protocol: which frames, and whether the
+    mirror image is averaged: `3DHP-2929` and `3DHP-valid` take the frames marked valid, `3DHP-all` all of them,
+    `3DHP-all-24688` all but the first hundred of TS3 and TS4.
+
+    gt: `annot3` or `univ_annot3`; empty: the protocol's. intrinsics: `estimated` or `calibration`; empty: estimated
+    where the file allows it. inside: leave out frames with a joint outside the image, as SPIN's script does. stride:
+    every which of the kept frames of a sequence. fps: of the video; the files do not say.
+    """
+
+    root: str
+    protocol: str = "3DHP-2929"
+    gt: str = ""
+    intrinsics: str = ""
+    inside: bool = False
+    sequences: tuple[str, ...] = SEQUENCES
+    stride: int = 1
+    fps: float = 25.0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("protocol", self.protocol, PROTOCOLS),
+            ("gt", self.gt, ("", *GROUND_TRUTHS)),
+            ("intrinsics", self.intrinsics, INTRINSICS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
+        if not self.sequences or not set(self.sequences) <= set(SEQUENCES):
+            raise ValueError(f"sequences must be among {list(SEQUENCES)}, got {list(self.sequences)}")
+        if self.stride < 1 or not self.fps > 0:
+            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
+
+    @property
+    def ground_truth(self) -> str:
+        return self.gt or BENCHMARKS[self.protocol].flavour
+
+
+class MpiInf3DHP(Dataset):
+    """The test set; this data set has no other part here."""
+
+    Options = Options
+    splits = ("test",)
+
+    def load(self, split: str) -> PoseDataset:
+        options: Options = self.options
+        check_split(split, self.splits, options.root)
+        if Path(options.root).is_dir():
+            frames = _read_sequences(Path(options.root), options)
+        else:
+            frames = _read_npz(options)
+        rows = _rows(frames, options)
+        if not rows.any():
+            raise DataError(f"{options.root}: no frame is left for {options}")
+        return _dataset(frames.take(rows), options)
+
+
+def _read_sequences(root: Path, options: Options) -> Frames:
+    folder = next((root / name for name in FOLDERS if (root / name / SEQUENCES[0]).is_dir()), root)
+    missing = [name for name in options.sequences if not (folder / name / FILE).is_file()]
+    if missing:
+        raise DataError(
+            f"{folder}: expected {FILE} in each of {list(options.sequences)}, but {missing} have none; data.root must "
+            "be the folder that holds them"
+        )
+    parts = [_sequence(folder / name / FILE, name, options) for name in SEQUENCES if name in options.sequences]
+    views = Views(*[torch.cat([getattr(p.views, n) for p in parts]) for n in ("size", "focal", "center")])
+    names = ("joints", "pixels", "sequence", "frame", "activity")
+    joints, pixels, sequence, frame, activity = (torch.cat([getattr(p, n) for p in parts]) for n in names)
+    return Frames(joints, pixels, H36M_17, views, sequence, frame, activity, SEQUENCES)
+
+
+def _sequence(path: Path, name: str, options: Options) -> Frames:
+    found = read_annotations(path)
+    kept = _kept_frames(found, name, options).nonzero()[:, 0]
+    if not len(kept):
+        raise DataError(f"{path}: valid_frame: expected some valid frames, found none")
+    pixels, metric, wanted = (
+        convert_joints(values[kept], MPI_INF_3DHP_17, H36M_17)
+        for values in (found.pixels, found.joints["annot3"], found.joints[options.ground_truth])
+    )
+    if not pixels.isfinite().all():
+        raise DataError(f"{path}: annot2: expected finite pixels, found NaN or infinity")
+    for label, joints in (("annot3", metric), (options.ground_truth, wanted)):
+        check_joints(joints, H36M_17, f"{path}: {label} (mm, divided by 1000)")
+    if (metric[..., 2] <= 0).any():
+        raise DataError(f"{path}: annot3: expected absolute joints, z forward, but some lie behind the camera")
+    number = SEQUENCES.index(name)
+    sequence = torch.full((len(kept),), number)
+    calibrated = options.intrinsics == "calibration"
+    views = Views.calibrated(sequence) if calibrated else Views.estimated(metric, pixels, number)
+    check_projection(metric, pixels, views, f"{path}: annot2 and annot3")
+    if options.ground_truth != "annot3":
+        wanted = placed(wanted, pixels, views)
+        check_projection(wanted, pixels, views, f"{path}: annot2 and {options.ground_truth}")
+    return Frames(wanted, pixels, H36M_17, views, sequence, kept, found.activity[kept], SEQUENCES)
+
+
+def _kept_frames(found: Annotations, name: str, options: Options) -> Bool[Tensor, " frames"]:
+    kept = torch.ones_like(found.valid) if "all" in options.protocol else found.valid.clone()
+    if options.protocol == "3DHP-all-24688" and name in CUT_SEQUENCES:
+        kept[:CUT_FRAMES] = False
+    return kept
+
+
+def _read_npz(options: Options) -> Frames:
+    if "all" in options.protocol or options.ground_truth != GROUND_TRUTH or options.intrinsics == "estimated":
+        raise DataError(
+            f"{options.root}: SPIN's and PoseAug's files hold valid frames of {GROUND_TRUTH} without position, so the "
+            f"intrinsics cannot be estimated; expected protocol=3DHP-2929, got {options}"
+        )
+    frames = read_file(options.root)
+    if options.sequences != SEQUENCES and frames.sequences != SEQUENCES:
+        raise DataError(f"{options.root}: does not name the sequences; expected all of them, got {options.sequences}")
+    return frames
+
+
+def _rows(frames: Frames, options: Options) -> Bool[Tensor, " rows"]:
+    """The rows that stay: those inside the image where asked for, and every `stride`-th of them in each sequence."""
+    named = frames.sequences == SEQUENCES
+    kept = torch.tensor([not named or name in options.sequences for name in frames.sequences])[frames.sequence]
+    if options.inside:
+        size = frames.views.size[:, None]
+        kept &= ((frames.pixels >= 0) & (frames.pixels < size)).all(-1).all(-1)
+    for number in frames.sequence.unique().tolist():
+        here = (kept & (frames.sequence == number)).nonzero()[:, 0]
+        kept[here] = torch.arange(len(here)) % options.stride == 0
+    return kept
+
+
+def _dataset(frames: Frames, options: Options) -> PoseDataset:
+    benchmark, views = BENCHMARKS[options.protocol], frames.views
+    camera = Camera.from_pixels(views.focal, views.center, views.size)
+    joints = frames.joints[:, None].contiguous()
+    poses = PoseBatch.from_joints(joints, camera, frames.skeleton, normalise_pixels(frames.pixels, views.size)[:, None])
+    inside = camera.in_frame(joints).flatten()
+    clip, step = _clips(frames)
+    (sequences, sequence), (activities, activity) = (
+        values.unique(return_inverse=True) for values in (frames.sequence, frames.activity)
+    )
+    gap = views.gap(frames.joints, frames.pixels)
+    return PoseDataset(
+        name=benchmark.name,
+        poses=poses.replace(valid=inside),
+        subject=sequence,
+        action=activity,
+        clip=clip,
+        subjects=tuple(frames.sequences[n] for n in sequences.tolist()),
+        actions=tuple(ACTIVITIES[n] for n in activities.tolist()),
+        fps=options.fps / step,
+        digest=content_digest(joints, poses.joints_2d),
+        flavour=options.ground_truth,
+        flip_tta=benchmark.tta == "flip",
+        notes={
+            "frames": _frames_note(len(joints), options),
+            "gap": f"the file's 2D is {gap.median():.2g} px (median) and at most {gap.max():.2g} px off the projection",
+            "out_of_frame": f"{int((~inside).sum())} poses leave the frame; evaluated, not trained on",
+            "clips": f"of rows that are {step} of the video's frames apart",
+        },
+    )
+
+
+def _frames_note(rows: int, options: Options) -> str:
+    benchmark = BENCHMARKS[options.protocol]
+    if rows == benchmark.frames and options.ground_truth == benchmark.flavour:
+        return f"as the field's {benchmark.name}"
+    return (
+        f"{rows:,} of {options.ground_truth}; the field's {benchmark.name} has {benchmark.frames:,} of "
+        f"{benchmark.flavour}: not comparable"
+    )
+
+
+def _clips(frames: Frames) -> tuple[Int[Tensor, " rows"], int]:
+    """Numbers of the stretches of one sequence and activity whose frames follow each other evenly, and their step.
+
+    Rows without a frame number are alone: nothing says that they follow each other.
+    """
+    if len(frames.frame) < 2:
+        return torch.zeros_like(frames.frame), 1
+    same = (frames.sequence.diff() == 0) & (frames.activity.diff() == 0)
+    apart = frames.frame.diff()
+    forward = apart[same & (apart > 0)]
+    step = int(forward.mode().values) if len(forward) else 1
+    new = ~(same & (apart == step))
+    return torch.cat([new.new_zeros(1), new]).long().cumsum(0), step
