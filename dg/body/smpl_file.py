@@ -70,7 +70,7 @@ def read_smpl(path: str | Path) -> SMPLFile:
     Raises BodyFileError for anything that is not a complete SMPL model of 24 joints.
     """
     try:
-        fields = _load(Path(path))
+        fields = load_fields(Path(path))
     except BodyFileError:
         raise
     except FileFormatError as error:
@@ -85,7 +85,7 @@ def read_smpl(path: str | Path) -> SMPLFile:
     return _checked(path, fields)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_fields(path: Path) -> dict[str, Any]:
     if path.is_file() and path.open("rb").read(2) == b"PK":
         return load_npz(path, allow_objects=OBJECTS)
     fields = load_pickle(path, _STAND_INS)
@@ -95,7 +95,7 @@ def _load(path: Path) -> dict[str, Any]:
 
 
 def _checked(path: str | Path, fields: dict[str, Any]) -> SMPLFile:
-    weights = _array(path, "weights", fields["weights"])
+    weights = numbers_of(path, "weights", fields["weights"])
     if weights.ndim != 2 or weights.shape[1] != len(SMPL_24):
         joints = weights.shape[-1] if weights.ndim else 0
         kind = f", like {RELATIVES[joints]}" if joints in RELATIVES else ""
@@ -103,23 +103,23 @@ def _checked(path: str | Path, fields: dict[str, Any]) -> SMPLFile:
             f"{path}: expected SMPL's 24 joints, but weights have shape {weights.shape}{kind}; take SMPL's own file"
         )
     count = len(weights)
-    vertices = _array(path, "v_template", fields["v_template"], (count, 3))
-    faces = _array(path, "f", fields["f"]).astype(np.int64)
+    vertices = numbers_of(path, "v_template", fields["v_template"], (count, 3))
+    faces = numbers_of(path, "f", fields["f"]).astype(np.int64)
     if faces.ndim != 2 or faces.shape[1] != 3 or not len(faces) or faces.min() < 0 or faces.max() >= count:
         raise BodyFileError(f"{path}: f must hold triangles of the {count} vertices, got shape {faces.shape}")
-    parents = _array(path, "kintree_table", fields["kintree_table"], (2, len(SMPL_24)))[0, 1:]
+    parents = numbers_of(path, "kintree_table", fields["kintree_table"], (2, len(SMPL_24)))[0, 1:]
     if tuple(parents) != SMPL_24.parents[1:]:
         raise BodyFileError(f"{path}: the joints hang together otherwise than SMPL's: parents {parents.tolist()}")
     if weights.min() < -1e-6 or np.abs(weights.sum(1) - 1).max() > 1e-3:
         raise BodyFileError(f"{path}: skinning weights must be at least zero and sum to one at each vertex")
     if "J_regressor" in fields:
-        joints = _array(path, "J_regressor", fields["J_regressor"], (len(SMPL_24), count)) @ vertices
+        joints = numbers_of(path, "J_regressor", fields["J_regressor"], (len(SMPL_24), count)) @ vertices
     else:
-        joints = _array(path, "J", fields["J"], (len(SMPL_24), 3))
+        joints = numbers_of(path, "J", fields["J"], (len(SMPL_24), 3))
     return SMPLFile(vertices, faces, joints, weights / weights.sum(1, keepdims=True))
 
 
-def _array(path: str | Path, key: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:  # noqa: ANN401
+def numbers_of(path: str | Path, key: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:  # noqa: ANN401
     """The numbers of a field as float64, of a given shape. Raises BodyFileError when they are not there."""
     try:
         if isinstance(value, _Chumpy):

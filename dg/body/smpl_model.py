@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.body.smpl_file import BodyFileError, _array, _load, read_smpl
+from dg.body.smpl_file import BodyFileError, load_fields, numbers_of, read_smpl
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import SMPL_24
 
@@ -35,18 +35,18 @@ class SMPLModel:
 def read_smpl_model(path: str | Path) -> SMPLModel:
     """Raises BodyFileError for a file that is no complete SMPL model with its blend shapes."""
     plain = read_smpl(path)
-    fields, count = _load(Path(path)), len(plain.vertices)
+    fields, count = load_fields(Path(path)), len(plain.vertices)
     missing = [key for key in ("shapedirs", "posedirs", "J_regressor") if key not in fields]
     if missing:
         raise BodyFileError(f"{path}: expected SMPL with its blend shapes, but {missing} are missing")
-    shapes = _array(path, "shapedirs", fields["shapedirs"])
+    shapes = numbers_of(path, "shapedirs", fields["shapedirs"])
     if shapes.ndim != 3 or shapes.shape[:2] != (count, 3) or not shapes.shape[2]:
         raise BodyFileError(f"{path}: shapedirs must have shape ({count}, 3, betas), got {shapes.shape}")
     arrays = (
         plain.vertices,
         shapes,
-        _array(path, "posedirs", fields["posedirs"], (count, 3, POSE_SHAPES)),
-        _array(path, "J_regressor", fields["J_regressor"], (len(SMPL_24), count)),
+        numbers_of(path, "posedirs", fields["posedirs"], (count, 3, POSE_SHAPES)),
+        numbers_of(path, "J_regressor", fields["J_regressor"], (len(SMPL_24), count)),
         plain.weights,
     )
     return SMPLModel(*[torch.from_numpy(np.ascontiguousarray(values)) for values in arrays])

@@ -23,7 +23,7 @@ def read_arrays(
     try:
         arrays = load_npz(path, allow_objects)
     except FileFormatError as error:
-        raise DataError(f"{error}; expected an .npz with {sorted(needed)} there (docs: README, Your data)") from error
+        raise DataError(f"{error}; expected an .npz with {sorted(needed)} there (docs/datasets.md)") from error
     missing = sorted(set(needed) - set(arrays))
     if missing:
         raise DataError(
