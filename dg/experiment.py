@@ -226,7 +226,7 @@ def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor
     if not config.needs_depth:
         return None
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
-    spec = worker_spec(config)
+    spec = worker_spec(config).pinned()
     cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest())
     return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache)
 

@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,14 +15,15 @@ from torch import Tensor
 
 from dg.body import BODIES
 from dg.body.base import Body, BodyPose
-from dg.plugins import make_options, resolve
+from dg.plugins import OptionError, make_options, resolve
 from dg.pose.camera import Camera
 from render_workers import RASTERIZERS
 from render_workers.base import DepthSource, Rasterizer, RenderAnswer, RenderRequest
 from render_workers.crop import Crop, subject_crop
 from render_workers.depth import DEPTH_SOURCES
+from render_workers.depth.network_source import NetworkDepthSource
 from render_workers.sampling import JointDepth, sample_joints
-from render_workers.shading import headlight
+from render_workers.shading import Headlight, Look, ShadingRasterizer
 
 SMALLEST_MICRO_BATCH = 32
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
@@ -47,7 +48,8 @@ class WorkerSpec:
     """Everything that a worker is built from: plain values that travel to any process.
 
     body_options, depth_options: fields of the plug-ins' Options. min_pool: 1, 3 or 5 pixels. micro_batch: poses drawn
-    at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch.
+    at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch. source_digest:
+    what the depth source's own digest must be where the worker is built; empty: anything.
     """
 
     body_name: str = "open"
@@ -61,16 +63,28 @@ class WorkerSpec:
     micro_batch: int = 256
     device: str = "auto"
     deterministic: bool = False
+    source_digest: str = ""
+
+    def pinned(self) -> "WorkerSpec":
+        """The same for the weights that are on disk now: workers that would be built on others refuse to start."""
+        return replace(self, source_digest=self._source_digest())
 
     def build(self) -> "RenderWorker":
-        """The worker. Raises OptionError for a plug-in or an option that does not exist."""
+        """The worker. Raises OptionError for a plug-in or an option that does not exist, or for a `source_digest` that
+        is not met.
+        """
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        body, source = self._body(), resolve(DEPTH_SOURCES, "depth", self.depth_name)
+        if self.source_digest and self._source_digest() != self.source_digest:
+            raise OptionError(
+                f"the files of depth={self.depth_name} are not those that the run began with: they were changed since, "
+                "or are others on this node; put the same files on every node, or start a new run"
+            )
+        body, (source, options) = self._body(), self._source()
         return RenderWorker(
             body,
-            source(make_options(source, "depth", self.depth_name, self.depth_options)),
+            source(options),
             resolve(RASTERIZERS, "rasterizer", self.rasterizer)(body.faces, device),
             resolution=self.resolution,
             subject_span_px=self.subject_span_px,
@@ -82,11 +96,18 @@ class WorkerSpec:
 
     def digest(self) -> str:
         """Changes with everything that changes a rendered depth; not with where or in which portions it is rendered."""
-        source = resolve(DEPTH_SOURCES, "depth", self.depth_name)
-        options = make_options(source, "depth", self.depth_name, self.depth_options)
-        parts = [RENDER_VERSION, self._body().digest, self.depth_name, repr(options), self.rasterizer]
+        parts = [RENDER_VERSION, self._body().digest, self.depth_name, self._source_digest(), self.rasterizer]
         parts += [self.resolution, float(self.subject_span_px), self.min_pool]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _source(self) -> tuple[type[Any], Any]:
+        """The depth source's class and its options."""
+        source = resolve(DEPTH_SOURCES, "depth", self.depth_name)
+        return source, make_options(source, "depth", self.depth_name, self.depth_options)
+
+    def _source_digest(self) -> str:
+        source, options = self._source()
+        return source.digest(options) if issubclass(source, NetworkDepthSource) else repr(options)
 
     def _body(self) -> Body:
         body = resolve(BODIES, "body", self.body_name)
@@ -121,17 +142,23 @@ class RenderWorker:
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
         self.micro_batch, self.deterministic = micro_batch, deterministic
         self.device = torch.device(device)
+        self.look = source.look if isinstance(source, NetworkDepthSource) else Look()
+        self._shade = Headlight(body.faces, self.look)
         self.halvings = 0
         self._seconds: dict[str, float] = {}
 
     def ready(self) -> None:
-        """Load or compile the kernels by drawing a body of no size, so that no request waits for it."""
-        place = torch.tensor([0.0, 0.0, 5.0]).repeat(1, 24, 1)
-        pose = BodyPose(torch.eye(3).repeat(1, 24, 1, 1), place, torch.ones(1, 24))
-        one = torch.ones(1, 2)
-        camera = Camera(focal=2 * one, center=0 * one, distortion=torch.zeros(1, 5), extent=one)
-        joints_2d = torch.tensor([[[0.0, -0.2], [0.0, 0.2]]])
-        self.depth(RenderRequest(pose, camera, joints_2d, torch.zeros(1, dtype=torch.long)))
+        """Load or compile the kernels by drawing bodies of no size, so that no request waits for it.
+
+        One, but for a network on a GPU as many as it will see at once: it takes its kernels and memory by their number.
+        """
+        rows = self.micro_batch if self.source.needs_rgb and self.device.type == "cuda" else 1
+        place = torch.tensor([0.0, 0.0, 5.0]).repeat(rows, 24, 1)
+        pose = BodyPose(torch.eye(3).repeat(rows, 24, 1, 1), place, torch.ones(rows, 24))
+        one = torch.ones(rows, 2)
+        camera = Camera(focal=2 * one, center=0 * one, distortion=torch.zeros(rows, 5), extent=one)
+        joints_2d = torch.tensor([[[0.0, -0.2], [0.0, 0.2]]]).repeat(rows, 1, 1)
+        self.depth(RenderRequest(pose, camera, joints_2d, torch.zeros(rows, dtype=torch.long)))
 
     @torch.no_grad()
     def depth(self, request: RenderRequest) -> RenderAnswer:
@@ -168,7 +195,7 @@ class RenderWorker:
         request = _to(request, self.device)
         crop = self._crop(request)
         zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
-        depth = self.source.estimate(zbuffer, rgb, request.keys)
+        depth = self._estimate(zbuffer, rgb, request, crop)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
         parts = {
             "rgb": rgb,
@@ -202,7 +229,7 @@ class RenderWorker:
         with self._stage("raster_s"):
             zbuffer, rgb = self._image(vertices, crop)
         with self._stage("source_s"):
-            depth = self.source.estimate(zbuffer, rgb, request.keys)
+            depth = self._estimate(zbuffer, rgb, request, crop)
         with self._stage("sample_s"):
             return sample_joints(depth, crop.joints_px, self.min_pool)
 
@@ -217,8 +244,17 @@ class RenderWorker:
         return self.rasterizer.zbuffer(vertices, crop.focal_px, crop.center_px, self.resolution)[0], None
 
     def _shaded(self, vertices: Tensor, crop: Crop) -> tuple[Tensor, Tensor]:
-        zbuffer, seen = self.rasterizer.zbuffer(vertices, crop.focal_px, crop.center_px, self.resolution)
-        return zbuffer, headlight(vertices, self.body.faces.to(vertices.device), seen)
+        camera = crop.focal_px, crop.center_px
+        if isinstance(self.rasterizer, ShadingRasterizer):
+            return self.rasterizer.shaded(vertices, *camera, self.resolution, self.look)
+        zbuffer, seen = self.rasterizer.zbuffer(vertices, *camera, self.resolution)
+        return zbuffer, self._shade(vertices, zbuffer, seen, *camera)
+
+    def _estimate(self, zbuffer: Tensor, rgb: Tensor | None, request: RenderRequest, crop: Crop) -> Tensor:
+        depth = self.source.estimate(zbuffer, rgb, request.keys)
+        if isinstance(self.source, NetworkDepthSource):
+            return self.source.at_focal(depth, crop.focal_px / self.resolution)
+        return depth
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

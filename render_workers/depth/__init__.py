@@ -3,4 +3,5 @@
 DEPTH_SOURCES = {
     "zbuffer": "render_workers.depth.zbuffer:ZBuffer",
     "noisy_zbuffer": "render_workers.depth.noisy_zbuffer:NoisyZBuffer",
+    "depth_anything_v2": "render_workers.depth.depth_anything_v2:DepthAnythingV2",
 }

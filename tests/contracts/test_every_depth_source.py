@@ -6,17 +6,18 @@ import torch
 from dg.plugins import make_options, resolve
 from render_workers.base import DepthSource
 from render_workers.depth import DEPTH_SOURCES
+from tests.render_workers.depth_anything_maker import save_depth_anything
 
 INF = float("inf")
+# Sources that need files: options with which they run on files of the test's own.
+MAKERS = {"depth_anything_v2": lambda folder: {"checkpoint": str(save_depth_anything(folder)), "input_px": 70}}
 
 
-@pytest.fixture(params=sorted(DEPTH_SOURCES))
-def source(request):
+@pytest.fixture(scope="module", params=sorted(DEPTH_SOURCES))
+def source(request, tmp_path_factory):
     kind = resolve(DEPTH_SOURCES, "depth", request.param)
-    try:
-        return kind(make_options(kind, "depth", request.param, {}))
-    except (ImportError, OSError) as error:
-        pytest.skip(f"{request.param} needs what is not here: {error}")
+    given = MAKERS[request.param](tmp_path_factory.mktemp(request.param)) if request.param in MAKERS else {}
+    return kind(make_options(kind, "depth", request.param, given))
 
 
 def scene(rows, size=128):
