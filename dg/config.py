@@ -109,6 +109,11 @@ class TrainConfig:
         return self.inputs == "xyd" or self.dscale2d_resolved != "off"
 
     @property
+    def depth_label(self) -> str:
+        """Where the depth at test time comes from, as protocol ids have it (DESIGN 5.15)."""
+        return f"rendered-{self.depth['name']}(oracle)" if self.needs_depth else "none"
+
+    @property
     def target_names(self) -> list[str]:
         return self.targets or ["synthetic:near", "synthetic:wide"]
 

@@ -112,17 +112,12 @@ def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetRes
 def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: PoseDataset, tta: str) -> TargetResult:
     try:
         own = None if tta == PROTOCOL else tta
-        found = evaluate(predictor, dataset, depth_label(stored.config), stored.config.frames, own)
+        found = evaluate(predictor, dataset, stored.config.depth_label, stored.config.frames, own)
     except CheckpointError:
         raise
     except ValueError as error:
         raise CheckpointError(f"{stored.path} on {dataset.name}: {error}") from error
     return TargetResult(found, dataset)
-
-
-def depth_label(config: TrainConfig) -> str:
-    """As protocol ids spell the depth source; `none` where the inputs need none."""
-    return f"rendered-{config.depth['name']}(oracle)" if config.needs_depth else NO_DEPTH
 
 
 def load_targets(config: TrainConfig) -> list[PoseDataset]:

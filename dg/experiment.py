@@ -175,8 +175,7 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
         if target.name in {t.name for t in targets}:
             target = replace(target, name=f"{target.name}_{number}")
         targets.append(_on_skeleton(target, skeleton))
-    label = f"rendered-{config.depth['name']}(oracle)" if config.needs_depth else "none"
-    return Problem(train, val, tuple(targets), label, load_adaptation(config, skeleton))
+    return Problem(train, val, tuple(targets), config.depth_label, load_adaptation(config, skeleton))
 
 
 def open_target(name: str) -> Dataset:

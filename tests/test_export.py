@@ -244,18 +244,12 @@ def test_an_interrupted_write_leaves_the_old_file(mlp, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.pt"]
 
 
-def test_a_published_checkpoint_can_be_exported(shared_or_skip, tmp_path):
-    path = shared_or_skip / "conformance" / "poseaug_sem_gcn.pth"
-    golden = np.load(shared_or_skip / "conformance" / "poseaug_golden.npz")
+@pytest.mark.shared
+def test_a_published_checkpoint_can_be_exported(shared, tmp_path):
+    path = shared / "conformance" / "poseaug_sem_gcn.pth"
+    golden = np.load(shared / "conformance" / "poseaug_golden.npz")
     out = tmp_path / "sem_gcn.pt"
     assert export.main([f"published={path}", "lifter=sem_gcn", "inputs=xy", f"out={out}"]) == 0
     found = torch.jit.load(io.BytesIO(out.read_bytes()))(torch.from_numpy(golden["lifter_in"])).detach().numpy()
     wanted = golden["sem_gcn_out"]
     np.testing.assert_allclose(found, wanted - wanted[:, :1], atol=1e-5)
-
-
-@pytest.fixture
-def shared_or_skip(shared):
-    if not shared.is_dir():
-        pytest.skip("the shared folder is absent")
-    return shared

@@ -105,7 +105,7 @@ def test_what_cannot_be_streamed_is_refused():
         stream.push(torch.randn(3, 1, 17, 2))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_the_gpu_streams_the_same():
     lifter, clip = lifter_for(27, width=16), torch.randn(2, 50, 17, 2)
     here = streamed(StreamingVideoPose3D(lifter), clip, 5)

@@ -288,7 +288,7 @@ def test_streams_are_mixed_half_and_half_before_training():
     assert_same(lifter.layers[0](x), (streams[0] + streams[1]) / 2)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("make", [pose_former, motion_bert])
 def test_the_gpu_computes_the_same(make):
     lifter, features = make(9).eval(), windows(5, 9, make(9).channels)

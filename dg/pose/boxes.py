@@ -1,0 +1,22 @@
+"""The box of a 2D pose, and poses rescaled to one box size (AugLift's scale normalisation with detected 2D).
+
+METHODS 4.3: the symbols of the paper's algorithm are lost; its prose says that a skeleton is scaled by its box size
+relative to the mean of the training set.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def box_size(joints_2d: Float[Tensor, "*batch joints 2"]) -> Float[Tensor, "*batch"]:
+    """Half of width plus height of the joints' box, in the joints' unit."""
+    return (joints_2d.amax(-2) - joints_2d.amin(-2)).sum(-1) / 2
+
+
+def rescale_boxes(joints_2d: Float[Tensor, "*batch joints 2"], size: float) -> Float[Tensor, "*batch joints 2"]:
+    """Each pose scaled about the mean of its joints until its box has `size`; a pose of one point stays as it is."""
+    centroid = joints_2d.mean(-2, keepdim=True)
+    before = box_size(joints_2d)
+    scale = torch.where(before > 0, size / torch.where(before > 0, before, 1.0), 1.0)
+    return centroid + scale[..., None, None] * (joints_2d - centroid)
