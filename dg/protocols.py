@@ -14,7 +14,8 @@ class Protocol:
     """The parts of a protocol id. None: whoever gave the number did not say, and it agrees with nothing.
 
     dataset: without the choice of frames (`3DHP`, not `3DHP-2929`). flavour: which ground truth. joints: the skeleton.
-    source_2d: `gt` or the detector, at test time. depth: the source, `none` without depth. tta: `none` or `flip`.
+    source_2d: `gt` or the detector, at test time. depth: the source, `none` without depth. tta: `none` or `flip`. time:
+    `recorded`, or how the clips were changed (`reversed`).
     """
 
     dataset: str | None = None
@@ -24,6 +25,7 @@ class Protocol:
     source_2d: str | None = None
     depth: str | None = None
     tta: str | None = None
+    time: str | None = "recorded"
 
     @classmethod
     def parse(cls, text: str) -> "Protocol":
@@ -99,7 +101,7 @@ BENCHMARKS = {
     )
 }
 
-_KEYS = {"2d": "source_2d", "depth": "depth", "tta": "tta"}
+_KEYS = {"2d": "source_2d", "depth": "depth", "tta": "tta", "time": "time"}
 _WORDS = {
     "dataset": "data set",
     "flavour": "ground truth",
@@ -108,6 +110,7 @@ _WORDS = {
     "source_2d": "2D",
     "depth": "depth",
     "tta": "TTA",
+    "time": "time",
 }
 
 

@@ -123,6 +123,16 @@ def test_a_cell_is_one_process_of_one_thread_unless_told_otherwise(words, expect
     assert default_words(words) == expected
 
 
+def test_windows_of_one_frame_keep_their_name_and_longer_ones_carry_theirs():
+    words = ["methods=[erm]", "lifters=[video_pose_3d]", "inputs=[xy]"]
+    cells = plan(*words, "frames=[1,27]").cells
+    assert [c.name for c in cells] == ["erm-video_pose_3d-xy-s0", "erm-video_pose_3d-xy-f27-s0"]
+    assert [c.config.frames for c in cells] == [1, 27]
+    assert plan(*words).cells[0].name == plan(*words, "frames=1").cells[0].name == cells[0].name
+    assert plan(*words).base == plan(*words, "frames=[1,27]").base, "more lengths may be added to a grid"
+    assert "(in erm video_pose_3d xy frames 8)" in refusal(*words, "frames=[9,8]")
+
+
 def test_adaptation_reaches_the_methods_alone_that_adapt():
     options, shared = split_words(["methods=[erm,poseda]", "adapt_to=synthetic:near", "adapt_part=train"])
     erm, adapting = make_cells(options, shared, frozenset({"poseda"}))
@@ -156,6 +166,9 @@ def test_adaptation_reaches_the_methods_alone_that_adapt():
         (["methods=[erm,erm]"], "methods must differ"),
         (["methods=[erm]", "seeds=[0,0]"], "seeds must differ"),
         (["methods=[erm]", "seeds=[x]"], "whole numbers"),
+        (["methods=[erm]", "frames=[x]"], "frames must be whole numbers"),
+        (["methods=[erm]", "frames=[9,9]"], "frames must differ"),
+        (["methods=[erm]", "frames=[8]"], "frames must be odd"),
         (["methods=[erm]", "parallel=-1"], "parallel must be a whole number"),
         (["methods=[erm]", "parralel=2"], "did you mean 'parallel'"),
         (["methods=[erm]", "epochs=0"], "epochs must be positive"),
@@ -207,6 +220,7 @@ def test_a_cell_is_finished_by_its_summary_under_its_own_settings(tmp_path):
 def test_a_folder_takes_more_cells_but_no_other_settings(tmp_path):
     recorded(tmp_path, *WORDS)
     recorded(tmp_path, "methods=[random_rigid]", "seeds=[0,1]", "tracking.uri=off", "inputs=[xyd]")
+    assert [c["frames"] for c in load_record(tmp_path)["cells"]] == [1, 1, 1]
     assert [c["name"] for c in load_record(tmp_path)["cells"]] == [
         "erm-simple_baseline-xy-s0",
         "random_rigid-simple_baseline-xyd-s0",

@@ -110,5 +110,5 @@ def content_digest(*tensors: Tensor) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for tensor in tensors:
         # A view of the bytes: a copy would double the peak of loading Human3.6M.
-        digest.update(memoryview(tensor.detach().cpu().to(torch.float32).contiguous().numpy()).cast("B"))
+        digest.update(tensor.detach().cpu().to(torch.float32).contiguous().numpy().data.cast("B"))
     return digest.hexdigest()

@@ -25,7 +25,10 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if not equals:
             raise OptionError(f"expected option=value, got {word!r}")
-        given[name] = yaml.safe_load(text)
+        try:
+            given[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise OptionError(f"{word!r}: the value is no YAML; put it in quotes: {name}='\"...\"'") from error
     return given
 
 

@@ -1,4 +1,4 @@
-"""`python -m dg.grid methods=[...] lifters=[...] inputs=[...] seeds=[...] [key=value ...]`: a comparison, in one go.
+"""`python -m dg.grid methods=[...] lifters=[...] inputs=[...] frames=[...] seeds=[...] [key=value ...]`: a comparison.
 
 Every combination is one `python -m dg.train`, several at once, under one parent run in MLflow; the end is the table of
 `dg.compare`. The same command again skips what is finished and goes on with the rest.
@@ -6,11 +6,8 @@ Every combination is one `python -m dg.train`, several at once, under one parent
 Exit codes: 0 every run finished, 1 some failed, 2 configuration, 3 another driver is at work, 130 interrupted.
 """
 
-import os
-import shlex
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dg.command_line import fail, help_text
@@ -20,12 +17,14 @@ from dg.grid.cells import GridOptions, split_words
 if TYPE_CHECKING:
     from dg.grid.plan import Plan
 
-WHAT = """Compare methods: train every method x lifter x inputs x seed, several at once, then show dg.compare's table.
+WHAT = """Compare methods: train all of methods x lifters x inputs x frames x seeds, some at once, then show
+dg.compare's table.
 
 keys of the grid (default; meaning):
   methods=[...]            to compare, with options after a ?: 'methods=[erm,poseaug?feedback=eval&b=2]'
   lifters=[simple_baseline]    likewise
   inputs=[xyd]             xy, xyd; either may carry dscale2d: 'inputs=[xy,xyd?dscale2d=focal]'
+  frames=[1]               lengths of the windows that the lifters see
   seeds=[0]                runs of each; the table shows mean and standard deviation over them
   parallel=0               runs at once; 0: as many as the machine carries, at least 1. With pool=local (the default
                            here) that is cores / threads, no more than memory allows (2 GiB a run) and four to a GPU;
@@ -33,8 +32,8 @@ keys of the grid (default; meaning):
   out=                     folder of the grid; empty: the newest runs/grid-* of these very cells, else runs/grid-TIME
 
 The same command again skips finished runs, goes on with half-done ones and tries failed ones again; with further
-methods, lifters, inputs or seeds and out=FOLDER it adds them. All other keys are dg.train's and hold for every run
-(pool=local threads=1 unless given); adapt_to and adapt_part go to the methods alone that are domain adaptation.
+methods, lifters, inputs, frames or seeds and out=FOLDER it adds them. All other keys are dg.train's and hold for every
+run (pool=local threads=1 unless given); adapt_to and adapt_part go to the methods alone that are domain adaptation.
 In most shells the lists need quotes."""
 
 
@@ -54,22 +53,12 @@ def main(words: list[str]) -> int:
 
 def run(options: GridOptions, shared: Sequence[str], words: Sequence[str]) -> int:
     """Go on with the grid, or begin it, until every cell has ended. Returns the exit code; raises ConfigError."""
-    from dg.child_run import stopped_by_signals
-    from dg.grid.places import find_places
-    from dg.grid.plan import choose_folder, make_plan
-    from dg.grid.session import GridBusyError, GridSession
+    from dg.grid.session import GridBusyError
+    from dg.grid.sitting import again, run_grid
     from dg.tracking import TrackingError
 
-    address = os.environ.get("RAY_ADDRESS", "")
-    if address and not any(word.startswith(("pool=", "address=")) for word in shared):
-        shared = [*shared, f"address={address}"]
     try:
-        plan = make_plan(options, shared)
-        print(f"dg.grid: {_size(options, plan)}", flush=True)
-        folder = choose_folder(options.out, plan)
-        session = GridSession(plan, folder, find_places([p.config for p in plan.cells], options.parallel))
-        with stopped_by_signals(session.driver, "cells"):
-            complete = session.run()
+        session, complete = run_grid(options, shared, lambda plan: _introduce(options, plan))
     except TrackingError as error:
         return fail(error, 2)
     except GridBusyError as error:
@@ -77,20 +66,15 @@ def run(options: GridOptions, shared: Sequence[str], words: Sequence[str]) -> in
     if complete and not session.failed:
         return 0
     what = "interrupted; go on with" if not complete else f"{len(session.failed)} failed; try them again with"
-    print(f"{what}\n  {again(words, folder)}", flush=True)
+    print(f"{what}\n  {again('dg.grid', words, session.folder)}", flush=True)
     return 1 if complete else 130
 
 
-def again(words: Sequence[str], folder: Path) -> str:
-    """The command that goes on with a grid."""
-    given = [*(word for word in words if not word.startswith("out=")), f"out={folder}"]
-    return " ".join(["python -m dg.grid", *map(shlex.quote, given)])
-
-
-def _size(options: GridOptions, plan: "Plan") -> str:
-    lists = [(n, len(getattr(options, n))) for n in ("methods", "lifters", "inputs", "seeds")]
+def _introduce(options: GridOptions, plan: "Plan") -> None:
+    lists = [(n, len(getattr(options, n))) for n in ("methods", "lifters", "inputs", "frames", "seeds")]
+    lists = [(name, count) for name, count in lists if name != "frames" or count > 1]
     spelled = " x ".join(f"{count} {name if count > 1 or name == 'inputs' else name[:-1]}" for name, count in lists)
-    return f"{len(plan.cells)} runs = {spelled}"
+    print(f"dg.grid: {len(plan.cells)} runs = {spelled}", flush=True)
 
 
 if __name__ == "__main__":

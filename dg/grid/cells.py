@@ -1,4 +1,4 @@
-"""The cells of a grid: methods x lifters x inputs x seeds as command lines of dg.train. Pure; loads no torch.
+"""The cells of a grid: methods x lifters x inputs x frames x seeds as command lines of dg.train. Pure; loads no torch.
 
 A name in a list may carry options after `?`, several joined by `&`: `poseda?parts=gpa`, `xyd?dscale2d=focal`. A
 method's and a lifter's are the plug-in's own, an input's is dscale2d alone: everything else holds for every cell, so
@@ -64,6 +64,7 @@ class GridOptions:
     methods: tuple[Spec, ...] = ()
     lifters: tuple[Spec, ...] = (Spec("simple_baseline"),)
     inputs: tuple[Spec, ...] = (Spec("xyd"),)
+    frames: tuple[int, ...] = (1,)
     seeds: tuple[int, ...] = (0,)
     parallel: int = 0
     out: str = ""
@@ -76,23 +77,31 @@ class Cell:
     method: Spec
     lifter: Spec
     inputs: Spec
+    frames: int
     seed: int
     words: tuple[str, ...] = field(repr=False)
 
     @property
     def name(self) -> str:
         """Of its folder and of its run in MLflow."""
-        return f"{self.method.label}-{self.lifter.label}-{self.inputs.label}-s{self.seed}"
+        window = "" if self.frames == 1 else f"-f{self.frames}"
+        return f"{self.method.label}-{self.lifter.label}-{self.inputs.label}{window}-s{self.seed}"
 
     @property
     def title(self) -> str:
         """For people, as the command line has it."""
-        return f"{self.method} {self.lifter} {self.inputs} seed {self.seed}"
+        return f"{self.kind_title} seed {self.seed}"
 
     @property
-    def kind(self) -> tuple[Spec, Spec, Spec]:
+    def kind(self) -> tuple[Spec, Spec, Spec, int]:
         """What cells share that differ in their seed alone."""
-        return self.method, self.lifter, self.inputs
+        return self.method, self.lifter, self.inputs, self.frames
+
+    @property
+    def kind_title(self) -> str:
+        """Of the kind, for people."""
+        window = "" if self.frames == 1 else f" frames {self.frames}"
+        return f"{self.method} {self.lifter} {self.inputs}{window}"
 
 
 def split_words(words: Sequence[str]) -> tuple[GridOptions, list[str]]:
@@ -135,10 +144,11 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
     common = shared_words(shared, default_words(shared))
     blind = tuple(word for word in common if word.partition("=")[0] not in ADAPTATION)
     cells = []
-    for seed, method, lifter, inputs in product(options.seeds, options.methods, options.lifters, options.inputs):
+    axes = (options.seeds, options.methods, options.lifters, options.inputs, options.frames)
+    for seed, method, lifter, inputs, frames in product(*axes):
         own = [*method.words("method", "method."), *lifter.words("lifter", "lifter."), *inputs.words("inputs", "")]
-        words = (*(common if method.name in adapting else blind), *own, f"seed={seed}")
-        cells.append(Cell(method, lifter, inputs, seed, words))
+        words = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
+        cells.append(Cell(method, lifter, inputs, frames, seed, words))
     return cells
 
 
@@ -200,7 +210,7 @@ def _specs(key: str, value: str) -> tuple[Spec, ...]:
     return specs
 
 
-def _seeds(key: str, value: str) -> tuple[int, ...]:
+def _numbers(key: str, value: str) -> tuple[int, ...]:
     parts = parse_list(value)
     if not all(p.isascii() and p.isdigit() for p in parts):
         raise ConfigError(f"{key} must be whole numbers such as [0,1,2], got {value!r}")
@@ -223,7 +233,8 @@ _OWN = {
     "methods": _specs,
     "lifters": _specs,
     "inputs": _specs,
-    "seeds": _seeds,
+    "frames": _numbers,
+    "seeds": _numbers,
     "parallel": _count,
     "out": _text,
 }

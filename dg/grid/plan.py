@@ -1,8 +1,8 @@
 """What a grid is going to run, checked before anything starts, and what its folder says is already done.
 
 `grid.json` in the folder holds the resolved cells and the MLflow parent run; `cell.json` in each cell's folder holds
-the digest of its configuration. A folder takes further methods, lifters, inputs and seeds, but only under the settings
-it was begun with, so that every cell of its table has one budget.
+the digest of its configuration. A folder takes further methods, lifters, inputs, frames and seeds, but only under the
+settings it was begun with, so that every cell of its table has one budget.
 """
 
 import json
@@ -61,7 +61,7 @@ def make_plan(options: GridOptions, shared: Sequence[str]) -> Plan:
     Raises ConfigError that lists every problem and the cells which have it, TrackingError for an impossible store.
     """
     cells = make_cells(options, shared, adapting_methods(options.methods))
-    configs: dict[tuple[Spec, Spec, Spec], TrainConfig] = {}
+    configs: dict[tuple[Spec, Spec, Spec, int], TrainConfig] = {}
     found: dict[str, list[str]] = defaultdict(list)
     for cell in cells[: len(cells) // len(options.seeds)]:  # the others differ in their seed alone
         try:
@@ -69,7 +69,7 @@ def make_plan(options: GridOptions, shared: Sequence[str]) -> Plan:
             check_plugins(configs[cell.kind])
         except ConfigError as error:
             for problem in str(error).splitlines():
-                found[problem].append(f"{cell.method} {cell.lifter} {cell.inputs}")
+                found[problem].append(cell.kind_title)
     if found:
         kinds = len(cells) // len(options.seeds)
         raise ConfigError("\n".join(_spell(problem, where, kinds) for problem, where in found.items()))
@@ -163,6 +163,7 @@ def write_record(folder: Path, plan: Plan, grid_id: str, parent_run_id: str) -> 
             "method": str(cell.method),
             "lifter": str(cell.lifter),
             "inputs": str(cell.inputs),
+            "frames": cell.frames,
             "seed": cell.seed,
             "digest": planned.digest,
             "words": list(cell.words),

@@ -101,14 +101,13 @@ class GridSession:
         self.view.say(f"  folders and logs: {_near(self.folder)}\n  {', '.join(s for s in state if s)}")
 
     def _params(self) -> dict[str, Any]:
+        keys = {"methods": "method", "lifters": "lifter", "inputs": "inputs", "frames": "frames", "seeds": "seed"}
         lists = {
-            key: list(dict.fromkeys(str(getattr(planned.cell, key)) for planned in self.plan.cells))
-            for key in ("method", "lifter", "inputs", "seed")
+            f"grid.{name}": list(dict.fromkeys(str(getattr(planned.cell, key)) for planned in self.plan.cells))
+            for name, key in keys.items()
         }
-        own = {"method.name", "lifter.name", "inputs", "dscale2d", "seed", "adapt_to", "adapt_part"}
-        return {k: v for k, v in self.plan.details.items() if k not in own} | {
-            f"grid.{k}s": v for k, v in lists.items()
-        }
+        own = {"method.name", "lifter.name", "inputs", "dscale2d", "frames", "seed", "adapt_to", "adapt_part"}
+        return {k: v for k, v in self.plan.details.items() if k not in own} | lists
 
     # -- what the driver asks and reports -------------------------------------------------------------------------
 
