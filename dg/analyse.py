@@ -94,7 +94,7 @@ def parse(name: str, plugin: type[Any], words: Sequence[str]) -> "tuple[list[Pat
     """Checkpoints, common settings, and the analysis with its options. Raises OptionError."""
     from dg.datasets.check import options_of
 
-    paths = [Path(w) for w in words if "=" not in w or Path(w).is_file()]
+    paths = [Path(w) for w in words if "=" not in w or Path(w).exists()]
     options = [w for w in words if Path(w) not in paths]
     given = options_of(options)
     if not paths:

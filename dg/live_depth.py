@@ -7,12 +7,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dg.body.base import Body
 from dg.pose.batch import PoseBatch
-from render_workers.base import RenderAnswer, RenderPool, RenderRequest
+from render_workers.base import DetectionRequest, RenderAnswer, RenderPool, RenderRequest
 from render_workers.cache import DepthCache
 
 CHUNK = 1024
@@ -23,35 +23,44 @@ AHEAD = 8  # chunks on their way while a data set is drawn
 class PendingDepth:
     """Poses on their way. `result()` waits for the depth of those rows that were worth drawing.
 
-    rows: the poses, or windows of several frames, that were sent; their frames travel one after another.
+    rows: the poses, or windows of several frames, that were sent; their frames travel one after another. detect: they
+    come back as a detector sees them.
     """
 
     poses: PoseBatch
     rows: Int[Tensor, " drawn"]
     request: RenderRequest | None
     future: "Future[RenderAnswer] | None"
+    detect: bool = False
 
     def result(self) -> PoseBatch:
         """The poses with depth; rows that were not drawn, or of which a frame was quarantined, are invalid and carry
-        their own z, so that every number stays finite.
+        their own z, so that every number stays finite; as detections of no confidence, unless they had some already.
         """
-        depth = self.poses.joints_3d[..., 2].clone()
-        valid = torch.zeros_like(self.poses.valid)
+        poses = self.poses
+        depth = poses.joints_3d[..., 2].clone()
+        if self.detect:
+            depth = _undetected(poses)
+        valid = torch.zeros_like(poses.valid)
         if self.future is not None:
             answer = self.future.result()
             drawn = torch.from_numpy(answer.depth.copy()).to(depth).unflatten(0, (len(self.rows), -1))
             known = torch.from_numpy(answer.valid.copy()).to(valid.device).view(len(self.rows), -1)
-            fine = (known & drawn.isfinite().all(-1)).all(-1)
+            fine = (known & drawn.isfinite().flatten(2).all(-1)).all(-1)
             depth[self.rows[fine]] = drawn[fine]
             valid[self.rows] = fine
-        return self.poses.replace(depth=depth, valid=valid)
+        return _detected(poses, depth, valid) if self.detect else poses.replace(depth=depth, valid=valid)
 
 
 class LiveDepth:
-    """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it."""
+    """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it.
 
-    def __init__(self, body: Body, pool: RenderPool, cache: DepthCache | None) -> None:
-        self.body, self.pool, self.cache = body, pool, cache
+    detect: poses come back as a detector sees them (`render_workers.uadd`): those that have a confidence keep their 2D
+    as the detection that it is, the others get synthetic detections.
+    """
+
+    def __init__(self, body: Body, pool: RenderPool, cache: DepthCache | None, detect: bool = False) -> None:
+        self.body, self.pool, self.cache, self.detect = body, pool, cache, detect
 
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
@@ -62,12 +71,12 @@ class LiveDepth:
         """
         rows = poses.valid.nonzero()[:, 0]
         if len(rows) == 0:
-            return PendingDepth(poses, rows, None, None)
+            return PendingDepth(poses, rows, None, None, self.detect)
         request = self._request(poses, rows, seed, reference)
         stored = None if cache is None else cache.load(request)
         if stored is not None:
-            return _arrived(poses, rows, stored)
-        return PendingDepth(poses, rows, request, self.pool.submit(request))
+            return self._arrived(poses, rows, stored)
+        return PendingDepth(poses, rows, request, self.pool.submit(request), self.detect)
 
     def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
         """Depth of every pose of a data set, drawn once and kept in the cache.
@@ -95,6 +104,7 @@ class LiveDepth:
             camera=poses.camera[rows.repeat_interleave(frames)].to("cpu"),
             joints_2d=poses.joints_2d[rows].flatten(0, 1).cpu(),
             keys=_pose_keys(seed, numbers.flatten().cpu()),
+            detection=_detection_request(poses[rows]) if self.detect else None,
         )
 
     def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> PoseBatch | None:
@@ -102,12 +112,12 @@ class LiveDepth:
         done: list[PoseBatch] = []
         for start, chunk in _chunks(poses):
             rows = chunk.valid.nonzero()[:, 0]
-            pending = PendingDepth(chunk, rows, None, None)
+            pending = PendingDepth(chunk, rows, None, None, self.detect)
             if len(rows):
                 stored = cache.load(self._request(chunk, rows, seed + start))
                 if stored is None:
                     return None
-                pending = _arrived(chunk, rows, stored)
+                pending = self._arrived(chunk, rows, stored)
             done.append(pending.result())
         return PoseBatch.concatenate(done)
 
@@ -126,6 +136,11 @@ class LiveDepth:
         done += [self._keep(pending, cache) for pending in waiting]
         return PoseBatch.concatenate(done)
 
+    def _arrived(self, poses: PoseBatch, rows: Int[Tensor, " drawn"], answer: RenderAnswer) -> PendingDepth:
+        future: Future[RenderAnswer] = Future()
+        future.set_result(answer)
+        return PendingDepth(poses, rows, None, future, self.detect)
+
     @staticmethod
     def _keep(pending: PendingDepth, cache: DepthCache | None) -> PoseBatch:
         drawn = pending.result()
@@ -138,10 +153,32 @@ def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
     return ((start, poses[start : start + CHUNK]) for start in range(0, len(poses), CHUNK))
 
 
-def _arrived(poses: PoseBatch, rows: Int[Tensor, " drawn"], answer: RenderAnswer) -> PendingDepth:
-    future: Future[RenderAnswer] = Future()
-    future.set_result(answer)
-    return PendingDepth(poses, rows, None, future)
+def _detection_request(poses: PoseBatch) -> DetectionRequest:
+    """Of valid poses; the frames of windows one after another."""
+    ends = poses.joints_2d[:, :, [poses.skeleton.root, poses.skeleton.index("thorax")]]
+    torso = (ends[:, :, 1] - ends[:, :, 0]).norm(dim=-1)
+    confidence = None if poses.confidence is None else poses.confidence.flatten(0, 1).cpu()
+    return DetectionRequest(poses.joints_3d[..., 2].flatten(0, 1).cpu(), torso.flatten().cpu(), confidence)
+
+
+def _undetected(poses: PoseBatch) -> Float[Tensor, "batch frames joints readings"]:
+    """The readings of poses that were not drawn: their own z, and no error."""
+    z = poses.joints_3d[..., 2]
+    confidence = torch.zeros_like(z) if poses.confidence is None else poses.confidence
+    return torch.stack([z, z, z, confidence, torch.zeros_like(z), torch.zeros_like(z)], -1)
+
+
+def _detected(
+    poses: PoseBatch, readings: Float[Tensor, "batch frames joints readings"], valid: Bool[Tensor, " batch"]
+) -> PoseBatch:
+    depth = readings[..., 0].contiguous()
+    return poses.replace(
+        depth=depth,
+        depth_spread=readings[..., 1:3] - depth[..., None],
+        confidence=readings[..., 3].contiguous(),
+        detection_error=readings[..., 4:].contiguous(),
+        valid=valid,
+    )
 
 
 def _pose_keys(seed: int, rows: Int[Tensor, " drawn"]) -> Int[Tensor, " drawn"]:

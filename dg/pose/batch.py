@@ -1,6 +1,6 @@
 """PoseBatch, the one thing that travels, and InputSpec, the one description of what a lifter sees."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
 from typing import Any
@@ -9,12 +9,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dg.pose.boxes import rescale_boxes
 from dg.pose.camera import Camera
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import Skeleton
+from dg.pose.uadd import confidence_channel, depth_channels, with_range
 
-CHANNELS = {"xy": 2, "xyd": 3}
-DSCALE2D = ("off", "paper", "focal")
+CHANNELS = {
+    "xy": ("x", "y"),
+    "xyd": ("x", "y", "d"),
+    "xyc": ("x", "y", "c"),
+    "xycd": ("x", "y", "c", "d"),
+    "uadd": ("x", "y", "c", "d", "dmin", "dmax"),
+}
+DSCALE2D = ("off", "paper", "focal", "box")
 DEPTH_UNITS = ("clip", "metre")
 
 
@@ -22,10 +30,13 @@ DEPTH_UNITS = ("clip", "metre")
 class InputSpec:
     """What a lifter sees at each joint.
 
-    channels: `xy`, or `xyd` with depth relative to the pelvis. dscale2d (AugLift's scale normalisation, METHODS 4.3):
-    `off`; `paper`: (x, y) relative to the principal point, times d_root / d_ref; `focal`: also times f_ref / f.
-    d_root is the depth source's value at the pelvis. d_ref in metres; depth_clip in metres; depth_unit `clip` divides
-    the depth channel by depth_clip, so that it spans [-1, 1]. Raises ValueError naming the wrong value.
+    channels: `xy`, or `xyd` with depth relative to the pelvis; of detected 2D also `xyc` with its confidence in
+    [-1, 1], `xycd` with both, and `uadd`, AugLift's descriptor: x, y, confidence, median, nearest and farthest depth
+    (METHODS 4.1). dscale2d (AugLift's scale normalisation, METHODS 4.3): `off`; `paper`: (x, y) relative to the
+    principal point, times d_root / d_ref; `focal`: also times f_ref / f; `box`, for detections: each pose's box has the
+    size box_ref, the mean of the training set. d_root is the depth source's value at the pelvis. d_ref in metres;
+    depth_clip in metres; depth_unit `clip` divides the depth channels by depth_clip, so that they span [-1, 1]. Raises
+    ValueError naming the wrong value.
     """
 
     channels: str = "xyd"
@@ -34,6 +45,7 @@ class InputSpec:
     f_ref: float = 2.29
     depth_clip: float = 2.0
     depth_unit: str = "clip"
+    box_ref: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -46,15 +58,28 @@ class InputSpec:
         for name in ("d_ref", "f_ref", "depth_clip"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
+        if self.dscale2d == "box" and not self.box_ref > 0:
+            raise ValueError(
+                f"box_ref must be positive for dscale2d=box: the mean box of the training set, got {self.box_ref!r}"
+            )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The channels in order."""
+        return CHANNELS[self.channels]
 
     @property
     def size(self) -> int:
         """Channels per joint."""
-        return CHANNELS[self.channels]
+        return len(self.names)
 
     @property
     def needs_depth(self) -> bool:
-        return self.channels == "xyd" or self.dscale2d != "off"
+        return "d" in self.names or self.dscale2d in ("paper", "focal")
+
+    @property
+    def needs_confidence(self) -> bool:
+        return "c" in self.names
 
 
 @dataclass(frozen=True)
@@ -64,6 +89,11 @@ class PoseBatch:
     joints_3d: camera frame, absolute, metres. joints_2d: normalised image coordinates. depth: the depth source's value
     at each joint, absolute metres (None until rendered). valid: poses that may be trained on. confidence: of the 2D
     joints, in [0, 1]. index: row in the data set the pose comes from. domain: number of the data set.
+
+    Where detections are rendered (`render_workers.uadd`), depth is the median in a disk around the joint, depth_spread
+    the nearest and the farthest depth in it less the median, and detection_error what a detector's 2D differs by from
+    joints_2d. As differences they, and confidence, stay what was last rendered for a pose when it is moved and its
+    depth is made up from its own z (DESIGN 5.6).
     """
 
     joints_3d: Float[Tensor, "batch frames joints 3"]
@@ -75,6 +105,8 @@ class PoseBatch:
     domain: Int[Tensor, " batch"]
     depth: Float[Tensor, "batch frames joints"] | None = None
     confidence: Float[Tensor, "batch frames joints"] | None = None
+    depth_spread: Float[Tensor, "batch frames joints 2"] | None = None
+    detection_error: Float[Tensor, "batch frames joints 2"] | None = None
 
     @staticmethod
     def from_joints(
@@ -109,11 +141,16 @@ class PoseBatch:
         root = self.skeleton.root
         return self.joints_3d - self.joints_3d[..., root : root + 1, :]
 
+    @property
+    def seen_2d(self) -> Float[Tensor, "batch frames joints 2"]:
+        """The 2D that a lifter sees: joints_2d, or its detection."""
+        return self.joints_2d if self.detection_error is None else self.joints_2d + self.detection_error
+
     def replace(self, **changes: Tensor | Camera | Skeleton | None) -> "PoseBatch":
         return dataclass_replace(self, **changes)
 
     def with_joints(self, joints_3d: Float[Tensor, "batch frames joints 3"]) -> "PoseBatch":
-        """Other joints seen by the same cameras: 2D re-projected, depth and confidence dropped.
+        """Other joints seen by the same cameras: 2D re-projected, depth and all of its detection dropped.
 
         `valid` becomes false where a joint leaves the frame or comes closer than the camera's near limit.
         """
@@ -124,7 +161,13 @@ class PoseBatch:
             valid=self.valid & inside,
             depth=None,
             confidence=None,
+            depth_spread=None,
+            detection_error=None,
         )
+
+    def by_frame(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+        """`change` of everything that has a frames axis, by name, for `replace`: one place that knows what has one."""
+        return {name: change(value) for name in _BY_FRAME if (value := getattr(self, name)) is not None}
 
     def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":
         """Some of the poses, by index, mask or slice."""
@@ -176,14 +219,18 @@ class PoseBatch:
         """The same poses on another skeleton; depth is dropped where the joints change."""
         if skeleton == self.skeleton:
             return self
-        confidence = self.confidence
+        confidence, error = self.confidence, self.detection_error
         if confidence is not None:
             confidence = convert_joints(confidence[..., None], self.skeleton, skeleton)[..., 0]
+        if error is not None:
+            error = convert_joints(error, self.skeleton, skeleton)
         return self.replace(
             joints_3d=convert_joints(self.joints_3d, self.skeleton, skeleton),
             joints_2d=convert_joints(self.joints_2d, self.skeleton, skeleton),
             confidence=confidence,
             depth=None,
+            depth_spread=None,
+            detection_error=error,
             skeleton=skeleton,
         )
 
@@ -201,31 +248,52 @@ class PoseBatch:
             joints_2d=self.joints_2d[..., order, :] * sign_x,
             depth=None if self.depth is None else self.depth[..., order],
             confidence=None if self.confidence is None else self.confidence[..., order],
+            depth_spread=None if self.depth_spread is None else self.depth_spread[..., order, :],
+            detection_error=None if self.detection_error is None else self.detection_error[..., order, :] * sign_x,
             camera=camera,
         )
 
     def features(self, spec: InputSpec) -> Float[Tensor, "batch frames joints channels"]:
         """The lifter's input, in training and evaluation alike; the only place where it is built.
 
-        Raises ValueError when the spec needs depth and the batch carries none.
+        Raises ValueError when the spec needs depth or a confidence and the batch carries none.
         """
-        if not spec.needs_depth:
-            return self.joints_2d
-        if self.depth is None:
-            raise ValueError(
-                f"inputs={spec.channels} dscale2d={spec.dscale2d} need depth at the joints, but this batch carries "
-                "none; render it first (RenderPool.submit) or choose inputs=xy dscale2d=off"
-            )
-        root = self.skeleton.root
-        d_root = self.depth[..., root : root + 1]
-        xy = self.joints_2d
+        parts = [self._scaled_2d(spec)]
+        if spec.needs_confidence:
+            parts.append(confidence_channel(_present(self.confidence, "the confidence of its 2D", spec))[..., None])
+        if "d" in spec.names:
+            depth = _present(self.depth, "depth at the joints", spec)
+            depths = depth[..., None]
+            if "dmin" in spec.names:
+                depths = with_range(depth, _present(self.depth_spread, "the range of depth around its joints", spec))
+            parts.append(depth_channels(depths, self._root_depth(spec), spec.depth_clip, spec.depth_unit))
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+    def _scaled_2d(self, spec: InputSpec) -> Float[Tensor, "batch frames joints 2"]:
+        """The 2D that the lifter sees, after the spec's scale normalisation."""
+        xy = self.seen_2d
+        if spec.dscale2d == "box":
+            return rescale_boxes(xy, spec.box_ref)
         if spec.dscale2d != "off":
+            d_root = self._root_depth(spec)
             xy = (xy - self.camera.center[:, None, None]) * (d_root / spec.d_ref)[..., None]
         if spec.dscale2d == "focal":
             xy = xy * (spec.f_ref / self.camera.focal)[:, None, None]
-        if spec.channels == "xy":
-            return xy
-        relative = (self.depth - d_root).clamp(-spec.depth_clip, spec.depth_clip)
-        if spec.depth_unit == "clip":
-            relative = relative / spec.depth_clip
-        return torch.cat([xy, relative[..., None]], -1)
+        return xy
+
+    def _root_depth(self, spec: InputSpec) -> Float[Tensor, "batch frames 1"]:
+        root = self.skeleton.root
+        return _present(self.depth, "depth at the joints", spec)[..., root : root + 1]
+
+
+# What a batch holds of each frame of a window; the rest belongs to the window as a whole.
+_BY_FRAME = ("joints_3d", "joints_2d", "depth", "confidence", "depth_spread", "detection_error")
+
+
+def _present(value: Tensor | None, what: str, spec: InputSpec) -> Tensor:
+    if value is None:
+        raise ValueError(
+            f"inputs={spec.channels} dscale2d={spec.dscale2d} need {what}, but this batch carries none; "
+            "render it first (RenderPool.submit) or choose inputs=xy dscale2d=off"
+        )
+    return value

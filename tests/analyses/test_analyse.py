@@ -127,13 +127,14 @@ def test_runs_of_different_data_have_no_common_novelty(folder, tmp_path, capsys)
 
 
 def test_words_become_settings(tmp_path):
-    file = tmp_path / "a=b.pt"
+    file, folder = tmp_path / "a=b.pt", tmp_path / "erm-xyd_dscale2d=focal-s0"
     file.touch()
-    words = [str(file), "other.pt", "targets=npz:x.npz?stride=5", "cache=off", "labels=[one,two]", "out=here"]
+    folder.mkdir()  # as dg.grid names it
+    words = [str(file), str(folder), "other.pt", "targets=npz:x.npz?stride=5", "cache=off", "labels=[a,b,c]", "out=here"]
     paths, settings, analysis = parse("tail", Tail, words)
-    assert [p.name for p in paths] == ["a=b.pt", "other.pt"]
+    assert [p.name for p in paths] == ["a=b.pt", folder.name, "other.pt"]
     assert settings.targets == ("npz:x.npz?stride=5",)
-    assert (settings.cache, settings.out, settings.labels) == ("off", "here", ("one", "two"))
+    assert (settings.cache, settings.out, settings.labels) == ("off", "here", ("a", "b", "c"))
     assert isinstance(analysis, Tail)
     with pytest.raises(OptionError, match="did you mean 'targets'"):
         parse("tail", Tail, ["a.pt", "target=npz:x.npz"])

@@ -27,7 +27,7 @@ def frames_needed(lifter):
 
 every_lifter = pytest.mark.parametrize("name", sorted(LIFTERS))
 every_skeleton = pytest.mark.parametrize("skeleton", [H36M_16, H36M_17], ids=lambda s: s.name)
-every_input = pytest.mark.parametrize("channels", [2, 3])
+every_input = pytest.mark.parametrize("channels", [2, 3, 6])
 
 
 @every_lifter
