@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,31 @@ from dg.body.base import BodyPose
 from dg.pose.camera import Camera
 
 BACKGROUND = float("inf")
+# What a request for detections gets for each joint: median, nearest and farthest depth, confidence, 2D error (x, y).
+READINGS = 6
+
+
+@dataclass(frozen=True)
+class DetectionRequest:
+    """What a worker needs beside the poses to see them as a detector does (`render_workers.uadd`).
+
+    joints_z: camera frame, metres. torso_2d: distance from pelvis to thorax in the image, normalised. confidence: of
+    the detector that the request's 2D is from; None where that is the true 2D, whose detection is to be made up.
+    """
+
+    joints_z: Float[Tensor, "batch joints"]
+    torso_2d: Float[Tensor, " batch"]
+    confidence: Float[Tensor, "batch joints"] | None = None
+
+    def parts(self) -> dict[str, Tensor]:
+        """The fields that are there, by name."""
+        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+
+    def __getitem__(self, rows: slice) -> "DetectionRequest":
+        return DetectionRequest(**{name: value[rows] for name, value in self.parts().items()})
+
+    def to(self, device: torch.device) -> "DetectionRequest":
+        return DetectionRequest(**{name: value.to(device) for name, value in self.parts().items()})
 
 
 @dataclass(frozen=True)
@@ -22,18 +47,27 @@ class RenderRequest:
 
     joints_2d: normalised image coordinates of the joints, as the camera (with its distortion) sees them. keys: one
     number a pose, from which a noisy depth source draws; so an answer does not depend on how poses are batched.
+    detection: to be answered with the `READINGS` of each joint instead of its depth alone.
     """
 
     body_pose: BodyPose
     camera: Camera
     joints_2d: Float[Tensor, "batch joints 2"]
     keys: Int[Tensor, " batch"]
+    detection: DetectionRequest | None = None
 
     def __len__(self) -> int:
         return len(self.joints_2d)
 
+    @property
+    def answer_shape(self) -> tuple[int, ...]:
+        """Shape of the answer's depth."""
+        shape = tuple(self.joints_2d.shape[:2])
+        return shape if self.detection is None else (*shape, READINGS)
+
     def __getitem__(self, rows: slice) -> "RenderRequest":
-        return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows])
+        detection = None if self.detection is None else self.detection[rows]
+        return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows], detection)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Contiguous numpy arrays: what is sent over Ray (numpy travels cheaper than torch, SYSTEMS 2.5)."""
@@ -48,24 +82,29 @@ class RenderRequest:
             "joints_2d": self.joints_2d,
             "keys": self.keys,
         }
+        if self.detection is not None:
+            parts |= self.detection.parts()
         return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in parts.items()}
 
     @staticmethod
     def from_arrays(arrays: dict[str, np.ndarray]) -> "RenderRequest":
         """The inverse; copies, because arrays that arrive over Ray are read-only."""
         t = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        detection = {f.name: t[f.name] for f in fields(DetectionRequest) if f.name in t}
         return RenderRequest(
             BodyPose(t["rotations"], t["positions"], t["stretch"]),
             Camera(t["focal"], t["center"], t["distortion"], t["extent"]),
             t["joints_2d"],
             t["keys"],
+            DetectionRequest(**detection) if detection else None,
         )
 
 
 @dataclass(frozen=True)
 class RenderAnswer:
-    """Depth at the joints, absolute metres, float32 `[batch, joints]`; `valid` is false for quarantined poses, whose
-    depth is NaN. stats: counters of the worker (seconds per stage, device).
+    """Depth at the joints, absolute metres, float32 `[batch, joints]`, or the `READINGS` of each joint, `[batch,
+    joints, readings]`, where the request has a `detection`. valid: false for quarantined poses, which are NaN. stats:
+    counters of the worker (seconds per stage, device).
     """
 
     depth: np.ndarray

@@ -24,6 +24,7 @@ from render_workers.depth import DEPTH_SOURCES
 from render_workers.depth.network_source import NetworkDepthSource
 from render_workers.sampling import JointDepth, sample_joints
 from render_workers.shading import Headlight, Look, ShadingRasterizer
+from render_workers.uadd import UADD_VERSION, UaddOptions, read_detections
 
 SMALLEST_MICRO_BATCH = 32
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
@@ -49,7 +50,8 @@ class WorkerSpec:
 
     body_options, depth_options: fields of the plug-ins' Options. min_pool: 1, 3 or 5 pixels. micro_batch: poses drawn
     at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch. source_digest:
-    what the depth source's own digest must be where the worker is built; empty: anything.
+    what the depth source's own digest must be where the worker is built; empty: anything. uadd: how requests for
+    detections are answered; None: there are none.
     """
 
     body_name: str = "open"
@@ -64,6 +66,7 @@ class WorkerSpec:
     device: str = "auto"
     deterministic: bool = False
     source_digest: str = ""
+    uadd: UaddOptions | None = None
 
     def pinned(self) -> "WorkerSpec":
         """The same for the weights that are on disk now: workers that would be built on others refuse to start."""
@@ -92,12 +95,14 @@ class WorkerSpec:
             micro_batch=self.micro_batch,
             device=device,
             deterministic=self.deterministic,
+            uadd=self.uadd,
         )
 
     def digest(self) -> str:
         """Changes with everything that changes a rendered depth; not with where or in which portions it is rendered."""
         parts = [RENDER_VERSION, self._body().digest, self.depth_name, self._source_digest(), self.rasterizer]
         parts += [self.resolution, float(self.subject_span_px), self.min_pool]
+        parts += [] if self.uadd is None else [UADD_VERSION, repr(self.uadd)]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _source(self) -> tuple[type[Any], Any]:
@@ -132,6 +137,7 @@ class RenderWorker:
         micro_batch: int = 256,
         device: str = "cpu",
         deterministic: bool = False,
+        uadd: UaddOptions | None = None,
     ) -> None:
         if not 0 < subject_span_px <= resolution or micro_batch < 1:
             raise ValueError(
@@ -140,7 +146,7 @@ class RenderWorker:
             )
         self.body, self.source, self.rasterizer = body, source, rasterizer
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
-        self.micro_batch, self.deterministic = micro_batch, deterministic
+        self.micro_batch, self.deterministic, self.uadd = micro_batch, deterministic, uadd
         self.device = torch.device(device)
         self.look = source.look if isinstance(source, NetworkDepthSource) else Look()
         self._shade = Headlight(body.faces, self.look)
@@ -162,16 +168,16 @@ class RenderWorker:
 
     @torch.no_grad()
     def depth(self, request: RenderRequest) -> RenderAnswer:
-        """Depth at the joints, in portions of at most `micro_batch` poses.
+        """Depth at the joints, or their detections, in portions of at most `micro_batch` poses.
 
         Where the device's memory runs out the portion is halved, down to 32, and stays so; `deterministic` forbids it.
         stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
         a stage (on CUDA, where work runs behind, only their sum means something). Raises ValueError that names the rows
-        of poses that are not finite or behind the camera.
+        of poses that are not finite or behind the camera, or for detections by a worker without `uadd`.
         """
         check_request(request)
         self._seconds = dict.fromkeys(("crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
-        depth = np.empty(request.joints_2d.shape[:2], np.float32)
+        depth = np.empty(request.answer_shape, np.float32)
         widened, start = 0, 0
         while start < len(request):
             rows = slice(start, start + self.micro_batch)
@@ -184,7 +190,8 @@ class RenderWorker:
             start = rows.stop
         stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
         stats |= {"oom_halvings": self.halvings, **self._seconds}
-        return RenderAnswer(depth, np.asarray(np.isfinite(depth).all(-1)), {k: float(v) for k, v in stats.items()})
+        fine = np.asarray(np.isfinite(depth).all(axis=tuple(range(1, depth.ndim))))
+        return RenderAnswer(depth, fine, {k: float(v) for k, v in stats.items()})
 
     @torch.no_grad()
     def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
@@ -231,7 +238,11 @@ class RenderWorker:
         with self._stage("source_s"):
             depth = self._estimate(zbuffer, rgb, request, crop)
         with self._stage("sample_s"):
-            return sample_joints(depth, crop.joints_px, self.min_pool)
+            if request.detection is None:
+                return sample_joints(depth, crop.joints_px, self.min_pool)
+            if self.uadd is None:
+                raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")
+            return read_detections(zbuffer, depth, crop, request, self.uadd)
 
     def _crop(self, request: RenderRequest) -> Crop:
         return subject_crop(request.camera, request.joints_2d, self.resolution, self.subject_span_px)
@@ -276,5 +287,9 @@ def check_request(request: RenderRequest) -> None:
 
 def _to(request: RenderRequest, device: torch.device) -> RenderRequest:
     return RenderRequest(
-        request.body_pose.to(device), request.camera.to(device), request.joints_2d.to(device), request.keys.to(device)
+        request.body_pose.to(device),
+        request.camera.to(device),
+        request.joints_2d.to(device),
+        request.keys.to(device),
+        None if request.detection is None else request.detection.to(device),
     )

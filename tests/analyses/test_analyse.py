@@ -130,7 +130,8 @@ def test_words_become_settings(tmp_path):
     file, folder = tmp_path / "a=b.pt", tmp_path / "erm-xyd_dscale2d=focal-s0"
     file.touch()
     folder.mkdir()  # as dg.grid names it
-    words = [str(file), str(folder), "other.pt", "targets=npz:x.npz?stride=5", "cache=off", "labels=[a,b,c]", "out=here"]
+    words = [str(file), str(folder), "other.pt", "targets=npz:x.npz?stride=5", "cache=off", "labels=[a,b,c]"]
+    words += ["out=here"]
     paths, settings, analysis = parse("tail", Tail, words)
     assert [p.name for p in paths] == ["a=b.pt", folder.name, "other.pt"]
     assert settings.targets == ("npz:x.npz?stride=5",)
