@@ -20,7 +20,7 @@ train: setup
 	$(BIN)/python -m dg.train $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -32,6 +32,8 @@ bench: setup
 	$(BIN)/python -m tests.bench.depth
 	$(BIN)/python -m tests.bench.training
 	$(BIN)/python -m tests.bench.pool
+	$(BIN)/python -m tests.bench.methods
+	$(BIN)/python -m tests.bench.lifters simple_baseline video_pose_3d sem_gcn st_gcn pose_former --repeats 3
 	$(BIN)/python -m tests.bench.quickstart
 
 clean:
