@@ -69,11 +69,17 @@ class TrainConfig:
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
-    inputs: str = "xyd"  # xy | xyd
-    dscale2d: str = "auto"  # off | paper | focal; auto: focal when the lifter sees depth, off for xy
+    inputs: str = "xyd"  # xy | xyd, and of detected 2D xyc | xycd | uadd (x, y, confidence, median, min, max depth)
+    dscale2d: str = "auto"  # off | paper | focal | box; auto: focal for xyd, off for xy, box for detected 2D
     d_ref: float = 4.5  # reference depth of dscale2d, metres
     f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
-    depth_clip: float = 2.0  # clip of the root-relative depth channel, metres
+    depth_clip: float = 2.0  # clip of the root-relative depth channels, metres
+    box_ref: float = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
+    detections: str = "auto"  # synthetic: true 2D is seen as a detector would; auto: where inputs has a confidence
+    radius_mode: str = "linear"  # linear | scale (by torso length): law of the disk in which uadd reads depth
+    r_min: float = 3.0  # its radius where the 2D is certain, pixels of a frame 1000 wide
+    r_max: float = 30.0  # and where it is not
+    background_m: float = 3.0  # wall behind rendered people, metres from their farthest joint; 0: none
     skeleton: str = "h36m_16"  # h36m_16 | h36m_17
     frames: int = 1  # length of the windows that the lifter sees, odd
     epochs: int = 30  # budget: lifter steps / batches in one pass over the source, pre-training included
@@ -102,11 +108,17 @@ class TrainConfig:
     def dscale2d_resolved(self) -> str:
         if self.dscale2d != "auto":
             return self.dscale2d
-        return "focal" if self.inputs == "xyd" else "off"
+        return {"xy": "off", "xyd": "focal"}.get(self.inputs, "box")
+
+    @property
+    def detects(self) -> bool:
+        """Whether poses are rendered as a detector sees them."""
+        return self.inputs in _DETECTED or self.detections == "synthetic"
 
     @property
     def needs_depth(self) -> bool:
-        return self.inputs == "xyd" or self.dscale2d_resolved != "off"
+        """Whether poses are rendered: for depth, or for their detections."""
+        return self.inputs == "xyd" or self.detects or self.dscale2d_resolved in ("paper", "focal")
 
     @property
     def depth_label(self) -> str:
@@ -120,7 +132,7 @@ class TrainConfig:
     def digest(self) -> str:
         """Of everything that decides the numbers of a run; a checkpoint of another digest is not resumed."""
         free = ("out", "resume", "tracking", "checkpoint_minutes", "cache", "pool", "address", "threads", "render")
-        chosen = {k: v for k, v in asdict(self).items() if k not in free}
+        chosen = {k: v for k, v in asdict(self).items() if k not in (*free, *self._idle())}
         chosen["render"] = {
             k: getattr(self.render, k)
             for k in ("lookahead", "rasterizer", "resolution", "subject_span_px", "min_pool", "micro_batch")
@@ -144,7 +156,13 @@ class TrainConfig:
 
     def flat(self) -> dict[str, Any]:
         """`{"render.actors": 2, ...}`: the parameters as MLflow lists them, plug-in names under `method.name`."""
-        return dict(_flatten(asdict(self))) | {"dscale2d": self.dscale2d_resolved}
+        used = {k: v for k, v in asdict(self).items() if k not in self._idle()}
+        return dict(_flatten(used)) | {"dscale2d": self.dscale2d_resolved}
+
+    def _idle(self) -> tuple[str, ...]:
+        """Keys that decide nothing in this run, and are no part of it: runs from before they existed stay the same."""
+        box = () if self.dscale2d_resolved == "box" else ("box_ref",)
+        return box if self.detects else (*box, "detections", "radius_mode", "r_min", "r_max", "background_m")
 
 
 @dataclass(frozen=True)
@@ -168,9 +186,12 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
     return pairs
 
 
+_DETECTED = ("xyc", "xycd", "uadd")
 _CHOICES = {
-    "inputs": ("xy", "xyd"),
-    "dscale2d": ("auto", "off", "paper", "focal"),
+    "inputs": ("xy", "xyd", *_DETECTED),
+    "dscale2d": ("auto", "off", "paper", "focal", "box"),
+    "detections": ("auto", "synthetic"),
+    "radius_mode": ("linear", "scale"),
     "skeleton": ("h36m_16", "h36m_17"),
     "recipe": ("original", "common"),
     "lr_schedule": ("auto", "constant", "linear", "cosine", "exponential"),
@@ -179,8 +200,8 @@ _CHOICES = {
     "adapt_part": ("train", "test"),
     "device": ("auto", "cpu", "cuda"),
 }
-_POSITIVE = ("d_ref", "f_ref", "depth_clip", "epochs", "batch_size", "grad_clip", "checkpoint_minutes")
-_NOT_NEGATIVE = ("lr", "max_steps", "seed", "threads", "evaluate_every")
+_POSITIVE = ("d_ref", "f_ref", "depth_clip", "r_min", "epochs", "batch_size", "grad_clip", "checkpoint_minutes")
+_NOT_NEGATIVE = ("lr", "box_ref", "background_m", "max_steps", "seed", "threads", "evaluate_every")
 _RENDER_POSITIVE = ("actors", "per_actor", "lookahead", "resolution", "subject_span_px", "micro_batch")
 
 
@@ -193,6 +214,8 @@ def problems(config: TrainConfig) -> list[str]:
     found += [f"{n} must be positive, got {getattr(config, n)!r}" for n in _POSITIVE if not getattr(config, n) > 0]
     found += [f"{n} must not be negative, got {getattr(config, n)!r}" for n in _NOT_NEGATIVE if getattr(config, n) < 0]
     found += _render_problems(config.render)
+    if config.r_max < config.r_min:
+        found.append(f"r_max ({config.r_max}) must not be below r_min ({config.r_min})")
     if config.pretrain_epochs > config.epochs:
         found.append(f"pretrain_epochs ({config.pretrain_epochs}) is part of epochs ({config.epochs}): it must be less")
     if config.frames < 1 or config.frames % 2 == 0:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dg.datasets.base import PoseDataset
 from dg.metrics import PoseErrors, pose_errors
 from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.detections import SYNTHETIC_DETECTIONS
 from dg.pose.windows import Windows
 from lifters.base import Lifter
 
@@ -101,12 +102,7 @@ def _mirror(predicted: Tensor, batch: PoseBatch) -> Tensor:
 
 def _reversed(batch: PoseBatch) -> PoseBatch:
     """Windows backwards in time."""
-    return batch.replace(
-        joints_3d=batch.joints_3d.flip(1),
-        joints_2d=batch.joints_2d.flip(1),
-        depth=None if batch.depth is None else batch.depth.flip(1),
-        confidence=None if batch.confidence is None else batch.confidence.flip(1),
-    )
+    return batch.replace(**batch.by_frame(lambda value: value.flip(1)))
 
 
 def _check_reversible(method: Predictor, frames: int) -> None:
@@ -132,4 +128,12 @@ def evaluate(
     windows = Windows.over(dataset.clip.to(poses.joints_3d.device), frames)
     predicted = predict_all(method, poses, tta, windows)
     errors = pose_errors(predicted, poses.joints_3d[:, 0], poses.skeleton.root, dataset.action)
-    return Evaluation(dataset.name, dataset.protocol(depth_label, tta), errors)
+    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors)
+
+
+def _as_seen(dataset: PoseDataset) -> PoseDataset:
+    """The data set whose protocol id names the 2D that the lifter was given: synthetic detections, if it was those."""
+    error, source = dataset.poses.detection_error, dataset.source_2d
+    if error is None or source.endswith(SYNTHETIC_DETECTIONS) or not bool(error.any()):
+        return dataset
+    return replace(dataset, source_2d=SYNTHETIC_DETECTIONS if source == "gt" else f"{source}+{SYNTHETIC_DETECTIONS}")

@@ -27,8 +27,11 @@ from dg.methods.fast_matmul import use_fast_matmul
 from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
+from dg.pose.boxes import box_size
+from dg.pose.detections import SYNTHETIC_DETECTIONS
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
+from dg.pose.uadd import RadiusLaw
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.trainer import Problem, Trainer
 from lifters.base import Lifter
@@ -37,6 +40,7 @@ from lifters.recipe import Recipe
 from render_workers.base import RenderPool, RenderRequest
 from render_workers.cache import DepthCache
 from render_workers.pool_options import PoolOptions
+from render_workers.uadd import UaddOptions
 from render_workers.worker import WorkerSpec
 
 PICTURES = 12
@@ -87,8 +91,9 @@ class Experiment:
         tracker: Tracker,
         report: Callable[[dict[str, Any]], None],
     ) -> dict[str, Any]:
-        config = self.config
-        problem = load_problem(config, options)
+        problem = load_problem(self.config, options)
+        # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
+        config = self.config = with_box_size(self.config, problem.train)
         checkpoints = Checkpoints(Path(self.info.out))
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
         run_id = tracker.start(
@@ -168,13 +173,13 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     """The source's training and validation part and every target, on the run's skeleton."""
     source = resolve(DATASETS, "data", config.data["name"])(options["data"])
     skeleton = skeleton_named(config.skeleton)
-    train, val = (_on_skeleton(source.load(split), skeleton) for split in ("train", "val"))
+    train, val = (prepared(source.load(split), config) for split in ("train", "val"))
     targets = []
     for number, name in enumerate(config.target_names):
         target = open_target(name).load("test")
         if target.name in {t.name for t in targets}:
             target = replace(target, name=f"{target.name}_{number}")
-        targets.append(_on_skeleton(target, skeleton))
+        targets.append(prepared(target, config))
     return Problem(train, val, tuple(targets), config.depth_label, load_adaptation(config, skeleton))
 
 
@@ -195,12 +200,34 @@ def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | No
         if config.adapt_to:
             raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
         return None
-    target = _on_skeleton(open_target(config.adapt_to).load(config.adapt_part), skeleton)
+    found = open_target(config.adapt_to).load(config.adapt_part)
+    target = replace(found, poses=found.poses.convert(skeleton))
     return TargetPoses(target.name, config.adapt_part, target.poses.joints_2d[:, 0], target.poses.camera)
 
 
-def _on_skeleton(dataset: PoseDataset, skeleton: Skeleton) -> PoseDataset:
-    return replace(dataset, poses=dataset.poses.convert(skeleton))
+def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
+    """A data set on the run's skeleton, its 2D named after what the lifter will be given.
+
+    Raises ConfigError for detected 2D without confidence where the run's poses are seen as a detector sees them.
+    """
+    poses = dataset.poses.convert(skeleton_named(config.skeleton))
+    if not config.detects or poses.confidence is not None:
+        return replace(dataset, poses=poses)
+    if dataset.source_2d != "gt":
+        raise ConfigError(
+            f"inputs={config.inputs} needs the confidence of detected 2D, but {dataset.name} has {dataset.source_2d} "
+            "2D without any; give detections that carry it, or ground-truth 2D, which gets synthetic detections"
+        )
+    return replace(dataset, poses=poses, source_2d=SYNTHETIC_DETECTIONS)
+
+
+def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:
+    """With the mean box of the training poses as `box_ref` where dscale2d=box leaves it open."""
+    if config.dscale2d_resolved != "box" or config.box_ref > 0:
+        return config
+    poses = train.poses
+    # Rounded, so that the digest of a resumed run does not hang on the order of a sum.
+    return replace(config, box_ref=round(float(box_size(poses.joints_2d[poses.valid]).double().mean()), 6))
 
 
 def worker_spec(config: TrainConfig) -> WorkerSpec:
@@ -217,7 +244,14 @@ def worker_spec(config: TrainConfig) -> WorkerSpec:
         min_pool=config.render.min_pool,
         micro_batch=config.render.micro_batch,
         device=config.render.device,
+        uadd=uadd_options(config) if config.detects else None,
     )
+
+
+def uadd_options(config: TrainConfig) -> UaddOptions:
+    """How render workers see poses as a detector does."""
+    law = RadiusLaw(config.radius_mode, config.r_min, config.r_max)
+    return UaddOptions(law, background_m=config.background_m)
 
 
 def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
@@ -227,7 +261,7 @@ def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
     spec = worker_spec(config).pinned()
     cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest())
-    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache)
+    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache, config.detects)
 
 
 def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
@@ -255,7 +289,10 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> R
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
     """Lifter and method, seeded, with the budget in lifter steps."""
     skeleton = problem.train.poses.skeleton
-    inputs = InputSpec(config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip)
+    config = with_box_size(config, problem.train)
+    inputs = InputSpec(
+        config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip, box_ref=config.box_ref
+    )
     torch.manual_seed(config.seed)
     lifter_options = options_for_windows(config, options["lifter"])
     lifter = make_lifter(config, lifter_options, skeleton, inputs.size)

@@ -70,7 +70,7 @@ class DepthCache:
 
     def load(self, request: RenderRequest) -> RenderAnswer | None:
         """The stored answer, or None."""
-        stored = _load(self._path(request), tuple(request.joints_2d.shape[:2]))
+        stored = _load(self._path(request), request.answer_shape)
         self.hits += stored is not None
         self.misses += stored is None
         return stored

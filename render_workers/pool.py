@@ -65,7 +65,7 @@ class _Open(Generic[Payload]):
 
     future: PoolFuture
     payload: Payload
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
 
 
 class CorePool(RenderPool, Generic[Payload]):
@@ -99,7 +99,7 @@ class CorePool(RenderPool, Generic[Payload]):
         if self._closed:
             raise PoolFailure("the render pool is closed; submit before close()")
         future = PoolFuture(self)
-        shape = (len(request), request.joints_2d.shape[1])
+        shape = request.answer_shape
         if shape[0] == 0:
             future.set_result(RenderAnswer(np.zeros(shape, np.float32), np.zeros(0, bool)))
             return future
@@ -183,22 +183,21 @@ class CorePool(RenderPool, Generic[Payload]):
         """Check an answer and pass it to the core; one of the wrong shape is an error of the worker."""
         now = time.monotonic()
         request = self._open.get(piece.request)
-        if request is not None and answer.depth.shape != (len(piece), request.shape[1]):
-            expected = (len(piece), request.shape[1])
+        if request is not None and answer.depth.shape != (expected := (len(piece), *request.shape[1:])):
             self.core.app_error(slot, piece, f"the worker answered {answer.depth.shape}, expected {expected}", now)
             return
-        fine = answer.valid & np.isfinite(answer.depth).all(1)
+        fine = answer.valid & np.isfinite(answer.depth).all(axis=tuple(range(1, answer.depth.ndim)))
         invalid = tuple(int(row) + piece.start for row in np.flatnonzero(~fine))
         self.core.done(slot, piece, replace(answer, valid=fine), now, seconds, invalid)
 
 
-def join_answers(resolved: Resolved, shape: tuple[int, int]) -> RenderAnswer:
+def join_answers(resolved: Resolved, shape: tuple[int, ...]) -> RenderAnswer:
     """The answer of a whole request from those of its pieces; quarantined rows are NaN. Numbers in stats add up."""
     depth, valid = np.full(shape, np.nan, np.float32), np.zeros(shape[0], bool)
     stats: dict[str, float] = {}
     for piece, answer in resolved.answers:
         rows = slice(piece.start, piece.stop)
-        depth[rows] = np.where(answer.valid[:, None], answer.depth, np.nan)
+        depth[rows] = np.where(answer.valid.reshape(-1, *[1] * (len(shape) - 1)), answer.depth, np.nan)
         valid[rows] = answer.valid
         for name, value in answer.stats.items():
             stats[name] = stats.get(name, 0.0) + value

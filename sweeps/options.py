@@ -68,8 +68,11 @@ def check(options: SweepOptions, config: TrainConfig) -> Objective:
         found.append(f"seeds must differ, got {list(options.seeds)}")
     if not options.study or not all(c.isascii() and (c.isalnum() or c in "._-") for c in options.study):
         found.append(f"study must be a name of letters, digits, '.', '_' and '-', got {options.study!r}")
-    if config.dscale2d_resolved == "off":
-        found.append("dscale2d is off here, so d_ref changes nothing; use inputs=xyd, or dscale2d=focal or paper")
+    if config.dscale2d_resolved in ("off", "box"):
+        found.append(
+            f"dscale2d is {config.dscale2d_resolved} here, so d_ref changes nothing; use inputs=xyd, or dscale2d=focal "
+            "or paper"
+        )
     if found:
         raise ConfigError("\n".join(found))
     return parse_objective(options.objective, config.target_names)

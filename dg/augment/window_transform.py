@@ -43,12 +43,7 @@ def centre_frames(poses: PoseBatch) -> PoseBatch:
     if frames == 1:
         return poses
     centre = slice(frames // 2, frames // 2 + 1)
-    return poses.replace(
-        joints_3d=poses.joints_3d[:, centre],
-        joints_2d=poses.joints_2d[:, centre],
-        depth=None if poses.depth is None else poses.depth[:, centre],
-        confidence=None if poses.confidence is None else poses.confidence[:, centre],
-    )
+    return poses.replace(**poses.by_frame(lambda value: value[:, centre]))
 
 
 def carry_pose(

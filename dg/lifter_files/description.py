@@ -20,6 +20,12 @@ _DSCALE2D = {
     "off": "x, y: pixels over half the longer image side, less 1 (the shorter side: less its share of the longer)",
     "paper": "x, y: as width-normalised, relative to the principal point, times d_root / d_ref",
     "focal": "x, y: as width-normalised, relative to the principal point, times d_root / d_ref * f_ref / f",
+    "box": "x, y: as for off, scaled about the joints' mean until half of width plus height of their box is box_ref",
+}
+_CHANNELS = {
+    "c": "c: confidence of the 2D, from [0, 1] to [-1, 1]",
+    "d": "d: depth less the root's, clipped to +-depth_clip metres, over depth_clip",
+    "dmin": "dmin, dmax: likewise the least and the greatest depth in a disk around the joint, whose median is d",
 }
 
 
@@ -63,16 +69,15 @@ class LifterDescription:
             self.skeleton.name,
             self.frames,
         )
-        return dict(zip(SETTINGS, values, strict=True))
+        box = {"box_ref": spec.box_ref} if spec.dscale2d == "box" else {}
+        return dict(zip(SETTINGS, values, strict=True)) | box
 
     def document(self, answers: slice) -> dict[str, Any]:
         """The whole description as plain containers. answers: which frames of a window the output stands for."""
         joints, spec = len(self.skeleton), self.inputs
         window = [] if self.frames == 1 else [self.frames]
         answered = len(range(self.frames)[answers])
-        meaning = _DSCALE2D[spec.dscale2d]
-        if spec.channels == "xyd":
-            meaning += "; d: depth less the root's, clipped to +-depth_clip metres, over depth_clip"
+        meaning = "; ".join([_DSCALE2D[spec.dscale2d], *(_CHANNELS[c] for c in spec.names if c in _CHANNELS)])
         return {
             "format": FORMAT,
             "settings": self.settings,
@@ -81,7 +86,7 @@ class LifterDescription:
                 "name": INPUT_NAME,
                 "shape": ["batch", *window, joints, spec.size],
                 "dtype": "float32",
-                "channels": list(spec.channels),
+                "channels": list(spec.names),
                 "meaning": meaning,
             },
             "output": {
@@ -103,7 +108,7 @@ class LifterDescription:
 
         Its `output_3d: millimeters` names the unit of the data, which it then takes to the metres of the output.
         """
-        if self.frames > 1 or self.inputs.needs_depth:
+        if self.frames > 1 or self.inputs.size > 2 or self.inputs.dscale2d != "off":
             return "its harness gives single frames of plain (x, y), which is not this lifter's input"
         shape = {"batch_size": 64, "num_frames": None, "num_joints": len(self.skeleton)}
         return {
@@ -122,7 +127,14 @@ class LifterDescription:
 
 def inputs_of(config: TrainConfig) -> InputSpec:
     """What the lifter of a run sees at each joint."""
-    return InputSpec(config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip)
+    return InputSpec(
+        config.inputs,
+        config.dscale2d_resolved,
+        config.d_ref,
+        config.f_ref,
+        config.depth_clip,
+        box_ref=config.box_ref,
+    )
 
 
 def parse_description(text: str, where: str) -> LifterDescription:
@@ -131,7 +143,8 @@ def parse_description(text: str, where: str) -> LifterDescription:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT!r}, got {document['format']!r}; export it again")
-        config = TrainConfig(**{key: document["settings"][key] for key in SETTINGS})
+        box = {"box_ref": document["settings"]["box_ref"]} if document["settings"]["dscale2d"] == "box" else {}
+        config = TrainConfig(**{key: document["settings"][key] for key in SETTINGS}, **box)
         validate(config)
         return LifterDescription.of_config(config, document["unit"], document.get("made_from"))
     except (ValueError, KeyError, TypeError, ConfigError) as error:

@@ -176,7 +176,7 @@ class LearnedAugmentation(DGMethod):
         centre = self.templates.apply(centre_frames(source).joints_3d[:, 0], random)
         moved = carry_pose(source.joints_3d, centre, self.context.skeleton)
         depth = None if source.depth is None else moved[..., 2] - self.offsets.of(source)
-        return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth, confidence=None)
+        return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth)
 
     def _rigid(self, original: PoseBatch, poses: AugmentedPoses) -> Float[Tensor, "batch frames joints 3"]:
         """The final poses, of all frames of the windows whose centre frames they were made from."""
@@ -194,7 +194,11 @@ class LearnedAugmentation(DGMethod):
         poses: AugmentedPoses,
         rigid: PoseBatch,
     ) -> FeedbackPoses:
-        """The triple of the feedback loss, with analytic depth where the lifter needs some. rigid: the final poses."""
+        """The triple of the feedback loss, with analytic depth where the lifter needs some. rigid: the final poses.
+
+        Where the lifter sees detections, confidence, 2D error and the range of depth around the analytic one are in all
+        three those that were rendered for the source pose.
+        """
         angled = carry_pose(original.joints_3d, poses.bone_angle, self.context.skeleton)
         angled_depth = rigid_depth = None
         if self.context.inputs.needs_depth:

@@ -17,5 +17,7 @@ def check_mixing(mixing: str) -> None:
 
 
 def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
-    """One batch of both; what an augmented pose cannot have (confidence of its 2D) is dropped from the source's."""
-    return PoseBatch.concatenate([augmented, source.replace(confidence=augmented.confidence)])
+    """One batch of both; confidence of the source's 2D is dropped where augmented poses have none."""
+    if augmented.confidence is None:
+        source = source.replace(confidence=None)
+    return PoseBatch.concatenate([augmented, source])

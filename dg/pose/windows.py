@@ -62,13 +62,8 @@ class Windows:
         if self.frames == 1 and ahead == 0:
             return poses[anchor]
         rows = self.rows(anchor, ahead)
-        return poses[anchor].replace(
-            joints_3d=poses.joints_3d[rows, 0],
-            joints_2d=poses.joints_2d[rows, 0],
-            valid=poses.valid[rows].all(-1),
-            depth=None if poses.depth is None else poses.depth[rows, 0],
-            confidence=None if poses.confidence is None else poses.confidence[rows, 0],
-        )
+        frames = poses.by_frame(lambda value: value[rows, 0])
+        return poses[anchor].replace(valid=poses.valid[rows].all(-1), **frames)
 
     def tiles(self, answered: slice) -> "Tiles":
         """The fewest windows whose answered frames (positions in the window) cover every row once."""

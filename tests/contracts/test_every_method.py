@@ -23,19 +23,30 @@ SHORT = {"warmup_iterations": 1, "history": 30}
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 every_case = pytest.mark.parametrize(
     ("skeleton", "channels"),
-    [(s, c) for s in (H36M_16, H36M_17) for c in ("xy", "xyd")],
+    [*((s, c) for s in (H36M_16, H36M_17) for c in ("xy", "xyd")), (H36M_16, "uadd")],
     ids=lambda v: getattr(v, "name", v),
 )
 
 
-def render(poses):
-    """A stand-in for the render workers: the surface lies 10 cm before every joint."""
-    return None if poses is None else poses.replace(depth=poses.joints_3d[..., 2] - 0.1)
+def render(poses, channels="xyd"):
+    """A stand-in for the render workers: the surface lies 10 cm before every joint; for `uadd` also a detection."""
+    if poses is None:
+        return None
+    z = poses.joints_3d[..., 2]
+    poses = poses.replace(depth=z - 0.1)
+    if channels != "uadd":
+        return poses
+    noise = torch.randn(*z.shape, 5, generator=torch.Generator().manual_seed(len(poses)))
+    return poses.replace(
+        confidence=noise[..., 0].sigmoid(),
+        depth_spread=noise[..., 1:3].abs() * torch.tensor([-0.1, 1.0]),
+        detection_error=0.01 * noise[..., 3:],
+    )
 
 
-def source_batch(skeleton, seed=0):
+def source_batch(skeleton, seed=0, channels="xyd"):
     joints = make_joints(ROWS, len(skeleton), seed=seed)[:, None]
-    return render(PoseBatch.from_joints(joints, make_camera(ROWS, distorted=True), skeleton))
+    return render(PoseBatch.from_joints(joints, make_camera(ROWS, distorted=True), skeleton), channels)
 
 
 def source_poses(skeleton):
@@ -68,9 +79,10 @@ def make(name, skeleton=H36M_17, channels="xyd", plan=None, **given):
 
 
 def step(method, number):
-    source = source_batch(method.context.skeleton, seed=number)
+    channels = method.context.inputs.channels
+    source = source_batch(method.context.skeleton, number, channels)
     key = StepKey(seed=3, epoch=0, batch=number)
-    proposed = render(method.propose(source, key))
+    proposed = render(method.propose(source, key), channels)
     torch.manual_seed(key.number("update"))  # as the trainer does before each update, for dropout
     return method.update(source, proposed, key)
 
@@ -118,7 +130,7 @@ def test_proposals_carry_no_gradient_fit_the_source_and_change_nothing(name, ske
     method = make(name, skeleton, channels)
     step(method, 0)
     before = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in flat(method.state_dict()).items()}
-    source = source_batch(skeleton)
+    source = source_batch(skeleton, channels=channels)
     key = StepKey(3, 0, 1)
     first, second = method.propose(source, key), method.propose(source, key)
     assert all(same(before[k], v) for k, v in flat(method.state_dict()).items())
@@ -170,7 +182,7 @@ def test_a_proposal_none_of_which_survived_costs_no_step_and_breaks_nothing(name
 
 
 @every_method
-@pytest.mark.parametrize("channels", ["xy", "xyd"])
+@pytest.mark.parametrize("channels", ["xy", "xyd", "uadd"])
 def test_a_saved_method_goes_on_bit_for_bit(name, channels):
     method = make(name, channels=channels)
     for number in range(4):
@@ -193,7 +205,7 @@ def test_a_saved_method_goes_on_bit_for_bit(name, channels):
 def test_prediction_is_root_relative_and_leaves_the_mode_alone(name, skeleton, channels):
     method = make(name, skeleton, channels)
     method.lifter.train()
-    predicted = method.predict(source_batch(skeleton))
+    predicted = method.predict(source_batch(skeleton, channels=channels))
     assert predicted.shape == (ROWS, 1, len(skeleton), 3)
     assert predicted[:, :, skeleton.root].abs().max() == 0
     assert method.lifter.training
