@@ -1,5 +1,6 @@
 """Checkpoints that are whole or absent: written aside, synced, renamed; loaded without executing anything."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from dg.atomic import replace_file
 
 LATEST = "latest"
 BEST = "best.pt"
+HISTORY = "history.json"
 KEEP = 2
 
 
@@ -37,7 +39,8 @@ def load_file(path: Path) -> dict[str, Any]:
 
 
 class Checkpoints:
-    """The checkpoints of one run in `folder`: `checkpoint-STEP.pt`, a marker `latest`, and `best.pt`.
+    """The checkpoints of one run in `folder`: `checkpoint-STEP.pt`, a marker `latest`, `best.pt`
+    and `history.json`.
 
     The marker is renamed into place after the file is, so whatever it names can be loaded; the last two are kept.
     """
@@ -57,6 +60,10 @@ class Checkpoints:
     def save_best(self, state: dict[str, Any]) -> Path:
         save_file(self.folder / BEST, state)
         return self.folder / BEST
+
+    def save_history(self, records: list[dict[str, Any]]) -> None:
+        """Every evaluation so far, for whoever watches the run from outside (a sweep that prunes)."""
+        replace_file(self.folder / HISTORY, lambda file: file.write(json.dumps(records, indent=1).encode()))
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint, or None."""

@@ -29,10 +29,16 @@ class ConfigError(ValueError):
 class RenderConfig:
     """The pool of render workers (SYSTEMS 2.4) and what each of them draws (METHODS 4.4).
 
-    gpus_per_actor: -1 shares the cluster's GPUs evenly between the trainer and the actors.
+    gpus_per_actor: -1 shares the cluster's GPUs evenly between the trainer and the actors. min_actors: the run starts
+    with so many and waits for no more. max_actors: a number, or auto: `actors` in a cluster of this run's own, as many
+    as the nodes have room for, coming and going with them, in one that it joined. service: name of a render service
+    that several runs share (a sweep starts one); empty: a pool of this run's own.
     """
 
     actors: int = 2
+    min_actors: int = 1
+    max_actors: str = "auto"
+    service: str = ""
     per_actor: int = 2
     lookahead: int = 4
     gpus_per_actor: float = -1.0
@@ -95,6 +101,7 @@ class TrainConfig:
     threads: int = 0  # torch threads of the trainer; 0: what the render workers leave
     pool: str = "ray"  # ray: trainer actor and render actors; local: everything in this process
     address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone
+    submit: bool = False  # send this run to a cluster as a Ray job and show its log; Ctrl-C leaves it running
     render: RenderConfig = field(default_factory=RenderConfig)
     evaluate_every: int = 0  # epochs between evaluations; 0: about ten in a run
     checkpoint_minutes: float = 10.0  # also checkpoint at a batch boundary after so many minutes
@@ -131,7 +138,8 @@ class TrainConfig:
 
     def digest(self) -> str:
         """Of everything that decides the numbers of a run; a checkpoint of another digest is not resumed."""
-        free = ("out", "resume", "tracking", "checkpoint_minutes", "cache", "pool", "address", "threads", "render")
+        free = ("out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "render")
+        free = (*free, "pool", "address", "submit")  # where it runs
         chosen = {k: v for k, v in asdict(self).items() if k not in (*free, *self._idle())}
         chosen["render"] = {
             k: getattr(self.render, k)
@@ -234,6 +242,13 @@ def _render_problems(render: RenderConfig) -> list[str]:
         for n in _RENDER_POSITIVE
         if not getattr(render, n) > 0
     ]
+    if not 1 <= render.min_actors <= render.actors:
+        found.append(f"render.min_actors must be in 1..render.actors ({render.actors}), got {render.min_actors!r}")
+    if render.max_actors != "auto" and not (render.max_actors.isdecimal() and int(render.max_actors) >= render.actors):
+        found.append(
+            f"render.max_actors must be auto, or a number from render.actors ({render.actors}) on, "
+            f"got {render.max_actors!r}"
+        )
     if render.min_pool not in (1, 3, 5):
         found.append(f"render.min_pool must be 1, 3 or 5, got {render.min_pool!r}")
     if render.subject_span_px >= render.resolution:

@@ -14,7 +14,7 @@ from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import TTA, LifterPredictor, evaluate
 from dg.evaluation_report import TAG_EVALUATES, TargetResult, log_files, log_results, write_errors, write_summary
-from dg.experiment import device_of, make_live_depth, open_target
+from dg.experiment import device_of
 from dg.lifter_files.description import UNITS, LifterDescription, inputs_of
 from dg.lifter_files.foreign import ForeignLifter, open_program
 from dg.lifter_files.identity import Identity, identity_of_file, identity_of_run
@@ -22,6 +22,8 @@ from dg.lifter_files.options import chosen, described, one_source, stored_lifter
 from dg.lifter_files.stored import WEIGHTS, StoredLifter
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.pose.joint_map import skeleton_named
+from dg.problem import open_target
+from dg.rendering import make_live_depth
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
 from dg.tracking.names import REGIMES
 from dg.train import share_gpus

@@ -13,34 +13,24 @@ from typing import Any
 
 import torch
 
-from dg.body import BODIES
-from dg.body.base import Body
 from dg.checkpoint import CheckpointError, Checkpoints, load_file
 from dg.command_line import check_plugins, table_of
 from dg.config import ConfigError, RunInfo, TrainConfig
 from dg.contact_sheet import contact_sheet
-from dg.datasets import DATASETS
-from dg.datasets.base import Dataset, PoseDataset
 from dg.live_depth import LiveDepth
-from dg.methods.base import DGMethod, MethodContext, SourceData, TargetPoses, TrainingPlan, training_anchors
+from dg.methods.base import DGMethod, MethodContext, SourceData, TrainingPlan, training_anchors
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.plugins import make_options, resolve
+from dg.plugins import resolve
 from dg.pose.batch import InputSpec, PoseBatch
-from dg.pose.bones import bone_lengths
-from dg.pose.boxes import box_size
-from dg.pose.detections import SYNTHETIC_DETECTIONS
-from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
-from dg.pose.uadd import RadiusLaw
+from dg.problem import Problem, load_problem, subject_bone_lengths, with_box_size
+from dg.rendering import make_live_depth, worker_spec
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.trainer import Problem, Trainer
+from dg.trainer import Trainer
 from lifters.base import Lifter
 from lifters.published import load_published
 from lifters.recipe import Recipe
-from render_workers.base import RenderPool, RenderRequest
-from render_workers.cache import DepthCache
-from render_workers.pool_options import PoolOptions
-from render_workers.uadd import UaddOptions
+from render_workers.base import RenderRequest
 from render_workers.worker import WorkerSpec
 
 PICTURES = 12
@@ -169,123 +159,6 @@ def device_of(config: TrainConfig) -> torch.device:
     return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
-    """The source's training and validation part and every target, on the run's skeleton."""
-    source = resolve(DATASETS, "data", config.data["name"])(options["data"])
-    skeleton = skeleton_named(config.skeleton)
-    train, val = (prepared(source.load(split), config) for split in ("train", "val"))
-    targets = []
-    for number, name in enumerate(config.target_names):
-        target = open_target(name).load("test")
-        if target.name in {t.name for t in targets}:
-            target = replace(target, name=f"{target.name}_{number}")
-        targets.append(prepared(target, config))
-    return Problem(train, val, tuple(targets), config.depth_label, load_adaptation(config, skeleton))
-
-
-def open_target(name: str) -> Dataset:
-    """The data set behind `NAME:ARGUMENT`."""
-    kind, _, argument = name.partition(":")
-    plugin = resolve(DATASETS, "target", kind)
-    return plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument)))
-
-
-def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | None:
-    """The 2D that a domain-adaptation method may see. Raises ConfigError where method and adapt_to disagree."""
-    name = config.method["name"]
-    adapts = resolve(table_of("method"), "method", name).regime == "DA"
-    if adapts and not config.adapt_to:
-        raise ConfigError(f"method={name} is domain adaptation: say whose 2D poses it may see, adapt_to=NAME:ARGUMENT")
-    if not adapts:
-        if config.adapt_to:
-            raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
-        return None
-    found = open_target(config.adapt_to).load(config.adapt_part)
-    target = replace(found, poses=found.poses.convert(skeleton))
-    return TargetPoses(target.name, config.adapt_part, target.poses.joints_2d[:, 0], target.poses.camera)
-
-
-def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
-    """A data set on the run's skeleton, its 2D named after what the lifter will be given.
-
-    Raises ConfigError for detected 2D without confidence where the run's poses are seen as a detector sees them.
-    """
-    poses = dataset.poses.convert(skeleton_named(config.skeleton))
-    if not config.detects or poses.confidence is not None:
-        return replace(dataset, poses=poses)
-    if dataset.source_2d != "gt":
-        raise ConfigError(
-            f"inputs={config.inputs} needs the confidence of detected 2D, but {dataset.name} has {dataset.source_2d} "
-            "2D without any; give detections that carry it, or ground-truth 2D, which gets synthetic detections"
-        )
-    return replace(dataset, poses=poses, source_2d=SYNTHETIC_DETECTIONS)
-
-
-def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:
-    """With the mean box of the training poses as `box_ref` where dscale2d=box leaves it open."""
-    if config.dscale2d_resolved != "box" or config.box_ref > 0:
-        return config
-    poses = train.poses
-    # Rounded, so that the digest of a resumed run does not hang on the order of a sum.
-    return replace(config, box_ref=round(float(box_size(poses.joints_2d[poses.valid]).double().mean()), 6))
-
-
-def worker_spec(config: TrainConfig) -> WorkerSpec:
-    """What each render worker is built from."""
-    body, depth = dict(config.body), dict(config.depth)
-    return WorkerSpec(
-        body_name=body.pop("name"),
-        body_options=body,
-        depth_name=depth.pop("name"),
-        depth_options=depth,
-        rasterizer=config.render.rasterizer,
-        resolution=config.render.resolution,
-        subject_span_px=config.render.subject_span_px,
-        min_pool=config.render.min_pool,
-        micro_batch=config.render.micro_batch,
-        device=config.render.device,
-        uadd=uadd_options(config) if config.detects else None,
-    )
-
-
-def uadd_options(config: TrainConfig) -> UaddOptions:
-    """How render workers see poses as a detector does."""
-    law = RadiusLaw(config.radius_mode, config.r_min, config.r_max)
-    return UaddOptions(law, background_m=config.background_m)
-
-
-def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
-    """Body and pool, or None when the inputs need no depth."""
-    if not config.needs_depth:
-        return None
-    body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
-    spec = worker_spec(config).pinned()
-    cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest())
-    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache, config.detects)
-
-
-def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
-    """The pool that the configuration names."""
-    render = config.render
-    if config.pool == "local":
-        from render_workers.pool import LocalPool
-
-        return LocalPool(spec.build, PoolOptions(actors=1, max_quarantine=render.max_quarantine))
-    from render_workers.ray_pool import RayPool
-
-    return RayPool(
-        spec,
-        PoolOptions(
-            actors=render.actors,
-            per_actor=render.per_actor,
-            gpus_per_actor=gpus_per_actor,
-            start_timeout_s=render.start_timeout_s,
-            watchdog_s=render.watchdog_s,
-            max_quarantine=render.max_quarantine,
-        ),
-    )
-
-
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
     """Lifter and method, seeded, with the budget in lifter steps."""
     skeleton = problem.train.poses.skeleton
@@ -369,13 +242,6 @@ def initialise(lifter: Lifter, path: Path) -> None:
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit lifter={type(lifter).__name__} with {lifter.channels} channels a "
                               f"joint: {error}") from error  # fmt: skip
-
-
-def subject_bone_lengths(dataset: PoseDataset) -> torch.Tensor:
-    """Median bone lengths of each subject, `[subjects, bones]`, metres."""
-    lengths = bone_lengths(dataset.poses.joints_3d[:, 0], dataset.poses.skeleton)
-    present = dataset.subject.unique()
-    return torch.stack([lengths[dataset.subject == s].median(0).values for s in present])
 
 
 class ContactSheet:

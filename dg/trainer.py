@@ -18,10 +18,11 @@ from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import Evaluation, evaluate
 from dg.live_depth import LiveDepth, PendingDepth
-from dg.methods.base import DGMethod, StepKey, TargetPoses, training_anchors
+from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.pending import load_pending, save_pending
 from dg.pose.batch import PoseBatch
 from dg.pose.windows import Windows
+from dg.problem import Problem
 from dg.run_summary import final_results, result_metrics, run_figures, summary_figures
 from dg.selection import History
 from dg.tracking.base import Tracker
@@ -33,17 +34,6 @@ CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the d
 
 class DivergedError(RuntimeError):
     """The loss is no longer a number. Exit code 5."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is trained and on what: everything that does not change during a run."""
-
-    train: PoseDataset
-    val: PoseDataset
-    targets: tuple[PoseDataset, ...]
-    depth_label: str
-    adaptation: TargetPoses | None = None
 
 
 @dataclass
@@ -262,6 +252,7 @@ class Trainer:
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
             best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
             self.checkpoints.save_best(best)
+        self.checkpoints.save_history(self.history.records)
         self.seconds["evaluation"] += time.monotonic() - start
         scores = {epoch_metric("val", name): value for name, value in self._metrics(val).items()}
         for target, result in results.items():

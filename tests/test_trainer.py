@@ -15,9 +15,11 @@ import torch
 from dg.checkpoint import load_file
 from dg.command_line import check_plugins, parse
 from dg.config import RunInfo, TrainConfig
-from dg.experiment import Experiment, load_problem, make_live_depth, make_method
+from dg.experiment import Experiment, make_method
 from dg.methods import METHODS
 from dg.plugins import resolve
+from dg.problem import load_problem
+from dg.rendering import make_live_depth
 from dg.train import exit_code, main, run
 from dg.trainer import DivergedError
 

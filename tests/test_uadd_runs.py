@@ -10,12 +10,13 @@ from dg.body.open_body import OpenBody
 from dg.checkpoint import load_file
 from dg.command_line import check_plugins, parse
 from dg.config import ConfigError, TrainConfig
-from dg.experiment import load_problem, make_live_depth, prepared, worker_spec
 from dg.lifter_files.description import LifterDescription, parse_description
 from dg.lifter_files.stored import load_checkpoint
 from dg.live_depth import LiveDepth
 from dg.pose.boxes import box_size
 from dg.pose.windows import Windows
+from dg.problem import load_problem, prepared
+from dg.rendering import make_live_depth, worker_spec
 from dg.train import run
 from render_workers.cache import DepthCache
 from render_workers.pool import LocalPool

@@ -10,9 +10,10 @@ from dg.checkpoint import load_file
 from dg.command_line import check_plugins, parse
 from dg.config import ConfigError
 from dg.evaluation import predict_all
-from dg.experiment import load_problem, make_method
+from dg.experiment import make_method
 from dg.methods.base import training_anchors
 from dg.pose.windows import Windows
+from dg.problem import load_problem
 from dg.train import run
 from tests.test_trainer import SMALL, last_weights, same, stopped_after
 

@@ -10,12 +10,14 @@ from dg.command_line import check_plugins
 from dg.datasets import DATASETS
 from dg.datasets.base import PoseDataset
 from dg.evaluation import Evaluation, LifterPredictor, evaluate
-from dg.experiment import device_of, load_problem, make_live_depth, make_method, open_target
+from dg.experiment import device_of, make_method
 from dg.lifter_files.stored import load_checkpoint
 from dg.live_depth import LiveDepth
 from dg.methods.base import DGMethod
 from dg.plugins import resolve
 from dg.pose.joint_map import skeleton_named
+from dg.problem import load_problem, open_target
+from dg.rendering import make_live_depth
 from dg.tracking import NO_DEPTH
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from dg.command_line import check_plugins, table_of
 from dg.config import TrainConfig
 from dg.datasets.base import DataError
-from dg.experiment import load_adaptation, options_for_windows, resolved_recipe
+from dg.experiment import options_for_windows, resolved_recipe
 from dg.lifter_files.description import SETTINGS
 from dg.plugins import resolve
 from dg.pose.joint_map import skeleton_named
+from dg.problem import load_adaptation
 from dg.tracking import NO_DEPTH, run_tags
 
 NOT_STATED = "not stated"

@@ -21,8 +21,9 @@ import torch
 from dg.checkpoint import Checkpoints
 from dg.command_line import check_plugins, parse
 from dg.datasets.base import PoseDataset
-from dg.experiment import load_problem, make_method
+from dg.experiment import make_method
 from dg.pose.batch import PoseBatch
+from dg.problem import load_problem
 from dg.tracking import NullTracker
 from dg.trainer import Trainer
 

@@ -9,11 +9,12 @@ import torch
 from dg.augment.window_transform import centre_frames
 from dg.command_line import check_plugins, parse
 from dg.config import ConfigError
-from dg.experiment import load_problem, make_method
+from dg.experiment import make_method
 from dg.methods.base import StepKey
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.problem import load_problem
 from dg.train import run
 from lifters.motion_bert import MotionBert, MotionBertOptions
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions

@@ -12,9 +12,9 @@ import torch
 from dg.child_run import ChildRun, out_word
 from dg.command_line import parse as parse_training
 from dg.config import ConfigError
-from dg.experiment import open_target
 from dg.grid import session as grid_session
 from dg.plugins import OptionError, make_options, resolve
+from dg.problem import open_target
 from dg.studies import STUDIES, motion_session
 from dg.studies.frames import in_domain_target, own_words, with_defaults, with_targets
 from dg.studies.motion import Options, parse
