@@ -6,7 +6,8 @@ generator turns bones about axes and draws the axis of the whole pose's rotation
 rotation are not copied: its output layer is bypassed, and mean and spread of the axis get no gradient
 (`dg.augment.axis_angle_generator`). Everything else is PoseAug's (`dg.methods.poseaug`, its departures included).
 Departures and choices:
-* One frame instead of clips of 27; the released temporal discriminators are never trained, so they are not here.
+* One frame instead of clips of 27, or windows by `windows=centre_transform` (`dg.methods.learned_augmentation`); the
+  released temporal discriminators are never trained, so they are not here.
 * The released generator loss leaves out the real half of PoseAug's adversarial terms, which has no gradient for the
   generator; ours never had it.
 * The target's reprojection term (weight 1e-4) is left out: it depends on the lifter and the target's 2D, but is part of

@@ -14,6 +14,7 @@ Gong et al., CVPR 2021; constants and structure of the released code (METHODS 2)
 * The place is the pose's own root plus the head's output. The released head (`translation=released`) outputs the place
   itself and has to find the frame first: after 1,200 iterations 30 to 41 % of its poses lie inside, and the lifter
   is the worse for them (docs/results.md). The released recipe has 73,000 iterations.
+* Beyond the paper, for lifters of several frames: `windows=centre_transform` (`dg.methods.learned_augmentation`).
 
 Published with the lifter VideoPose3D, 1 frame, ground-truth 2D: 73.0 mm MPJPE on MPI-INF-3DHP's 2,929 frames, flip TTA,
 the best epoch by that test set. Not reproduced here: Human3.6M and MPI-INF-3DHP were not at hand.
