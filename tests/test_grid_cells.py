@@ -151,7 +151,7 @@ def test_adaptation_reaches_the_methods_alone_that_adapt():
         (["methods=[erm,emr]"], "unknown method 'emr'"),
         (["methods=[erm]", "lifters=[simple_base]"], "did you mean 'simple_baseline'"),
         (["methods=[erm]", "inputs=[xyz]"], "inputs must be one of"),
-        (["methods=[erm]", "inputs=[xy?epochs=3]"], "it may carry ['dscale2d'], not 'epochs'"),
+        (["methods=[erm]", "inputs=[xy?epochs=3]"], "it may carry ['dscale2d', 'depth'], not 'epochs'"),
         (["methods=[erm?epochs=3]"], "no option 'epochs'"),
         (["methods=[erm]", "inputs=[xyd?dscale2d=focal]", "dscale2d=off"], "give it once"),
         (

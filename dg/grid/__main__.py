@@ -23,7 +23,8 @@ dg.compare's table.
 keys of the grid (default; meaning):
   methods=[...]            to compare, with options after a ?: 'methods=[erm,poseaug?feedback=eval&b=2]'
   lifters=[simple_baseline]    likewise
-  inputs=[xyd]             xy, xyd; either may carry dscale2d: 'inputs=[xy,xyd?dscale2d=focal]'
+  inputs=[xyd]             what the lifter sees (dg.train's inputs); each may carry dscale2d and the depth source:
+                           'inputs=[xy,xyd?dscale2d=focal,xyd?depth=noisy_zbuffer&depth.shift_m=0.1]'
   frames=[1]               lengths of the windows that the lifters see
   seeds=[0]                runs of each; the table shows mean and standard deviation over them
   parallel=0               runs at once; 0: as many as the machine carries, at least 1. With pool=local (the default

@@ -1,8 +1,8 @@
 """The cells of a grid: methods x lifters x inputs x frames x seeds as command lines of dg.train. Pure; loads no torch.
 
 A name in a list may carry options after `?`, several joined by `&`: `poseda?parts=gpa`, `xyd?dscale2d=focal`. A
-method's and a lifter's are the plug-in's own, an input's is dscale2d alone: everything else holds for every cell, so
-that all have one budget.
+method's and a lifter's are the plug-in's own, an input's are dscale2d and the depth source with its options
+(`xyd?depth=noisy_zbuffer&depth.shift_m=0.1`): everything else holds for every cell, so that all have one budget.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from dg.config import ConfigError, TrainConfig
 from dg.plugins import suggest
 
 ADAPTATION = ("adapt_to", "adapt_part")  # for the methods alone that adapt
-_INPUT_OPTIONS = ("dscale2d",)
+_INPUT_OPTIONS = ("dscale2d", "depth")
 _REFUSED = {
     "method": "use methods=[erm,poseaug], with options as methods=[poseaug?feedback=...]",
     "lifter": "use lifters=[simple_baseline,...], with options as lifters=[simple_baseline?width=...]",
@@ -176,7 +176,7 @@ def parse_spec(text: str) -> Spec:
     """`poseda?parts=gpa&warmup=3` as a Spec. Raises ConfigError for options that are none."""
     name, mark, rest = text.partition("?")
     pairs = [part.partition("=") for part in _split(rest, "&")] if mark else []
-    wrong = [f"{k}{e}{v}" for k, e, v in pairs if not (re.fullmatch(r"\w+", k) and e and v)]
+    wrong = [f"{k}{e}{v}" for k, e, v in pairs if not (re.fullmatch(r"\w+(\.\w+)?", k) and e and v)]
     if wrong or not re.fullmatch(r"\w+", name):
         raise ConfigError(f"expected NAME or NAME?OPTION=VALUE&OPTION=VALUE, got {text!r}")
     repeated = [k for k, n in Counter(k for k, _, _ in pairs).items() if n > 1]
@@ -252,7 +252,7 @@ def _problems(options: GridOptions, shared: Sequence[str]) -> list[str]:
             if spec.name not in table:
                 found.append(f"unknown {key} {spec.name!r}; known: {sorted(table)}{suggest(spec.name, list(table))}")
     for spec in options.inputs:
-        wrong = [option for option, _ in spec.options if option not in _INPUT_OPTIONS]
+        wrong = [option for option, _ in spec.options if option.partition(".")[0] not in _INPUT_OPTIONS]
         found += [f"inputs {str(spec)!r}: it may carry {list(_INPUT_OPTIONS)}, not {option!r}" for option in wrong]
     return found + _given_twice(options, {word.partition("=")[0] for word in shared})
 

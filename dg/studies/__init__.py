@@ -5,4 +5,5 @@ when it is imported, and one line below; `python -m dg.study NAME --help` shows 
 STUDIES = {
     "frames": "dg.studies.frames:Frames",
     "motion": "dg.studies.motion:Motion",
+    "noise": "dg.studies.noise:Noise",
 }

@@ -1,11 +1,11 @@
-"""The picture of a study: error against the length of the window, a panel for each target."""
+"""The picture of a study: error against what it varies, a panel for each target."""
 
 import io
 from collections.abc import Sequence
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from dg.studies.lines import Line, lengths, shared_labels, shown_labels
+from dg.studies.lines import FRAMES, Axis, Line, shared_labels, shown_labels, ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,7 @@ ACROSS = 2
 _PANEL_INCHES = (5.4, 3.5)
 
 
-def error_figure(lines: Sequence[Line], metric: str, heading: str) -> bytes:
+def error_figure(lines: Sequence[Line], metric: str, heading: str, along: Axis = FRAMES) -> bytes:
     """A PNG: one panel a target, one line for each of its lines, error bars of one standard deviation over the seeds.
 
     The first label in which lines differ picks the colour, the others marker and dashes; a single one picks both.
@@ -35,6 +35,7 @@ def error_figure(lines: Sequence[Line], metric: str, heading: str) -> bytes:
     labels = [name for name in shown_labels(lines) if name != "target"]
     for axis, target in zip(axes, targets, strict=False):
         _draw(axis, [line for line in lines if line.labels["target"] == target], lines, labels)
+        axis.set_xlabel(along.label, fontsize=9)
         axis.set_title(target, fontsize=9)
         axis.set_ylabel(metric, fontsize=9)
     for axis in axes[len(targets) :]:
@@ -52,14 +53,14 @@ def error_figure(lines: Sequence[Line], metric: str, heading: str) -> bytes:
 
 
 def _draw(axis: "Axes", own: Sequence[Line], every: Sequence[Line], labels: Sequence[str]) -> None:
-    ticks = lengths(every)
+    places = ticks(every)
     for line in own:
-        frames = sorted(line.values)
+        own_places = sorted(line.values)
         marker, dashes = STYLES[_rank(line, every, labels[1:] or labels) % len(STYLES)]
         axis.errorbar(
-            [ticks.index(t) for t in frames],
-            [line.mean(t) or 0.0 for t in frames],
-            yerr=[line.spread(t) for t in frames],
+            [places.index(x) for x in own_places],
+            [line.mean(x) or 0.0 for x in own_places],
+            yerr=[line.spread(x) for x in own_places],
             color=COLOURS[_rank(line, every, labels[:1]) % len(COLOURS)],
             marker=marker,
             linestyle=dashes,
@@ -68,8 +69,7 @@ def _draw(axis: "Axes", own: Sequence[Line], every: Sequence[Line], labels: Sequ
             capsize=3,
             label=", ".join(line.labels[name] for name in labels),
         )
-    axis.set_xticks(range(len(ticks)), [str(t) for t in ticks], fontsize=8)
-    axis.set_xlabel("frames that the lifter sees (T)", fontsize=9)
+    axis.set_xticks(range(len(places)), [str(x) for x in places], fontsize=8)
     axis.tick_params(axis="y", labelsize=8)
     axis.margins(x=0.08, y=0.12)
     axis.grid(axis="y", color="#eeeeee", zorder=0)

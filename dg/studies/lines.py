@@ -1,4 +1,4 @@
-"""Errors against the length of the window: the lines that a study's tables, CSV files and figures are made of."""
+"""Errors against what a study varies: the lines that its tables, CSV files and figures are made of."""
 
 import csv
 import io
@@ -13,40 +13,54 @@ SHOWN_ALONE = ("target",)  # labels that a table shows even where all lines agre
 
 
 @dataclass(frozen=True)
+class Axis:
+    """What a study varies along its lines. name: in CSV files; column: a table's heading of one value; label: what the
+    figure writes below.
+    """
+
+    name: str
+    column: str
+    label: str
+
+
+FRAMES = Axis("frames", "T={}", "frames that the lifter sees (T)")
+
+
+@dataclass(frozen=True)
 class Point:
-    """One run's error on one target. labels: what lines differ in, such as `input` and `target`."""
+    """One run's error on one target. labels: what lines differ in, such as `input` and `target`; x: on the axis."""
 
     labels: Mapping[str, str]
     protocol: str
-    frames: int
+    x: int
     seed: str
     error: float
 
 
 @dataclass(frozen=True)
 class Line:
-    """Runs that differ in window and seed alone. values: frames -> seed -> error."""
+    """Runs that differ in x and seed alone. values: x -> seed -> error."""
 
     labels: Mapping[str, str]
     protocol: str
     values: dict[int, dict[str, float]] = field(default_factory=dict)
 
-    def at(self, frames: int) -> list[float]:
-        return list(self.values.get(frames, {}).values())
+    def at(self, x: int) -> list[float]:
+        return list(self.values.get(x, {}).values())
 
-    def mean(self, frames: int) -> float | None:
-        return statistics.fmean(self.at(frames)) if self.at(frames) else None
+    def mean(self, x: int) -> float | None:
+        return statistics.fmean(self.at(x)) if self.at(x) else None
 
-    def spread(self, frames: int) -> float:
+    def spread(self, x: int) -> float:
         """Standard deviation over the seeds; 0 of one."""
-        return statistics.stdev(self.at(frames)) if len(self.at(frames)) > 1 else 0.0
+        return statistics.stdev(self.at(x)) if len(self.at(x)) > 1 else 0.0
 
     def less(self, other: "Line") -> "Line":
         """The difference to another line, seed by seed, to six digits: below that, rounding errors have signs."""
         values = {
-            frames: {s: round(error - there[s], 6) + 0.0 for s, error in errors.items() if s in there}
-            for frames, errors in self.values.items()
-            if (there := other.values.get(frames))
+            x: {s: round(error - there[s], 6) + 0.0 for s, error in errors.items() if s in there}
+            for x, errors in self.values.items()
+            if (there := other.values.get(x))
         }
         return Line(self.labels, self.protocol, values)
 
@@ -57,7 +71,7 @@ def lines_of(points: Iterable[Point]) -> list[Line]:
     for point in points:
         key = (*point.labels.items(), point.protocol)
         line = lines.setdefault(key, Line(point.labels, point.protocol))
-        line.values.setdefault(point.frames, {})[point.seed] = point.error
+        line.values.setdefault(point.x, {})[point.seed] = point.error
     return list(lines.values())
 
 
@@ -72,9 +86,9 @@ def _others(line: Line, label: str) -> tuple[tuple[str, str], ...]:
     return tuple((k, v) for k, v in line.labels.items() if k != label)
 
 
-def lengths(lines: Iterable[Line]) -> list[int]:
-    """Every length of window that some line has."""
-    return sorted({frames for line in lines for frames in line.values})
+def ticks(lines: Iterable[Line]) -> list[int]:
+    """Every x that some line has."""
+    return sorted({x for line in lines for x in line.values})
 
 
 def shown_labels(lines: Sequence[Line]) -> list[str]:
@@ -94,13 +108,14 @@ def table(
     lines: Sequence[Line],
     notes: Sequence[str] = (),
     cell: Callable[[list[float]], str] = lambda values: spell(values, PLUS_MINUS),
+    axis: Axis = FRAMES,
 ) -> Sheet:
-    """One line each, one column a length of window."""
-    labels, frames = shown_labels(lines), lengths(lines)
-    body = [[line.labels.get(n, "-") for n in labels] + [cell(line.at(t)) for t in frames] for line in lines]
+    """One line each, one column for each value on the axis."""
+    labels, columns = shown_labels(lines), ticks(lines)
+    body = [[line.labels.get(n, "-") for n in labels] + [cell(line.at(x)) for x in columns] for line in lines]
     common = shared_labels(lines)
     title = f"{title} · {common}" if common else title
-    return Sheet(title, labels + [f"T={t}" for t in frames], body, len(labels), list(notes))
+    return Sheet(title, labels + [axis.column.format(x) for x in columns], body, len(labels), list(notes))
 
 
 def protocols(lines: Sequence[Line]) -> list[str]:
@@ -108,16 +123,16 @@ def protocols(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(f"`{line.protocol}`" for line in lines))
 
 
-def to_csv(lines: Sequence[Line], metric: str) -> str:
-    """One row for each line and length: labels, protocol, frames, metric, mean, standard deviation, seeds."""
+def to_csv(lines: Sequence[Line], metric: str, axis: Axis = FRAMES) -> str:
+    """One row for each line and x: labels, protocol, the axis, metric, mean, standard deviation, seeds."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     names = list(dict.fromkeys(name for line in lines for name in line.labels))
-    writer.writerow([*names, "protocol", "frames", "metric", "mean", "std", "n", "seeds"])
+    writer.writerow([*names, "protocol", axis.name, "metric", "mean", "std", "n", "seeds"])
     for line in lines:
-        for frames, errors in sorted(line.values.items()):
-            spread = line.spread(frames) if len(errors) > 1 else ""
+        for x, errors in sorted(line.values.items()):
+            spread = line.spread(x) if len(errors) > 1 else ""
             own = [line.labels.get(name, "") for name in names]
-            figures = [line.mean(frames), spread, len(errors), " ".join(sorted(errors))]
-            writer.writerow([*own, line.protocol, frames, metric, *figures])
+            figures = [line.mean(x), spread, len(errors), " ".join(sorted(errors))]
+            writer.writerow([*own, line.protocol, x, metric, *figures])
     return out.getvalue()

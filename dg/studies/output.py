@@ -8,7 +8,7 @@ from pathlib import Path
 from dg.atomic import replace_file
 from dg.comparison.sheets import Sheet, to_markdown
 from dg.studies.figures import error_figure
-from dg.studies.lines import Line, to_csv
+from dg.studies.lines import FRAMES, Axis, Line, to_csv
 from dg.tracking.stores import OFF, client_of
 
 
@@ -22,14 +22,20 @@ class Place:
 
 
 def conclude(
-    name: str, heading: str, place: Place, sheets: Sequence[Sheet], lines: Sequence[Line], metric: str
+    name: str,
+    heading: str,
+    place: Place,
+    sheets: Sequence[Sheet],
+    lines: Sequence[Line],
+    metric: str,
+    axis: Axis = FRAMES,
 ) -> None:
     """Print the tables, write the files and log them. heading: of the figure."""
     text = to_markdown(sheets)
     contents = {
         f"{name}.md": text.encode(),
-        f"{name}.csv": to_csv(lines, metric).encode(),
-        f"{name}.png": error_figure(lines, metric, heading),
+        f"{name}.csv": to_csv(lines, metric, axis).encode(),
+        f"{name}.png": error_figure(lines, metric, heading, axis),
     }
     paths = []
     for file_name, content in contents.items():

@@ -16,6 +16,7 @@ from dg.grid import session as grid_session
 from dg.plugins import OptionError, make_options, resolve
 from dg.problem import open_target
 from dg.studies import STUDIES, motion_session
+from dg.studies import noise as study_noise
 from dg.studies.frames import in_domain_target, own_words, with_defaults, with_targets
 from dg.studies.motion import Options, parse
 from dg.studies.motion_session import fitting_tta
@@ -46,11 +47,13 @@ def test_help_loads_nothing_heavy_and_names_every_study():
 
 
 def test_every_key_of_the_studies_is_in_their_help():
-    frames, motion = ((sys.modules[resolve(STUDIES, "study", name).__module__].__doc__) for name in STUDIES)
+    frames, motion, noise = ((sys.modules[resolve(STUDIES, "study", name).__module__].__doc__) for name in STUDIES)
     for key in (*with_defaults([]), *(f"{key}=" for key in own_words([])[0])):
         assert f"  {key.partition('=')[0]}=" in frames
     for key in Options.__dataclass_fields__:
         assert f"  {key}=" in motion
+    for key in (*study_noise.GRID_DEFAULTS, *study_noise.OWN):
+        assert f"  {key}=" in noise
 
 
 def test_an_unknown_study_and_wrong_words_are_refused(capsys, tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 from dg.comparison.sheets import to_markdown
 from dg.studies.figures import error_figure
 from dg.studies.frames_results import IN_DOMAIN, depth_changes, in_domain_first
-from dg.studies.lines import Point, lengths, lines_of, shared_labels, shown_labels, table, to_csv, twins
+from dg.studies.lines import Point, lines_of, shared_labels, shown_labels, table, ticks, to_csv, twins
 
 
 def point(target, sees, frames, seed, error, lifter="l"):
@@ -32,7 +32,7 @@ def test_runs_that_differ_in_window_and_seed_alone_are_one_line():
     assert lines[0].spread(1) == pytest.approx(8**0.5)
     assert lines[0].spread(27) == 0.0
     assert lines[0].mean(9) is None
-    assert lengths(lines) == [1, 27]
+    assert ticks(lines) == [1, 27]
     assert shown_labels(lines) == ["target", "input"]
     assert shared_labels(lines) == "l"
 
