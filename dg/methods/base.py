@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dg.losses import LIFTER_LOSSES
+from dg.methods.finite_steps import FiniteSteps, finite_rows
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
@@ -189,6 +190,7 @@ class DGMethod(ABC):
     def __init__(self, context: MethodContext) -> None:
         self.context = context
         self.lifter_steps = 0
+        self.finite_steps = FiniteSteps()
         self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "lifter": lifter_optimizer(context.lifter, context.plan.recipe)
@@ -249,7 +251,7 @@ class DGMethod(ABC):
         self.begin_lifter_step()
         predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
-            weights = weights[batch.valid]
+            weights = weights[batch.valid & finite_rows(batch)]
         loss = self.lifter_loss(predicted, target, weights)
         self.optimizers["lifter"].zero_grad(set_to_none=True)
         loss.backward()
@@ -265,8 +267,11 @@ class DGMethod(ABC):
                 module.momentum = momentum
 
     def trainable(self, batch: PoseBatch) -> PoseBatch:
-        """The batch's valid rows. Raises ValueError when fewer than two are left."""
-        rows = batch if bool(batch.valid.all()) else batch[batch.valid]
+        """The batch's valid rows, all of whose numbers are numbers: one that is not would stay in the batch norms for
+        ever. Raises ValueError when fewer than two are left.
+        """
+        usable = batch.valid & finite_rows(batch)
+        rows = batch if bool(usable.all()) else batch[usable]
         if len(rows) < 2:
             raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
         return rows
@@ -281,12 +286,16 @@ class DGMethod(ABC):
         return rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
 
     def descend_lifter(self) -> None:
-        """One optimiser step of the lifter along the gradients at hand: the plan's schedule and clipping, counted."""
+        """One optimiser step of the lifter along the gradients at hand: the plan's schedule and clipping, counted.
+
+        One whose gradients are not numbers is left out, and counts. Raises DivergedError for too many in a row.
+        """
         plan, optimizer = self.context.plan, self.optimizers["lifter"]
         for group in optimizer.param_groups:
             group["lr"] = plan.lr(self.lifter_steps)
-        torch.nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
-        optimizer.step()
+        norm = nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
+        if self.finite_steps.allows("lifter", norm):
+            optimizer.step()
         self.lifter_steps += 1
 
     def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -301,8 +310,8 @@ class DGMethod(ABC):
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)
-        optimizer.step()
+        if self.finite_steps.allows(name, nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)):
+            optimizer.step()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next step depends on; plain tensors, numbers and containers only."""
@@ -311,6 +320,7 @@ class DGMethod(ABC):
             "networks": self.networks.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "extra": self.extra_state(),
+            "finite_steps": self.finite_steps.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -319,6 +329,8 @@ class DGMethod(ABC):
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.load_extra_state(state["extra"])
+        if "finite_steps" in state:  # absent in older checkpoints
+            self.finite_steps.load_state_dict(state["finite_steps"])
 
     def extra_state(self) -> dict[str, Any]:
         """State beyond networks and optimisers, such as history pools; overridden by methods that have some."""

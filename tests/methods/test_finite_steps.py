@@ -1,0 +1,81 @@
+"""What is not a number stops at the step where it appears: no weight, no batch norm and no other row takes it on."""
+
+import pytest
+import torch
+
+from dg.methods.base import MethodContext, SourceData, TrainingPlan
+from dg.methods.erm import ERM
+from dg.methods.finite_steps import PATIENCE, DivergedError, FiniteSteps, finite_rows
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.bones import bone_lengths
+from dg.pose.skeleton import H36M_16
+from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
+from tests.conftest import make_camera, make_joints
+
+
+def make_poses(rows):
+    return PoseBatch.from_joints(make_joints(rows, joints=16)[:, None], make_camera(rows), H36M_16)
+
+
+def make_method():
+    torch.manual_seed(0)
+    poses = make_poses(64)
+    lifter = SimpleBaseline(H36M_16, 2, SimpleBaselineOptions(width=32))
+    source = SourceData(poses, bone_lengths(poses.joints_3d[:, 0], H36M_16)[:1])
+    plan = TrainingPlan(total_steps=100, steps_per_epoch=10)
+    context = MethodContext(lifter, InputSpec("xy", "off"), H36M_16, plan, source, torch.device("cpu"))
+    return ERM(context, ERM.Options())
+
+
+def weights_of(method):
+    return {name: value.clone() for name, value in method.networks.state_dict().items()}
+
+
+def same(one, other):
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.fixture
+def method():
+    return make_method()
+
+
+@pytest.mark.parametrize("field", ["joints_3d", "joints_2d"])
+def test_a_row_that_is_not_a_number_is_as_if_it_were_not_there(field):
+    poses = make_poses(32)
+    broken = getattr(poses, field).clone()
+    broken[5, 0, 3, 0] = float("nan")
+    sick = poses.replace(**{field: broken})
+    assert finite_rows(sick).tolist() == [row != 5 for row in range(32)]
+    one, other = make_method(), make_method()
+    torch.manual_seed(1)
+    one.step_lifter(sick)
+    torch.manual_seed(1)
+    other.step_lifter(poses[finite_rows(sick)])
+    assert same(weights_of(one), weights_of(other))
+    assert one.finite_steps.skipped == 0
+
+
+def test_a_gradient_that_is_not_a_number_moves_nothing_and_is_counted(method, monkeypatch):
+    monkeypatch.setattr(method, "lifter_loss", lambda predicted, target, weights: predicted.sum() * float("nan"))
+    before = {name: parameter.clone() for name, parameter in method.lifter.named_parameters()}
+    method.step_lifter(make_poses(32))
+    assert same(before, dict(method.lifter.named_parameters()))
+    assert (method.finite_steps.skipped, method.lifter_steps) == (1, 1)
+    monkeypatch.undo()
+    method.step_lifter(make_poses(32))
+    assert not same(before, dict(method.lifter.named_parameters()))
+    assert all(value.isfinite().all() for value in method.networks.state_dict().values())
+
+
+def test_steps_left_out_end_the_run_only_when_nothing_lies_between_them():
+    steps, bad, good = FiniteSteps(), torch.tensor(float("inf")), torch.tensor(1.0)
+    for _ in range(3):
+        assert not any(steps.allows("lifter", bad) for _ in range(PATIENCE - 1))
+        assert steps.allows("lifter", good)
+    assert not any(steps.allows("generator", bad) for _ in range(PATIENCE - 1))
+    again = FiniteSteps()
+    again.load_state_dict(steps.state_dict())
+    with pytest.raises(DivergedError, match="generator is not a number"):
+        again.allows("generator", bad)
+    assert again.skipped == 4 * (PATIENCE - 1) + 1
