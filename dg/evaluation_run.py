@@ -1,7 +1,7 @@
 """One evaluation: a lifter on test sets, its results written and logged. `dg.evaluate` is its command line."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,17 @@ from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import TTA, LifterPredictor, evaluate
 from dg.evaluation_report import TAG_EVALUATES, TargetResult, log_files, log_results, write_errors, write_summary
-from dg.experiment import device_of
-from dg.lifter_files.description import UNITS, LifterDescription, inputs_of
+from dg.experiment import device_of, inputs_of
+from dg.lifter_files.description import UNITS, LifterDescription
 from dg.lifter_files.foreign import ForeignLifter, open_program
 from dg.lifter_files.identity import Identity, identity_of_file, identity_of_run
 from dg.lifter_files.options import chosen, described, one_source, stored_lifter
 from dg.lifter_files.stored import WEIGHTS, StoredLifter
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.pose.joint_map import skeleton_named
-from dg.problem import open_target
-from dg.rendering import make_live_depth
+from dg.problem import on_skeleton, open_target
+from dg.rendering import make_live_depth, with_feature_sizes
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
-from dg.tracking.names import REGIMES
+from dg.tracking.names import REGIMES, TAG_DEPTH, TAG_ORACLE
 from dg.train import share_gpus
 
 PROTOCOL = "protocol"
@@ -76,7 +75,7 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
     path = Path(options.model)
     program = open_program(path, options.trust)
     if program.description is None:
-        config = described(options.words, ("inputs",))
+        config = with_feature_sizes(described(options.words, ("inputs",)))
         description = LifterDescription.of_config(config, options.unit)
     else:
         description = program.description
@@ -102,7 +101,7 @@ def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetRes
         results = []
         for dataset in targets:
             poses = dataset.poses.to(device)
-            if live is not None:
+            if live is not None and poses.depth is None:
                 poses = live.of_dataset(poses, dataset.digest)
             results.append(_evaluate_target(stored, predictor, replace(dataset, poses=poses), tta))
         return results
@@ -129,7 +128,7 @@ def load_targets(config: TrainConfig) -> list[PoseDataset]:
         target = open_target(name).load("test")
         if target.name in {t.name for t in targets}:
             target = replace(target, name=f"{target.name}_{number}")
-        targets.append(replace(target, poses=target.poses.convert(skeleton_named(config.skeleton))))
+        targets.append(replace(target, poses=on_skeleton(target, config)))
     return targets
 
 
@@ -215,7 +214,21 @@ def _log(
     config = stored.config
     protocols = {r.target: r.evaluation.protocol for r in results}
     tags = environment_tags() | identity.tags(config, stored.selection, protocols)
+    tags |= _tags_of_image_depth(tags, results)
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
     log_results(tracker, results, stored.selection)
     return run_id
+
+
+def _tags_of_image_depth(tags: Mapping[str, str], results: Sequence[TargetResult]) -> dict[str, str]:
+    """What changes in a run's tags where every target brought its depth from images: its name, and that no ground
+    truth is in it.
+    """
+    sources = {r.dataset.source_depth for r in results}
+    if tags[TAG_DEPTH] == NO_DEPTH or "" in sources:
+        return {}
+    oracles = [name for name in tags[TAG_ORACLE].split(",") if name]
+    if not any("oracle" in source for source in sources):
+        oracles = [name for name in oracles if name != "depth"]
+    return {TAG_DEPTH: ",".join(sorted(sources)), TAG_ORACLE: ",".join(oracles)}

@@ -9,8 +9,10 @@ from dg.command_line import table_of
 from dg.config import ConfigError, TrainConfig
 from dg.datasets import DATASETS
 from dg.datasets.base import Dataset, PoseDataset
+from dg.datasets.image_depth import converted
 from dg.methods.base import TargetPoses
 from dg.plugins import make_options, resolve
+from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.boxes import box_size
 from dg.pose.detections import SYNTHETIC_DETECTIONS
@@ -70,7 +72,7 @@ def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
 
     Raises ConfigError for detected 2D without confidence where the run's poses are seen as a detector sees them.
     """
-    poses = dataset.poses.convert(skeleton_named(config.skeleton))
+    poses = on_skeleton(dataset, config)
     if not config.detects or poses.confidence is not None:
         return replace(dataset, poses=poses)
     if dataset.source_2d != "gt":
@@ -79,6 +81,28 @@ def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
             "2D without any; give detections that carry it, or ground-truth 2D, which gets synthetic detections"
         )
     return replace(dataset, poses=poses, source_2d=SYNTHETIC_DETECTIONS)
+
+
+def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
+    """A data set's poses on the run's skeleton, with the depth from images that they may bring with them.
+
+    Raises ConfigError where the run's inputs need more than was extracted from the images.
+    """
+    poses = converted(dataset.poses, skeleton_named(config.skeleton))
+    if poses.depth is None:
+        return poses
+    channels, _, features = config.inputs.partition("+")
+    if features:
+        raise ConfigError(
+            f"inputs={config.inputs}: {dataset.name} has depth from images, but no {features}, which are read from "
+            f"rendered pictures alone; take inputs={channels}, or leave image_depth out"
+        )
+    if channels == "uadd" and poses.depth_spread is None:
+        raise ConfigError(
+            f"inputs=uadd needs nearest and farthest depth, but the depth of {dataset.name} was extracted right at its "
+            "joints; extract it anew with inputs=uadd (python -m dg.extract_depth)"
+        )
+    return poses
 
 
 def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:

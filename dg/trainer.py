@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from dg.checkpoint import Checkpoints
+from dg.checkpoint import Checkpoints, save_file
 from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
 from dg.evaluation import Evaluation, evaluate
 from dg.live_depth import LiveDepth, PendingDepth
 from dg.methods.base import DGMethod, StepKey, training_anchors
+from dg.methods.finite_steps import DivergedError
 from dg.pending import load_pending, save_pending
 from dg.pose.batch import PoseBatch
 from dg.pose.windows import Windows
@@ -30,10 +31,6 @@ from dg.tracking.names import epoch_metric
 
 Report = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
-
-
-class DivergedError(RuntimeError):
-    """The loss is no longer a number. Exit code 5."""
 
 
 @dataclass
@@ -190,7 +187,10 @@ class Trainer:
         # Dropout draws from torch's own stream: set it from the step, so that a resumed run draws the same.
         torch.manual_seed(key.number("update"))
         before = self.method.lifter_steps
-        update = self.method.update(batch, proposal, key)
+        try:
+            update = self.method.update(batch, proposal, key)
+        except DivergedError as error:
+            raise DivergedError(f"{error}\n  the batch: {self._dump(key, batch, proposal)}") from error
         self.trained_poses += len(batch) * (self.method.lifter_steps - before)
         self._recent.append(update.metrics)
         if len(self._recent) % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
@@ -200,12 +200,17 @@ class Trainer:
                 "loss": loss.get("loss/lifter"), "pool": self._pool_status(),
             })  # fmt: skip
 
+    def _dump(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> str:
+        """Keep a batch on which training broke down, for people to look into; returns where."""
+        path = self.checkpoints.folder / "diverged.pt"
+        save_file(path, {"key": vars(key), "batches": save_pending([(key, batch), (key, proposal)])})
+        return str(path)
+
     def _losses(self) -> dict[str, float]:
-        """Means of the scalars since the last epoch. Raises DivergedError if one is not finite."""
+        """Means of the scalars since the last epoch, of those that are numbers. Raises DivergedError if none is."""
         names = {name for metrics in self._recent for name in metrics}
         means = {
-            name: float(torch.stack([m[name].float() for m in self._recent if name in m]).mean())
-            for name in sorted(names)
+            name: _mean(torch.stack([m[name].float() for m in self._recent if name in m])) for name in sorted(names)
         }
         wrong = [name for name, value in means.items() if name.startswith("loss/") and not _finite(value)]
         if wrong:
@@ -265,7 +270,7 @@ class Trainer:
 
     def _with_depth(self, dataset: PoseDataset) -> PoseBatch:
         poses = dataset.poses.to(self.method.context.device)
-        if self.live_depth is None:
+        if self.live_depth is None or poses.depth is not None:  # it came with its images
             return poses
         self.report({"kind": "note", "text": f"depth of {len(poses):,} poses of {dataset.name}"})
         return self.live_depth.of_dataset(poses, dataset.digest)
@@ -319,7 +324,8 @@ class Trainer:
 
     def _figures(self) -> dict[str, float]:
         ledger = None if self.live_depth is None else vars(self.live_depth.pool.ledger)
-        return run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
+        figures = run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
+        return figures | {"skipped_steps": float(self.method.finite_steps.skipped)}
 
     def _summary(self) -> dict[str, Any]:
         results = final_results(self.history, [t.name for t in self.problem.targets])
@@ -342,6 +348,11 @@ class _Clock:
 
     def now(self) -> float:
         return time.monotonic() - self.start
+
+
+def _mean(values: torch.Tensor) -> float:
+    """Of the finite ones: a step that was left out says nothing of the others. NaN where there is none."""
+    return float(values[values.isfinite()].mean())
 
 
 def _finite(value: float) -> bool:

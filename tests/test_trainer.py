@@ -17,11 +17,11 @@ from dg.command_line import check_plugins, parse
 from dg.config import RunInfo, TrainConfig
 from dg.experiment import Experiment, make_method
 from dg.methods import METHODS
+from dg.methods.finite_steps import DivergedError
 from dg.plugins import resolve
 from dg.problem import load_problem
 from dg.rendering import make_live_depth
 from dg.train import exit_code, main, run
-from dg.trainer import DivergedError
 
 SMALL = [
     "pool=local", "tracking.uri=off", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=32",
@@ -146,6 +146,14 @@ def test_a_loss_that_is_no_number_stops_the_run_with_its_own_exit_code(tmp_path)
     with pytest.raises(DivergedError) as caught:
         run(small(tmp_path, "method=erm", "inputs=xy", "lr=1e30"), quiet=True)
     assert exit_code(caught.value) == 5
+
+
+def test_gradients_that_stay_no_numbers_end_the_run_and_leave_the_batch_behind(tmp_path):
+    with pytest.raises(DivergedError, match=r"10 steps in a row(.|\n)*diverged.pt") as caught:
+        run(small(tmp_path, "method=erm", "inputs=xy", "lr=1e38", "epochs=8"), quiet=True)
+    assert exit_code(caught.value) == 5
+    dump = load_file(tmp_path / "run" / "diverged.pt")
+    assert dump["batches"][0]["poses"]["joints_3d"].isfinite().all()  # the data were not at fault
 
 
 def test_the_lifter_starts_from_a_given_checkpoint(tmp_path):

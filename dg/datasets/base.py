@@ -24,7 +24,8 @@ class PoseDataset:
 
     subject, action: numbers into the name lists. clip: number of the clip (one person, one take, one camera); rows of
     a clip are consecutive and in time order. fps after any stride. name: what tables call it. flavour: which ground
-    truth. source_2d: `gt` or the detector. digest: of the content, for caches and MLflow.
+    truth. source_2d: `gt` or the detector. source_depth: `images` where the poses bring depth from images with them
+    (`dg.datasets.image_depth`); empty: it is drawn. digest: of the content, for caches and MLflow.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PoseDataset:
     digest: str
     flavour: str = "camera-frame"
     source_2d: str = "gt"
+    source_depth: str = ""
     flip_tta: bool = False
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -52,10 +54,12 @@ class PoseDataset:
     def protocol(self, depth_source: str, tta: str | None = None) -> str:
         """The protocol id (DESIGN 5.9): numbers may stand side by side only where these agree.
 
-        tta: the one in use, where it is not the test set's own.
+        depth_source: of what is drawn, or `none`; depth that the poses brought with them goes by its own name. tta: the
+        one in use, where it is not the test set's own.
         """
         joints, tta = self.poses.skeleton.name, tta or self.tta
-        return f"{self.name}/{self.flavour}/n{len(self)}/{joints}/2d={self.source_2d}/depth={depth_source}/tta={tta}"
+        depth = depth_source if depth_source == "none" else self.source_depth or depth_source
+        return f"{self.name}/{self.flavour}/n{len(self)}/{joints}/2d={self.source_2d}/depth={depth}/tta={tta}"
 
 
 class Dataset(ABC):

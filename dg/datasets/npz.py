@@ -3,8 +3,9 @@
 Arrays: `pose3d` [rows, 17, 3] m and `intrinsics` [rows, 4] or [4] = fx, fy, cx, cy divided like the 2D: 2 f / longer
 side, and 0 in the middle. May be there too: `pose2d` [rows, 17, 2] normalised by the longer image side (else the
 projection), `confidence` [rows, 17] of a detector, `res` [rows, 2] or [2] px (else a square frame), and `subject`,
-`action` and `clip` [rows] of names. Rows of a clip are consecutive and in time order; without `clip`, rows of one
-person and one action that follow each other are a clip.
+`action`, `clip` and `image` [rows] of names; by `image`, rows find their depth from images
+(`dg.datasets.image_depth`). Rows of a clip are consecutive and in time order; without `clip`, rows of one person and
+one action that follow each other are a clip.
 """
 
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.image_depth import with_image_depth
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
@@ -41,14 +43,16 @@ class Options:
     """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input. source_2d: `gt`, or
     the detector whose `pose2d` this is, which then need not be the projection.
 
-    fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a part `train`;
-    the part `test` is then everyone else. None: all rows are `test`.
+    image_depth: file of dg.extract_depth, with depth at the joints of the images that `image` names; rows without any
+    are left out. fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a
+    part `train`; the part `test` is then everyone else. None: all rows are `test`.
     """
 
     path: str
     stride: int = 1
     flip_tta: bool = False
     source_2d: str = "gt"
+    image_depth: str = ""
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
 
@@ -81,7 +85,7 @@ class CrossDataset(Dataset):
         joints_2d = _tensor(arrays["pose2d"])[rows, None] if "pose2d" in arrays else None
         confidence = _tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
         poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d).replace(confidence=confidence)
-        return PoseDataset(
+        dataset = PoseDataset(
             name=Path(options.path).stem,
             poses=poses,
             subject=torch.from_numpy(subject.astype(np.int64))[rows],
@@ -94,6 +98,9 @@ class CrossDataset(Dataset):
             source_2d=options.source_2d,
             flip_tta=options.flip_tta,
         )
+        if not options.image_depth:
+            return dataset
+        return with_image_depth(dataset, _images(arrays, options.path)[rows.numpy()].tolist(), options.image_depth)
 
     def _rows(self, split: str, names: np.ndarray, subject: np.ndarray) -> Int[Tensor, " kept"]:
         """Rows of a part. Raises DataError for training subjects that the file lacks, or that leave none to test."""
@@ -110,6 +117,14 @@ class CrossDataset(Dataset):
             )
         train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
         return rows[train if split == "train" else ~train]
+
+
+def _images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
+    """Name of each row's image. Raises DataError where the file does not say."""
+    names = arrays.get("image", np.zeros(0))
+    if names.shape != (len(arrays["pose3d"]),) or names.dtype.kind not in "US":
+        raise DataError(f"{path}: image: expected the name of each row's image, by which image_depth knows it")
+    return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
 
 
 def _tensor(values: np.ndarray) -> Tensor:

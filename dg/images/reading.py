@@ -1,0 +1,98 @@
+"""Image files: found in folders, in the order that people number them, and read as RGB, whatever they are stored as."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from dg.safe_load import FileFormatError
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+LARGEST_PIXELS = 120_000_000  # of an image; a small file may claim any size
+SMALLEST_SIDE = 16
+_WHITE = (255, 255, 255)
+
+
+class ImageError(FileFormatError):
+    """An image that is missing or cannot be read. The message names the file and the reason."""
+
+
+def find_images(root: Path) -> list[Path]:
+    """The image at `root`, or all images in that folder and those below it, by their suffix; empty where there are
+    none. Hidden files and folders are left out, and links to folders are not followed.
+
+    Sorted by path, folder by folder, numbers by their value: `2.jpg` before `10.jpg`. Raises ImageError where there is
+    no file or folder.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise ImageError(f"{root}: expected an image or a folder of images, found nothing")
+    found = []
+    for folder, below, names in os.walk(root):
+        below[:] = [name for name in below if not name.startswith(".")]
+        visible = [name for name in names if not name.startswith(".")]
+        found += [Path(folder, name) for name in visible if Path(name).suffix.lower() in SUFFIXES]
+    return sorted(found, key=lambda path: (_by_number(path.relative_to(root)), str(path)))
+
+
+def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """RGB, turned as its EXIF orientation says. Grey values are repeated, 16 bits become 8, transparent pixels white;
+    of a file of several images the first.
+
+    Raises ImageError for a file that is missing, empty, truncated or no image, for one with a side below
+    `SMALLEST_SIDE` or more than `LARGEST_PIXELS`, and for floating-point pixels, whose range nobody knows.
+    """
+    if not path.is_file():
+        raise ImageError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise ImageError(f"{path}: the file is empty")
+    try:
+        with warnings.catch_warnings():
+            # Pillow's own guard against files that claim a huge size warns below our limit.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                _check_size(path, *image.size)
+                return np.array(_as_rgb(path, ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow raises errors of many kinds for damaged files
+        raise ImageError(f"{path}: {_reason(error)}") from error
+
+
+def _check_size(path: Path, width: int, height: int) -> None:
+    if width * height > LARGEST_PIXELS:
+        raise ImageError(f"{path}: {width} x {height} pixels are more than the {LARGEST_PIXELS:,} that are read")
+    if min(width, height) < SMALLEST_SIDE:
+        raise ImageError(f"{path}: {width} x {height} pixels; expected at least {SMALLEST_SIDE} on each side")
+
+
+def _as_rgb(path: Path, image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ImageError(f"{path}: its pixels are floating-point numbers; expected 8 or 16 bits")
+    if image.mode.startswith("I"):
+        grey = np.asarray(image).astype(np.int64).clip(0, None)
+        bits = 16 if image.mode != "I" or grey.max() > 255 else 8
+        image = Image.fromarray((grey.clip(0, 65535) // 257 if bits == 16 else grey).astype(np.uint8))
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGB", image.size, _WHITE)
+        image.paste(over, mask=over.getchannel("A"))
+    return image.convert("RGB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image of a known format"
+    first = str(error).strip().partition("\n")[0]
+    return f"cannot be read: {first or type(error).__name__}"
+
+
+def _by_number(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A sorting key under which folders stay together and numbers count by their value."""
+    parts = [re.split(r"(\d+)", part) for part in path.parts]
+    return [[(0, int(t), "") if t.isdecimal() else (1, 0, t.lower()) for t in texts if t] for texts in parts]
