@@ -73,7 +73,7 @@ def main(words: Sequence[str]) -> int:
         sys.stdout.write(help_text())
         return 0 if words else WRONG_OPTION
     name, rest = words[0], list(words[1:])
-    from dg.train import exit_code
+    from dg.exit_codes import exit_code
 
     try:
         plugin = resolve(ANALYSES, "analysis", name)

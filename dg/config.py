@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from dg.pose.input_spec import split_inputs
+
 # Each group is a plug-in table: the name that may be chosen, and its default.
 GROUPS = {
     "data": ("dg.datasets:DATASETS", "synthetic"),
@@ -75,12 +77,16 @@ class TrainConfig:
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
-    inputs: str = "xyd"  # xy | xyd, and of detected 2D xyc | xycd | uadd (x, y, confidence, median, min, max depth)
+    inputs: str = (
+        "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features or both
+    )
     dscale2d: str = "auto"  # off | paper | focal | box; auto: focal for xyd, off for xy, box for detected 2D
     d_ref: float = 4.5  # reference depth of dscale2d, metres
     f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: float = 2.0  # clip of the root-relative depth channels, metres
     box_ref: float = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
+    pose_network: str = "usyd-community/vitpose-base-simple"  # ViTPose of image_features: hub id or folder
+    feature_sizes: list[int] = field(default_factory=list)  # channels of each of the features; empty: the networks'
     detections: str = "auto"  # synthetic: true 2D is seen as a detector would; auto: where inputs has a confidence
     radius_mode: str = "linear"  # linear | scale (by torso length): law of the disk in which uadd reads depth
     r_min: float = 3.0  # its radius where the 2D is certain, pixels of a frame 1000 wide
@@ -115,17 +121,27 @@ class TrainConfig:
     def dscale2d_resolved(self) -> str:
         if self.dscale2d != "auto":
             return self.dscale2d
-        return {"xy": "off", "xyd": "focal"}.get(self.inputs, "box")
+        return {"xy": "off", "xyd": "focal"}.get(self._channels, "box")
 
     @property
     def detects(self) -> bool:
         """Whether poses are rendered as a detector sees them."""
-        return self.inputs in _DETECTED or self.detections == "synthetic"
+        return self._channels in _DETECTED or self.detections == "synthetic"
 
     @property
     def needs_depth(self) -> bool:
-        """Whether poses are rendered: for depth, or for their detections."""
-        return self.inputs == "xyd" or self.detects or self.dscale2d_resolved in ("paper", "focal")
+        """Whether poses are rendered: for depth, for their detections, or for features of their picture."""
+        drawn = self._channels == "xyd" or self.detects or bool(self.features)
+        return drawn or self.dscale2d_resolved in ("paper", "focal")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Which features at the joints the lifter sees besides its channels."""
+        return tuple(self.inputs.split("+")[1:])
+
+    @property
+    def _channels(self) -> str:
+        return self.inputs.partition("+")[0]
 
     @property
     def depth_label(self) -> str:
@@ -169,8 +185,10 @@ class TrainConfig:
 
     def _idle(self) -> tuple[str, ...]:
         """Keys that decide nothing in this run, and are no part of it: runs from before they existed stay the same."""
-        box = () if self.dscale2d_resolved == "box" else ("box_ref",)
-        return box if self.detects else (*box, "detections", "radius_mode", "r_min", "r_max", "background_m")
+        idle = [] if self.dscale2d_resolved == "box" else ["box_ref"]
+        idle += [] if self.features else ["feature_sizes"]
+        idle += [] if "image_features" in self.features else ["pose_network"]
+        return (*idle, *(() if self.detects else ("detections", "radius_mode", "r_min", "r_max", "background_m")))
 
 
 @dataclass(frozen=True)
@@ -196,7 +214,6 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 _DETECTED = ("xyc", "xycd", "uadd")
 _CHOICES = {
-    "inputs": ("xy", "xyd", *_DETECTED),
     "dscale2d": ("auto", "off", "paper", "focal", "box"),
     "detections": ("auto", "synthetic"),
     "radius_mode": ("linear", "scale"),
@@ -219,9 +236,12 @@ def problems(config: TrainConfig) -> list[str]:
     for name, choices in _CHOICES.items():
         if getattr(config, name) not in choices:
             found.append(f"{name} must be one of {list(choices)}, got {getattr(config, name)!r}")
+    found += _input_problems(config)
     found += [f"{n} must be positive, got {getattr(config, n)!r}" for n in _POSITIVE if not getattr(config, n) > 0]
     found += [f"{n} must not be negative, got {getattr(config, n)!r}" for n in _NOT_NEGATIVE if getattr(config, n) < 0]
     found += _render_problems(config.render)
+    if config.render.service and config.pool != "ray":
+        found.append(f"render.service needs pool=ray, got pool={config.pool}")
     if config.r_max < config.r_min:
         found.append(f"r_max ({config.r_max}) must not be below r_min ({config.r_min})")
     if config.pretrain_epochs > config.epochs:
@@ -234,6 +254,17 @@ def problems(config: TrainConfig) -> list[str]:
     if config.adapt_to and ":" not in config.adapt_to:
         found.append(f"adapt_to {config.adapt_to!r} must be NAME:ARGUMENT, such as npz:FILE")
     return found
+
+
+def _input_problems(config: TrainConfig) -> list[str]:
+    try:
+        _, features = split_inputs(config.inputs)
+    except ValueError as error:
+        return [str(error)]
+    sizes = config.feature_sizes
+    if features and sizes and (len(sizes) != len(features) or min(sizes) < 1):
+        return [f"feature_sizes must be empty or a positive number for each of {list(features)}, got {sizes}"]
+    return []
 
 
 def _render_problems(render: RenderConfig) -> list[str]:
@@ -249,6 +280,11 @@ def _render_problems(render: RenderConfig) -> list[str]:
             f"render.max_actors must be auto, or a number from render.actors ({render.actors}) on, "
             f"got {render.max_actors!r}"
         )
+    gpus = render.gpus_per_actor
+    if gpus != -1 and not (0 <= gpus <= 1 or (gpus > 1 and gpus == int(gpus))):
+        found.append(f"render.gpus_per_actor must be -1, in 0..1, or a whole number, got {gpus!r}")
+    if render.service and not all(render.service.partition("/")):
+        found.append(f"render.service must be empty or NAMESPACE/NAME, got {render.service!r}")
     if render.min_pool not in (1, 3, 5):
         found.append(f"render.min_pool must be 1, 3 or 5, got {render.min_pool!r}")
     if render.subject_span_px >= render.resolution:

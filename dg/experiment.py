@@ -24,10 +24,11 @@ from dg.plugins import resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import Skeleton
 from dg.problem import Problem, load_problem, subject_bone_lengths, with_box_size
-from dg.rendering import make_live_depth, worker_spec
+from dg.rendering import make_live_depth, with_feature_sizes, worker_spec
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.trainer import Trainer
 from lifters.base import Lifter
+from lifters.feature_fusion import FusedLifter, fused_channels
 from lifters.published import load_published
 from lifters.recipe import Recipe
 from render_workers.base import RenderRequest
@@ -83,7 +84,7 @@ class Experiment:
     ) -> dict[str, Any]:
         problem = load_problem(self.config, options)
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
-        config = self.config = with_box_size(self.config, problem.train)
+        config = self.config = with_feature_sizes(with_box_size(self.config, problem.train))
         checkpoints = Checkpoints(Path(self.info.out))
         state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
         run_id = tracker.start(
@@ -134,7 +135,7 @@ class Experiment:
 
     def _recipe(self, options: dict[str, Any]) -> dict[str, Any]:
         """How the lifter is trained, as parameters."""
-        lifter = resolve(table_of("lifter"), "lifter", self.config.lifter["name"])
+        lifter = lifter_class(self.config)
         recipe = resolved_recipe(self.config, lifter.recipe(options_for_windows(self.config, options["lifter"])))
         return {f"recipe.{name}": value for name, value in asdict(recipe).items()}
 
@@ -162,13 +163,11 @@ def device_of(config: TrainConfig) -> torch.device:
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
     """Lifter and method, seeded, with the budget in lifter steps."""
     skeleton = problem.train.poses.skeleton
-    config = with_box_size(config, problem.train)
-    inputs = InputSpec(
-        config.inputs, config.dscale2d_resolved, config.d_ref, config.f_ref, config.depth_clip, box_ref=config.box_ref
-    )
+    config = with_feature_sizes(with_box_size(config, problem.train))
+    inputs = inputs_of(config)
     torch.manual_seed(config.seed)
     lifter_options = options_for_windows(config, options["lifter"])
-    lifter = make_lifter(config, lifter_options, skeleton, inputs.size)
+    lifter = make_lifter(config, lifter_options, skeleton, inputs)
     anchors = training_anchors(problem.train.clip, lifter, config.frames)
     steps_per_epoch = len(anchors) // config.batch_size
     if steps_per_epoch == 0:
@@ -191,7 +190,7 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         total_steps=min(total, config.max_steps) if config.max_steps else total,
         steps_per_epoch=steps_per_epoch,
         pretrain_steps=pretrain * steps_per_epoch,
-        recipe=resolved_recipe(config, type(lifter).recipe(lifter_options)),
+        recipe=resolved_recipe(config, lifter_class(config).recipe(lifter_options)),
         grad_clip=config.grad_clip,
     )
     source = SourceData(problem.train.poses, subject_bone_lengths(problem.train))
@@ -202,14 +201,38 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
 def options_for_windows(config: TrainConfig, options: Any) -> Any:  # noqa: ANN401 - the lifter's own dataclass
     """The lifter's options for the run's windows. Raises ConfigError for a length that it cannot take."""
     try:
-        return resolve(table_of("lifter"), "lifter", config.lifter["name"]).for_frames(options, config.frames)
+        return lifter_class(config).for_frames(options, config.frames)
     except ValueError as error:
         raise ConfigError(f"lifter={config.lifter['name']}: {error}") from error
 
 
-def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, channels: int) -> Lifter:  # noqa: ANN401
-    """The lifter with fresh weights. Raises ConfigError where it cannot take the run's windows."""
-    lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])(skeleton, channels, options)
+def lifter_class(config: TrainConfig) -> type[Lifter]:
+    """The lifter that is named, features left out."""
+    return resolve(table_of("lifter"), "lifter", config.lifter["name"])
+
+
+def inputs_of(config: TrainConfig) -> InputSpec:
+    """What the lifter of a run sees at each joint."""
+    return InputSpec(
+        config.inputs,
+        config.dscale2d_resolved,
+        config.d_ref,
+        config.f_ref,
+        config.depth_clip,
+        box_ref=config.box_ref,
+        feature_sizes=tuple(config.feature_sizes) if config.features else (),
+    )
+
+
+def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, inputs: InputSpec) -> Lifter:  # noqa: ANN401
+    """The lifter with fresh weights, behind the embedding of features where the inputs have some.
+
+    Raises ConfigError where it cannot take the run's windows.
+    """
+    kind: Any = lifter_class(config)
+    lifter: Lifter = kind(skeleton, fused_channels(len(inputs.names), inputs.sources), options)
+    if inputs.sources:
+        lifter = FusedLifter(lifter, inputs.sources)
     try:
         lifter.target_frames(config.frames)
     except ValueError as error:

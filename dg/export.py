@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from dg.command_line import fail
-from dg.train import exit_code
+from dg.exit_codes import exit_code
 
 
 def main(words: Sequence[str]) -> int:

@@ -1,4 +1,6 @@
-"""Depth at the joints of poses: fit the body here, have it drawn by the pool, bring the answer home in order."""
+"""Depth, and features, at the joints of poses: fit the body here, have it drawn by the pool, bring the answer home in
+order.
+"""
 
 import hashlib
 from collections import deque
@@ -6,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -24,7 +27,7 @@ class PendingDepth:
     """Poses on their way. `result()` waits for the depth of those rows that were worth drawing.
 
     rows: the poses, or windows of several frames, that were sent; their frames travel one after another. detect: they
-    come back as a detector sees them.
+    come back as a detector sees them. features: channels of the features that come with it.
     """
 
     poses: PoseBatch
@@ -32,16 +35,18 @@ class PendingDepth:
     request: RenderRequest | None
     future: "Future[RenderAnswer] | None"
     detect: bool = False
+    features: int = 0
 
     def result(self) -> PoseBatch:
         """The poses with depth; rows that were not drawn, or of which a frame was quarantined, are invalid and carry
-        their own z, so that every number stays finite; as detections of no confidence, unless they had some already.
+        their own z, so that every number stays finite; as detections of no confidence, unless they had some already,
+        and with features of zero.
         """
         poses = self.poses
         depth = poses.joints_3d[..., 2].clone()
         if self.detect:
             depth = _undetected(poses)
-        valid = torch.zeros_like(poses.valid)
+        valid, features = torch.zeros_like(poses.valid), self._no_features()
         if self.future is not None:
             answer = self.future.result()
             drawn = torch.from_numpy(answer.depth.copy()).to(depth).unflatten(0, (len(self.rows), -1))
@@ -49,18 +54,30 @@ class PendingDepth:
             fine = (known & drawn.isfinite().flatten(2).all(-1)).all(-1)
             depth[self.rows[fine]] = drawn[fine]
             valid[self.rows] = fine
+            if features is not None and answer.valid.any():
+                read = torch.from_numpy(_features_of(answer)).to(features).unflatten(0, (len(self.rows), -1))
+                features[self.rows[fine]] = read[fine]
+        if features is not None:
+            poses = poses.replace(joint_features=features)
         return _detected(poses, depth, valid) if self.detect else poses.replace(depth=depth, valid=valid)
+
+    def _no_features(self) -> Tensor | None:
+        shape, device = self.poses.joints_3d.shape[:3], self.poses.joints_3d.device
+        return torch.zeros(*shape, self.features, dtype=torch.float16, device=device) if self.features else None
 
 
 class LiveDepth:
     """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it.
 
     detect: poses come back as a detector sees them (`render_workers.uadd`): those that have a confidence keep their 2D
-    as the detection that it is, the others get synthetic detections.
+    as the detection that it is, the others get synthetic detections. features: channels of the features that the
+    pool's workers read (`render_workers.joint_features`), which then come with depth.
     """
 
-    def __init__(self, body: Body, pool: RenderPool, cache: DepthCache | None, detect: bool = False) -> None:
-        self.body, self.pool, self.cache, self.detect = body, pool, cache, detect
+    def __init__(
+        self, body: Body, pool: RenderPool, cache: DepthCache | None, detect: bool = False, features: int = 0
+    ) -> None:
+        self.body, self.pool, self.cache, self.detect, self.features = body, pool, cache, detect, features
 
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
@@ -71,12 +88,12 @@ class LiveDepth:
         """
         rows = poses.valid.nonzero()[:, 0]
         if len(rows) == 0:
-            return PendingDepth(poses, rows, None, None, self.detect)
+            return self._pending(poses, rows)
         request = self._request(poses, rows, seed, reference)
         stored = None if cache is None else cache.load(request)
         if stored is not None:
             return self._arrived(poses, rows, stored)
-        return PendingDepth(poses, rows, request, self.pool.submit(request), self.detect)
+        return self._pending(poses, rows, request, self.pool.submit(request))
 
     def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
         """Depth of every pose of a data set, drawn once and kept in the cache.
@@ -112,7 +129,7 @@ class LiveDepth:
         done: list[PoseBatch] = []
         for start, chunk in _chunks(poses):
             rows = chunk.valid.nonzero()[:, 0]
-            pending = PendingDepth(chunk, rows, None, None, self.detect)
+            pending = self._pending(chunk, rows)
             if len(rows):
                 stored = cache.load(self._request(chunk, rows, seed + start))
                 if stored is None:
@@ -136,10 +153,19 @@ class LiveDepth:
         done += [self._keep(pending, cache) for pending in waiting]
         return PoseBatch.concatenate(done)
 
+    def _pending(
+        self,
+        poses: PoseBatch,
+        rows: Int[Tensor, " drawn"],
+        request: RenderRequest | None = None,
+        future: "Future[RenderAnswer] | None" = None,
+    ) -> PendingDepth:
+        return PendingDepth(poses, rows, request, future, self.detect, self.features)
+
     def _arrived(self, poses: PoseBatch, rows: Int[Tensor, " drawn"], answer: RenderAnswer) -> PendingDepth:
         future: Future[RenderAnswer] = Future()
         future.set_result(answer)
-        return PendingDepth(poses, rows, None, future, self.detect)
+        return self._pending(poses, rows, None, future)
 
     @staticmethod
     def _keep(pending: PendingDepth, cache: DepthCache | None) -> PoseBatch:
@@ -159,6 +185,12 @@ def _detection_request(poses: PoseBatch) -> DetectionRequest:
     torso = (ends[:, :, 1] - ends[:, :, 0]).norm(dim=-1)
     confidence = None if poses.confidence is None else poses.confidence.flatten(0, 1).cpu()
     return DetectionRequest(poses.joints_3d[..., 2].flatten(0, 1).cpu(), torso.flatten().cpu(), confidence)
+
+
+def _features_of(answer: RenderAnswer) -> np.ndarray:
+    if answer.features is None:
+        raise RuntimeError("this run needs features at the joints, but its render workers answered without any")
+    return answer.features.copy()
 
 
 def _undetected(poses: PoseBatch) -> Float[Tensor, "batch frames joints readings"]:

@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        from dg.train import exit_code
+        from dg.exit_codes import exit_code
 
         code = _CODES.get(type(error).__name__) or exit_code(error)
         if code is None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -69,6 +69,22 @@ class RenderRequest:
         detection = None if self.detection is None else self.detection[rows]
         return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows], detection)
 
+    def to(self, device: torch.device) -> "RenderRequest":
+        detection = None if self.detection is None else self.detection.to(device)
+        camera, joints_2d = self.camera.to(device), self.joints_2d.to(device)
+        return RenderRequest(self.body_pose.to(device), camera, joints_2d, self.keys.to(device), detection)
+
+    def check(self) -> None:
+        """Raise ValueError that names the rows which no image can be made of."""
+        pose, camera = self.body_pose, self.camera
+        parts = [pose.rotations, pose.positions, pose.stretch, self.joints_2d, camera.focal, camera.center]
+        finite = torch.stack([part.flatten(1).isfinite().all(1) for part in [*parts, camera.distortion]]).all(0)
+        in_front = pose.positions[..., 2].amin(-1) > 0
+        for good, what in ((finite, "are not finite"), (in_front, "are behind the camera")):
+            if not good.all():
+                rows = (~good).nonzero()[:, 0].tolist()
+                raise ValueError(f"pose rows {rows} {what}; mask them (PoseBatch.valid) first")
+
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Contiguous numpy arrays: what is sent over Ray (numpy travels cheaper than torch, SYSTEMS 2.5)."""
         parts = {
@@ -104,12 +120,19 @@ class RenderRequest:
 class RenderAnswer:
     """Depth at the joints, absolute metres, float32 `[batch, joints]`, or the `READINGS` of each joint, `[batch,
     joints, readings]`, where the request has a `detection`. valid: false for quarantined poses, which are NaN. stats:
-    counters of the worker (seconds per stage, device).
+    counters of the worker (seconds per stage, device). features: float16 `[batch, joints, channels]` of workers that
+    read them (`render_workers.joint_features`), zero for quarantined poses.
     """
 
     depth: np.ndarray
     valid: np.ndarray
     stats: dict[str, float] = field(default_factory=dict)
+    features: np.ndarray | None = None
+
+
+def finite_rows(values: np.ndarray) -> np.ndarray:
+    """Of an array's rows, which hold nothing but numbers."""
+    return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 class Rasterizer(ABC):
@@ -128,6 +151,19 @@ class Rasterizer(ABC):
         Background: z = inf, face = -1. Perspective-correct; the nearest triangle wins; triangles that reach behind
         the camera are skipped.
         """
+
+
+@runtime_checkable
+class DepthRasterizer(Protocol):
+    """A rasteriser that can leave out the face numbers."""
+
+    def depth(
+        self,
+        vertices: Float[Tensor, "batch vertices 3"],
+        focal_px: Float[Tensor, "batch 2"],
+        center_px: Float[Tensor, "batch 2"],
+        resolution: int,
+    ) -> Float[Tensor, "batch height width"]: ...
 
 
 class DepthSource(ABC):

@@ -124,20 +124,36 @@ class CorePool(RenderPool, Generic[Payload]):
             self._pump(min(TICK_S, left))
 
     def status(self) -> dict[str, float]:
-        """Workers by state, requests waiting and running, poses tried again, duplicated and quarantined."""
+        """Workers asked for, aimed at, and by state; workers lost; requests waiting and running; poses tried again,
+        duplicated and quarantined; seconds of a worker on a piece; portions that GPU memory forced on the workers.
+
+        micro_batch: the smallest that a worker fell back to, 0 before the first answer.
+        """
+        core, figures = self.core, self.core.figures
         return {
             "actors": self.options.actors,
-            "live": self.core.count(SlotState.LIVE),
-            "starting": self.core.count(SlotState.PENDING),
-            "suspect": self.core.count(SlotState.SUSPECT),
-            "deaths": self.core.deaths,
-            "backlog": len(self.core.book.queue),
-            "in_flight": self.core.in_flight,
+            "target": core.target,
+            "live": core.count(SlotState.LIVE),
+            "starting": core.count(SlotState.PENDING),
+            "suspect": core.count(SlotState.SUSPECT),
+            "draining": core.count(SlotState.DRAINING),
+            "deaths": figures.deaths,
+            "preempted": figures.preempted,
+            "host_ooms": figures.host_ooms.total(),
+            "backlog": len(core.book.queue),
+            "in_flight": core.in_flight,
             "retried": self.ledger.retried,
             "duplicates": self.ledger.duplicates,
             "quarantined": self.ledger.quarantined,
-            "latency_s": self.core.latency_s,
+            "latency_p50_s": figures.latency_s(0.5),
+            "latency_p95_s": figures.latency_s(0.95),
+            "micro_batch": min((s.micro_batch for s in core.slots.values() if s.micro_batch), default=0.0),
+            "halvings": figures.halvings,
         }
+
+    def last_error(self) -> str:
+        """The newest trouble, be it mended or not: why a worker died, what one raised; empty if there was none."""
+        return self.core.figures.last_error
 
     def close(self) -> None:
         """Stop the workers; requests that are still open fail with PoolFailure."""
@@ -192,7 +208,9 @@ class CorePool(RenderPool, Generic[Payload]):
 
 
 def join_answers(resolved: Resolved, shape: tuple[int, ...]) -> RenderAnswer:
-    """The answer of a whole request from those of its pieces; quarantined rows are NaN. Numbers in stats add up."""
+    """The answer of a whole request from those of its pieces; quarantined rows are NaN, their features, where there are
+    any, zero. Numbers in stats add up.
+    """
     depth, valid = np.full(shape, np.nan, np.float32), np.zeros(shape[0], bool)
     stats: dict[str, float] = {}
     for piece, answer in resolved.answers:
@@ -201,7 +219,17 @@ def join_answers(resolved: Resolved, shape: tuple[int, ...]) -> RenderAnswer:
         valid[rows] = answer.valid
         for name, value in answer.stats.items():
             stats[name] = stats.get(name, 0.0) + value
-    return RenderAnswer(depth, valid, stats)
+    return RenderAnswer(depth, valid, stats, _join_features(resolved, shape[0]))
+
+
+def _join_features(resolved: Resolved, rows: int) -> np.ndarray | None:
+    read = [(piece, answer.features, answer.valid) for piece, answer in resolved.answers if answer.features is not None]
+    if not read:
+        return None
+    features = np.zeros((rows, *read[0][1].shape[1:]), read[0][1].dtype)
+    for piece, part, valid in read:
+        features[piece.start : piece.stop][valid] = part[valid]
+    return features
 
 
 class LocalPool(CorePool[RenderRequest]):

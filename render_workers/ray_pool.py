@@ -5,9 +5,9 @@ Lives in the process that calls it, the trainer actor or a driver, and does ever
 
 import logging
 import os
-import re
 import socket
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,13 +16,18 @@ import psutil
 import ray
 from ray import exceptions
 
+from render_workers import ray_nodes
 from render_workers.base import RenderAnswer, RenderRequest
 from render_workers.pool import CorePool, Worker, prepare
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
 from render_workers.pool_requests import Piece
+from render_workers.pool_sizing import ClusterView, Placed, Sizer, may_grow, room, shortage
 from render_workers.pool_slots import Command, Dispatch, Kill, Probe, SlotState, Spawn
+from render_workers.ray_calls import cause_of, completed, message_of
 
 logger = logging.getLogger(__name__)
+# Between two looks at the cluster: nodes that joined, are being drained, or lack.
+LOOK_EVERY_S = 2.0
 CANNOT_RECOVER = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError, exceptions.AuthenticationError)
 WORKER_GONE = (
     exceptions.RayActorError,
@@ -47,7 +52,12 @@ class _RenderActor:
 
     def where(self) -> dict[str, Any]:
         """Answers as soon as the process runs."""
-        return {"pid": os.getpid(), "node": socket.gethostname(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "")}
+        return {
+            "pid": os.getpid(),
+            "node": socket.gethostname(),
+            "node_id": ray.get_runtime_context().get_node_id(),
+            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        }
 
     def ready(self, spec: WorkerSpec) -> None:
         self._worker = prepare(spec.build())
@@ -56,14 +66,12 @@ class _RenderActor:
         """Resident memory, bytes."""
         return psutil.Process().memory_info().rss
 
-    def depth(
-        self, arrays: dict[str, np.ndarray], start: int, stop: int
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, float], float, int]:
-        """Depth, valid, stats of rows [start, stop); seconds taken; resident memory in bytes."""
+    def depth(self, arrays: dict[str, np.ndarray], start: int, stop: int) -> tuple[RenderAnswer, float, int]:
+        """The answer for rows [start, stop); seconds taken; resident memory in bytes."""
         began = time.perf_counter()
         rows = {name: value[start:stop] for name, value in arrays.items()}
         answer = self._worker.depth(RenderRequest.from_arrays(rows))
-        return answer.depth, answer.valid, answer.stats, time.perf_counter() - began, self.heartbeat()
+        return answer, time.perf_counter() - began, self.heartbeat()
 
 
 @dataclass
@@ -91,7 +99,8 @@ class _Call:
 
 
 class RayPool(CorePool[ray.ObjectRef]):
-    """Depth from Ray actors. Ray must be initialised; actors start at once and in the background.
+    """Depth from Ray actors. Ray must be initialised; actors start at once and in the background. In a cluster that the
+    run joined their number follows the nodes (`PoolOptions.max_actors`).
 
     label_selector: nodes that may hold the actors, as for `ray.remote(label_selector=...)`. env: environment variables
     of the workers, besides the ones that keep a worker to its own cores and GPU.
@@ -111,11 +120,27 @@ class RayPool(CorePool[ray.ObjectRef]):
         self._spec = ray.put(spec)
         self._actors: dict[int, _Actor] = {}
         self._calls: dict[ray.ObjectRef, _Call] = {}
-        self._short_since = time.monotonic()
+        self._selector = label_selector
+        self._sizer = Sizer(self.options, label_selector)
+        self._short_since = self._looked = time.monotonic()
+        self._begun = False
+        self._look()
         self._command()
 
     def _pack(self, request: RenderRequest) -> ray.ObjectRef:
         return ray.put(request.to_arrays())
+
+    def _was_lost(self, piece: Piece) -> bool:
+        """Whether the worker that held it before is gone, or out of reach."""
+        before = None if piece.avoid is None else self.core.slots.get(piece.avoid)
+        held = piece.avoid is not None or piece.infra_tries > 0
+        return held and (before is None or before.state is not SlotState.LIVE)
+
+    def _renew(self, payload: ray.ObjectRef) -> ray.ObjectRef:
+        """The same once more, with no copy but here. Ray may ask a lost node for its copy for ten seconds, and keeps
+        the worker that is to get it, and all that it was sent later, waiting.
+        """
+        return ray.put(ray.get(payload))
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, Spawn):
@@ -125,10 +150,10 @@ class RayPool(CorePool[ray.ObjectRef]):
         elif isinstance(command, Probe):
             self._calls[self._actors[command.slot].handle.heartbeat.remote()] = _Call("probe", command.slot)
         elif isinstance(command, Dispatch):
-            piece = command.piece
-            ref = self._actors[command.slot].handle.depth.remote(
-                self._open[piece.request].payload, piece.start, piece.stop
-            )
+            piece, request = command.piece, self._open[command.piece.request]
+            if self._was_lost(piece):
+                request.payload = self._renew(request.payload)
+            ref = self._actors[command.slot].handle.depth.remote(request.payload, piece.start, piece.stop)
             self._calls[ref] = _Call("depth", command.slot, piece)
         elif isinstance(command, Kill):
             self._kill(command)
@@ -147,75 +172,82 @@ class RayPool(CorePool[ray.ObjectRef]):
             )  # fmt: skip
 
     def _collect(self, timeout: float) -> None:
-        if timeout and self._calls:
-            ray.wait(list(self._calls), num_returns=1, timeout=timeout)
-        elif timeout:
-            time.sleep(timeout)
-        refs = list(self._calls)
-        ready = ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else []
+        returned, failed = completed(self._calls, timeout)
         # What an actor answered before it died must count before its death does.
-        failed: list[tuple[_Call, Exception]] = []
-        for ref in ready:
-            call = self._calls.pop(ref)
-            try:
-                value = ray.get(ref)
-            except Exception as error:
-                failed.append((call, error))
-            else:
-                self._returned(call, value)
+        for call, value in returned:
+            self._returned(call, value)
         for call, error in failed:
             self._failed(call, error)
-        if self.core.count(SlotState.LIVE) >= self.options.min_actors:
-            self._short_since = time.monotonic()
-        elif time.monotonic() - self._short_since > self.options.resource_patience_s:
-            self._check_resources()
+        if time.monotonic() - self._looked > LOOK_EVERY_S:
+            self._look()
+            self._looked = time.monotonic()
 
     def _returned(self, call: _Call, value: Any) -> None:  # noqa: ANN401 - each kind of call has its own
         actor = self._actors[call.slot]
         if call.kind == "where":
             actor.place = value
+            self.core.placed(call.slot, value["node_id"])
         elif call.piece is None:
             self.core.ready(call.slot, time.monotonic())
         else:
-            depth, valid, stats, seconds, actor.rss = value
-            self._take_answer(call.slot, call.piece, RenderAnswer(depth, valid, stats), seconds)
+            answer, seconds, actor.rss = value
+            self._take_answer(call.slot, call.piece, answer, seconds)
 
     def _failed(self, call: _Call, error: Exception) -> None:
         """Tell the core what kind of failure this is (SYSTEMS 2.3)."""
         now = time.monotonic()
-        cause = error.cause if isinstance(error, exceptions.RayTaskError) else error
+        cause = cause_of(error)
         if isinstance(cause, CANNOT_RECOVER):
             self.core.fail(PoolFailure(f"the render actors cannot run on this cluster: {cause}\nwhat to do: see above"))
         elif isinstance(cause, exceptions.ActorUnavailableError):
             self.core.unavailable(call.slot, now, call.piece)
         elif isinstance(cause, WORKER_GONE):
-            self.core.died(call.slot, _death(cause), preempted=getattr(cause, "preempted", False))
-        elif call.piece is None:
-            self.core.start_failed(call.slot, _text(error))
-        elif isinstance(error, exceptions.RayTaskError) and not isinstance(cause, exceptions.RayError):
-            self.core.app_error(call.slot, call.piece, _text(error), now)
-        else:
-            self.core.infra_error(call.slot, call.piece, _text(error), now)
-
-    def _check_resources(self) -> None:
-        """Fail when too few actors have found a place and the cluster has none to give."""
-        placed = sum(actor.place is not None for actor in self._actors.values())
-        ask = {"CPU": self.options.cpus_per_actor, "GPU": self.options.gpus_per_actor}
-        ask = {name: amount for name, amount in ask.items() if amount > 0}
-        total, free = ray.cluster_resources(), ray.available_resources()
-        if placed >= self.options.min_actors or all(free.get(name, 0) >= amount for name, amount in ask.items()):
-            self._short_since = time.monotonic()
-            return
-        asked = " and ".join(f"{amount:g} {name}" for name, amount in ask.items())
-        found = " and ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ask)
-        self.core.fail(
-            ResourceError(
-                f"cannot start: asked for {self.options.actors} render actors x {asked}, besides the trainer; after "
-                f"{self.options.resource_patience_s:g} s the cluster has {found} and {placed} actors have a place\n"
-                "  try: render.actors=1 | render.gpus_per_actor=0.5, or 0 to render on the CPU | more nodes "
-                "(max_workers in cluster.yaml)\n  where nodes are still being started, raise render.resource_patience_s"
+            self.core.died(
+                call.slot,
+                _death(cause),
+                preempted=getattr(cause, "preempted", False),
+                out_of_memory=isinstance(cause, exceptions.OutOfMemoryError),
             )
-        )
+        elif call.piece is None:
+            self.core.start_failed(call.slot, message_of(error))
+        elif isinstance(error, exceptions.RayTaskError) and not isinstance(cause, exceptions.RayError):
+            self.core.app_error(call.slot, call.piece, message_of(error), now)
+        else:
+            self.core.infra_error(call.slot, call.piece, message_of(error), now)
+
+    def _look(self) -> None:
+        """Follow the cluster: leave nodes that are being taken away, and have as many actors as there is room for."""
+        view = ray_nodes.look()
+        going = {node.id for node in view.nodes if node.draining}
+        for slot in [slot for slot in self.core.slots.values() if slot.node in going and not slot.leaving]:
+            logger.warning("render actor %d %s leaves: its node is being taken away", slot.id, self._actors[slot.id])
+            self.core.drain(slot.id)
+        staying = [slot for slot in self.core.slots.values() if slot.state is not SlotState.DRAINING]
+        placed = Placed(Counter(s.node for s in staying if s.node), sum(not slot.node for slot in staying))
+        size, crowded = self._sizer.decide(view, placed, self.core.target)
+        # A node out of reach is not lost yet, and what it holds is counted with what has taken its place.
+        self.core.resize(min(size, self.core.target) if self.core.count(SlotState.SUSPECT) else size)
+        if crowded:
+            self.core.give_up(crowded)
+        self._check_resources(view, placed)
+
+    def _check_resources(self, view: ClusterView, placed: Placed) -> None:
+        """Fail when too few actors have found a place and the cluster has none to give."""
+        now, options, nodes = time.monotonic(), self.options, view.lasting(self._selector)
+        self._begun = self._begun or self.core.count(SlotState.LIVE) >= options.min_actors
+        if room(nodes, view, options.ask, placed) >= options.min_actors:
+            self._short_since = now
+        # Once a run has begun nodes may come back; before that only an autoscaler brings any.
+        patient = self._begun or may_grow(options, nodes, view)
+        # The core gives up after `start_timeout_s` too, and knows less.
+        patience_s = 0.95 * options.start_timeout_s if patient else options.resource_patience_s
+        if now - self._short_since > patience_s:
+            self.core.fail(
+                ResourceError(
+                    f"cannot {'go on' if self._begun else 'start'}: "
+                    + shortage(options, nodes, view, placed, now - self._short_since)
+                )
+            )
 
     def _stop(self) -> None:
         self._calls.clear()
@@ -225,15 +257,11 @@ class RayPool(CorePool[ray.ObjectRef]):
         self._actors.clear()
 
 
-def _text(error: BaseException) -> str:
-    """The message of an error, without the colours that Ray puts into tracebacks."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-
-
 def _death(error: BaseException) -> str:
     """Ray's message on a dead actor, down to what distinguishes it from others."""
-    text = _text(error)
-    return text[max(0, text.find("The actor is dead because")) :].partition(". Some common causes")[0]
+    text = message_of(error)
+    because = [text.find(words) for words in ("The actor is dead because", "The actor died because")]
+    return text[max(0, *because) :].partition(". Some common causes")[0]
 
 
 def _actor_options(

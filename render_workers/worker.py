@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from dg.body import BODIES
@@ -18,10 +17,12 @@ from dg.body.base import Body, BodyPose
 from dg.plugins import OptionError, make_options, resolve
 from dg.pose.camera import Camera
 from render_workers import RASTERIZERS
-from render_workers.base import DepthSource, Rasterizer, RenderAnswer, RenderRequest
+from render_workers.base import DepthRasterizer, DepthSource, Rasterizer, RenderAnswer, RenderRequest, finite_rows
 from render_workers.crop import Crop, subject_crop
 from render_workers.depth import DEPTH_SOURCES
-from render_workers.depth.network_source import NetworkDepthSource
+from render_workers.depth.network_source import MappedDepthSource, NetworkDepthSource
+from render_workers.feature_maps import FeatureMap
+from render_workers.joint_features import FeatureOptions, FeatureReader, seen_places, with_features
 from render_workers.sampling import JointDepth, sample_joints
 from render_workers.shading import Headlight, Look, ShadingRasterizer
 from render_workers.uadd import UADD_VERSION, UaddOptions, read_detections
@@ -31,27 +32,14 @@ SMALLEST_MICRO_BATCH = 32
 RENDER_VERSION = 1
 
 
-@runtime_checkable
-class DepthRasterizer(Protocol):
-    """A rasteriser that can leave out the face numbers."""
-
-    def depth(
-        self,
-        vertices: Float[Tensor, "batch vertices 3"],
-        focal_px: Float[Tensor, "batch 2"],
-        center_px: Float[Tensor, "batch 2"],
-        resolution: int,
-    ) -> Float[Tensor, "batch height width"]: ...
-
-
 @dataclass(frozen=True)
 class WorkerSpec:
     """Everything that a worker is built from: plain values that travel to any process.
 
     body_options, depth_options: fields of the plug-ins' Options. min_pool: 1, 3 or 5 pixels. micro_batch: poses drawn
     at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch. source_digest:
-    what the depth source's own digest must be where the worker is built; empty: anything. uadd: how requests for
-    detections are answered; None: there are none.
+    what the digest of the networks' files must be where the worker is built; empty: anything. uadd: how requests for
+    detections are answered; None: there are none. features: what is read of networks' maps besides; None: nothing.
     """
 
     body_name: str = "open"
@@ -67,10 +55,11 @@ class WorkerSpec:
     deterministic: bool = False
     source_digest: str = ""
     uadd: UaddOptions | None = None
+    features: FeatureOptions | None = None
 
     def pinned(self) -> "WorkerSpec":
         """The same for the weights that are on disk now: workers that would be built on others refuse to start."""
-        return replace(self, source_digest=self._source_digest())
+        return replace(self, source_digest=self._files_digest())
 
     def build(self) -> "RenderWorker":
         """The worker. Raises OptionError for a plug-in or an option that does not exist, or for a `source_digest` that
@@ -79,12 +68,15 @@ class WorkerSpec:
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if self.source_digest and self._source_digest() != self.source_digest:
+        if self.source_digest and self._files_digest() != self.source_digest:
+            more = "" if self.features is None else self.features.networks
             raise OptionError(
-                f"the files of depth={self.depth_name} are not those that the run began with: they were changed since, "
-                "or are others on this node; put the same files on every node, or start a new run"
+                f"the files of depth={self.depth_name}{more} are not those that the run began with: they were "
+                "changed since, or are others on this node; put the same files on every node, or start a new run"
             )
         body, (source, options) = self._body(), self._source()
+        if self.features is not None and self.features.of_depth:
+            with_features(self.depth_name)
         return RenderWorker(
             body,
             source(options),
@@ -96,6 +88,7 @@ class WorkerSpec:
             device=device,
             deterministic=self.deterministic,
             uadd=self.uadd,
+            features=None if self.features is None else self.features.build(),
         )
 
     def digest(self) -> str:
@@ -103,6 +96,7 @@ class WorkerSpec:
         parts = [RENDER_VERSION, self._body().digest, self.depth_name, self._source_digest(), self.rasterizer]
         parts += [self.resolution, float(self.subject_span_px), self.min_pool]
         parts += [] if self.uadd is None else [UADD_VERSION, repr(self.uadd)]
+        parts += [] if self.features is None else [self.features.digest()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _source(self) -> tuple[type[Any], Any]:
@@ -111,8 +105,17 @@ class WorkerSpec:
         return source, make_options(source, "depth", self.depth_name, self.depth_options)
 
     def _source_digest(self) -> str:
+        """Of the depth source."""
         source, options = self._source()
         return source.digest(options) if issubclass(source, NetworkDepthSource) else repr(options)
+
+    def _files_digest(self) -> str:
+        """Of the files of all networks."""
+        return self._source_digest() + ("" if self.features is None else f" {self.features.digest()}")
+
+    def feature_sizes(self) -> tuple[int, ...]:
+        """Channels of each of the features that are read. Raises OptionError for a depth source that has none."""
+        return () if self.features is None else self.features.sizes(self.depth_name, self._source()[1])
 
     def _body(self) -> Body:
         body = resolve(BODIES, "body", self.body_name)
@@ -138,6 +141,7 @@ class RenderWorker:
         device: str = "cpu",
         deterministic: bool = False,
         uadd: UaddOptions | None = None,
+        features: FeatureReader | None = None,
     ) -> None:
         if not 0 < subject_span_px <= resolution or micro_batch < 1:
             raise ValueError(
@@ -146,10 +150,11 @@ class RenderWorker:
             )
         self.body, self.source, self.rasterizer = body, source, rasterizer
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
-        self.micro_batch, self.deterministic, self.uadd = micro_batch, deterministic, uadd
+        self.micro_batch, self.deterministic, self.uadd, self.features = micro_batch, deterministic, uadd, features
         self.device = torch.device(device)
         self.look = source.look if isinstance(source, NetworkDepthSource) else Look()
         self._shade = Headlight(body.faces, self.look)
+        self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)
         self.halvings = 0
         self._seconds: dict[str, float] = {}
 
@@ -158,7 +163,7 @@ class RenderWorker:
 
         One, but for a network on a GPU as many as it will see at once: it takes its kernels and memory by their number.
         """
-        rows = self.micro_batch if self.source.needs_rgb and self.device.type == "cuda" else 1
+        rows = self.micro_batch if self._needs_rgb and self.device.type == "cuda" else 1
         place = torch.tensor([0.0, 0.0, 5.0]).repeat(rows, 24, 1)
         pose = BodyPose(torch.eye(3).repeat(rows, 24, 1, 1), place, torch.ones(rows, 24))
         one = torch.ones(rows, 2)
@@ -168,16 +173,17 @@ class RenderWorker:
 
     @torch.no_grad()
     def depth(self, request: RenderRequest) -> RenderAnswer:
-        """Depth at the joints, or their detections, in portions of at most `micro_batch` poses.
+        """Depth at the joints, or their detections, with features there, in portions of at most `micro_batch` poses.
 
         Where the device's memory runs out the portion is halved, down to 32, and stays so; `deterministic` forbids it.
         stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
         a stage (on CUDA, where work runs behind, only their sum means something). Raises ValueError that names the rows
         of poses that are not finite or behind the camera, or for detections by a worker without `uadd`.
         """
-        check_request(request)
+        request.check()
         self._seconds = dict.fromkeys(("crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
         depth = np.empty(request.answer_shape, np.float32)
+        features: list[np.ndarray] = []
         widened, start = 0, 0
         while start < len(request):
             rows = slice(start, start + self.micro_batch)
@@ -185,24 +191,28 @@ class RenderWorker:
             if answer is None:
                 self._back_off()
                 continue
-            depth[rows] = answer.depth.cpu().numpy()
-            widened += int(answer.widened.sum())
+            read, found = answer
+            depth[rows] = read.depth.cpu().numpy()
+            features += [] if found is None else [found.cpu().numpy()]
+            widened += int(read.widened.sum())
             start = rows.stop
         stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
         stats |= {"oom_halvings": self.halvings, **self._seconds}
-        fine = np.asarray(np.isfinite(depth).all(axis=tuple(range(1, depth.ndim))))
-        return RenderAnswer(depth, fine, {k: float(v) for k, v in stats.items()})
+        counters = {k: float(v) for k, v in stats.items()}
+        joined = np.concatenate(features) if features else None
+        fine = finite_rows(depth) if joined is None else finite_rows(depth) & finite_rows(joined)
+        return RenderAnswer(depth, fine, counters, joined)
 
     @torch.no_grad()
     def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
         """Pictures for people: rgb `[n, 3, h, w]` in [0, 1], depth and zbuffer `[n, h, w]` in metres (background inf),
         joints_px `[n, joints, 2]`, joint_depth `[n, joints]` in metres. Raises as `depth`.
         """
-        check_request(request)
-        request = _to(request, self.device)
+        request.check()
+        request = request.to(self.device)
         crop = self._crop(request)
         zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
-        depth = self._estimate(zbuffer, rgb, request, crop)
+        depth, _ = self._estimate(zbuffer, rgb, request, crop)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
         parts = {
             "rgb": rgb,
@@ -213,10 +223,10 @@ class RenderWorker:
         }
         return {name: value.cpu().numpy() for name, value in parts.items()}
 
-    def _attempt(self, request: RenderRequest) -> JointDepth | None:
+    def _attempt(self, request: RenderRequest) -> "tuple[JointDepth, Tensor | None] | None":
         """One portion, or None where the device has too little memory for it and a smaller one may be tried."""
         try:
-            return self._render(_to(request, self.device))
+            return self._render(request.to(self.device))
         except torch.OutOfMemoryError:
             if self.deterministic or self.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
@@ -228,7 +238,7 @@ class RenderWorker:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _render(self, request: RenderRequest) -> JointDepth:
+    def _render(self, request: RenderRequest) -> tuple[JointDepth, Tensor | None]:
         with self._stage("crop_s"):
             crop = self._crop(request)
         with self._stage("skin_s"):
@@ -236,19 +246,26 @@ class RenderWorker:
         with self._stage("raster_s"):
             zbuffer, rgb = self._image(vertices, crop)
         with self._stage("source_s"):
-            depth = self._estimate(zbuffer, rgb, request, crop)
+            depth, found = self._estimate(zbuffer, rgb, request, crop)
         with self._stage("sample_s"):
-            if request.detection is None:
-                return sample_joints(depth, crop.joints_px, self.min_pool)
-            if self.uadd is None:
-                raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")
-            return read_detections(zbuffer, depth, crop, request, self.uadd)
+            read = self._read(zbuffer, depth, crop, request)
+        if self.features is None:
+            return read, None
+        with self._stage("features_s"):
+            return read, self.features.read(found, rgb, crop, seen_places(request, crop, read.depth))
+
+    def _read(self, zbuffer: Tensor, depth: Tensor, crop: Crop, request: RenderRequest) -> JointDepth:
+        if request.detection is None:
+            return sample_joints(depth, crop.joints_px, self.min_pool)
+        if self.uadd is None:
+            raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")
+        return read_detections(zbuffer, depth, crop, request, self.uadd)
 
     def _crop(self, request: RenderRequest) -> Crop:
         return subject_crop(request.camera, request.joints_2d, self.resolution, self.subject_span_px)
 
     def _image(self, vertices: Tensor, crop: Crop) -> tuple[Tensor, Tensor | None]:
-        if self.source.needs_rgb:
+        if self._needs_rgb:
             return self._shaded(vertices, crop)
         if isinstance(self.rasterizer, DepthRasterizer):
             return self.rasterizer.depth(vertices, crop.focal_px, crop.center_px, self.resolution), None
@@ -261,35 +278,21 @@ class RenderWorker:
         zbuffer, seen = self.rasterizer.zbuffer(vertices, *camera, self.resolution)
         return zbuffer, self._shade(vertices, zbuffer, seen, *camera)
 
-    def _estimate(self, zbuffer: Tensor, rgb: Tensor | None, request: RenderRequest, crop: Crop) -> Tensor:
-        depth = self.source.estimate(zbuffer, rgb, request.keys)
-        if isinstance(self.source, NetworkDepthSource):
-            return self.source.at_focal(depth, crop.focal_px / self.resolution)
-        return depth
+    def _estimate(
+        self, zbuffer: Tensor, rgb: Tensor | None, request: RenderRequest, crop: Crop
+    ) -> tuple[Tensor, FeatureMap | None]:
+        """Depth, and where its features are read the map of the same pass of the network."""
+        source, found = self.source, None
+        if self.features is not None and self.features.options.of_depth and isinstance(source, MappedDepthSource):
+            depth, found = source.estimate_with_map(zbuffer, rgb, request.keys)
+        else:
+            depth = source.estimate(zbuffer, rgb, request.keys)
+        if isinstance(source, NetworkDepthSource):
+            depth = source.at_focal(depth, crop.focal_px / self.resolution)
+        return depth, found
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
-
-
-def check_request(request: RenderRequest) -> None:
-    """Raise ValueError that names the rows which no image can be made of."""
-    pose, camera = request.body_pose, request.camera
-    parts = [pose.rotations, pose.positions, pose.stretch, request.joints_2d, camera.focal, camera.center]
-    finite = torch.stack([part.flatten(1).isfinite().all(1) for part in [*parts, camera.distortion]]).all(0)
-    in_front = pose.positions[..., 2].amin(-1) > 0
-    for good, what in ((finite, "are not finite"), (in_front, "are behind the camera")):
-        if not good.all():
-            raise ValueError(f"pose rows {(~good).nonzero()[:, 0].tolist()} {what}; mask them (PoseBatch.valid) first")
-
-
-def _to(request: RenderRequest, device: torch.device) -> RenderRequest:
-    return RenderRequest(
-        request.body_pose.to(device),
-        request.camera.to(device),
-        request.joints_2d.to(device),
-        request.keys.to(device),
-        None if request.detection is None else request.detection.to(device),
-    )

@@ -7,6 +7,7 @@ from typing import Any
 
 from dg.checkpoint import CheckpointError
 from dg.config import ConfigError, TrainConfig, validate
+from dg.experiment import inputs_of
 from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
@@ -16,6 +17,7 @@ METADATA_KEY = "dg_lifter"  # in ONNX's metadata, and with `.json` among a Torch
 INPUT_NAME, OUTPUT_NAME = "joints_2d", "joints_3d"
 UNITS = {"m": 1.0, "mm": 1e-3}  # metres in one unit
 SETTINGS = ("inputs", "dscale2d", "d_ref", "f_ref", "depth_clip", "skeleton", "frames")  # of a TrainConfig
+_OPTIONAL = ("box_ref", "feature_sizes")  # likewise, where they mean something
 _DSCALE2D = {
     "off": "x, y: pixels over half the longer image side, less 1 (the shorter side: less its share of the longer)",
     "paper": "x, y: as width-normalised, relative to the principal point, times d_root / d_ref",
@@ -26,6 +28,8 @@ _CHANNELS = {
     "c": "c: confidence of the 2D, from [0, 1] to [-1, 1]",
     "d": "d: depth less the root's, clipped to +-depth_clip metres, over depth_clip",
     "dmin": "dmin, dmax: likewise the least and the greatest depth in a disk around the joint, whose median is d",
+    "depth_features": "depth_features: of the depth network's last backbone map at the joint, bilinear",
+    "image_features": "image_features: of the 2D pose network's last backbone map at the joint, bilinear",
 }
 
 
@@ -69,15 +73,18 @@ class LifterDescription:
             self.skeleton.name,
             self.frames,
         )
-        box = {"box_ref": spec.box_ref} if spec.dscale2d == "box" else {}
-        return dict(zip(SETTINGS, values, strict=True)) | box
+        more: dict[str, Any] = {"box_ref": spec.box_ref} if spec.dscale2d == "box" else {}
+        more |= {"feature_sizes": list(spec.feature_sizes)} if spec.features else {}
+        return dict(zip(SETTINGS, values, strict=True)) | more
 
     def document(self, answers: slice) -> dict[str, Any]:
         """The whole description as plain containers. answers: which frames of a window the output stands for."""
         joints, spec = len(self.skeleton), self.inputs
         window = [] if self.frames == 1 else [self.frames]
         answered = len(range(self.frames)[answers])
-        meaning = "; ".join([_DSCALE2D[spec.dscale2d], *(_CHANNELS[c] for c in spec.names if c in _CHANNELS)])
+        channels = [*spec.names, *(f"{name}[{size}]" for name, size in spec.sources.items())]
+        meanings = [_CHANNELS[c] for c in (*spec.names, *spec.features) if c in _CHANNELS]
+        meaning = "; ".join([_DSCALE2D[spec.dscale2d], *meanings])
         return {
             "format": FORMAT,
             "settings": self.settings,
@@ -86,7 +93,7 @@ class LifterDescription:
                 "name": INPUT_NAME,
                 "shape": ["batch", *window, joints, spec.size],
                 "dtype": "float32",
-                "channels": list(spec.names),
+                "channels": channels,
                 "meaning": meaning,
             },
             "output": {
@@ -125,26 +132,14 @@ class LifterDescription:
         }
 
 
-def inputs_of(config: TrainConfig) -> InputSpec:
-    """What the lifter of a run sees at each joint."""
-    return InputSpec(
-        config.inputs,
-        config.dscale2d_resolved,
-        config.d_ref,
-        config.f_ref,
-        config.depth_clip,
-        box_ref=config.box_ref,
-    )
-
-
 def parse_description(text: str, where: str) -> LifterDescription:
     """Read a document back. Raises CheckpointError naming the file and what is wrong with it."""
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
             raise ValueError(f"expected format {FORMAT!r}, got {document['format']!r}; export it again")
-        box = {"box_ref": document["settings"]["box_ref"]} if document["settings"]["dscale2d"] == "box" else {}
-        config = TrainConfig(**{key: document["settings"][key] for key in SETTINGS}, **box)
+        more = {key: document["settings"][key] for key in _OPTIONAL if key in document["settings"]}
+        config = TrainConfig(**{key: document["settings"][key] for key in SETTINGS}, **more)
         validate(config)
         return LifterDescription.of_config(config, document["unit"], document.get("made_from"))
     except (ValueError, KeyError, TypeError, ConfigError) as error:

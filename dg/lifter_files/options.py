@@ -12,7 +12,8 @@ from dg.lifter_files.stored import StoredLifter, load_checkpoint, load_weights
 from dg.plugins import suggest
 
 # What evaluation may choose anew: nothing of what the lifter was trained with.
-RUN_KEYS = ("targets", "depth", "body", "render", "pool", "address", "cache", "tracking", "device", "threads")
+RUN_KEYS = ("targets", "depth", "pose_network", "body", "render", "pool", "address", "cache", "tracking", "device",
+            "threads")  # fmt: skip
 LIFTER_KEYS = ("lifter", *SETTINGS)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from dg.checkpoint import BEST, CheckpointError, Checkpoints, load_file
 from dg.command_line import check_plugins
 from dg.config import TrainConfig, validate
-from dg.experiment import initialise, make_lifter, options_for_windows
-from dg.lifter_files.description import inputs_of
+from dg.experiment import initialise, inputs_of, make_lifter, options_for_windows
 from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
+from dg.rendering import with_feature_sizes
 from lifters.base import Lifter
 
 WEIGHTS = ("auto", "best", "last")
@@ -82,6 +82,7 @@ def load_weights(path: Path, config: TrainConfig, selection: str = "last") -> St
 
     Raises CheckpointError for a file that is missing, damaged or does not fit.
     """
+    config = with_feature_sizes(config)
     lifter, inputs = _filled(path, config)
     return StoredLifter(path, config, lifter, inputs, selection)
 
@@ -89,7 +90,7 @@ def load_weights(path: Path, config: TrainConfig, selection: str = "last") -> St
 def _filled(path: Path, config: TrainConfig) -> tuple[Lifter, InputSpec]:
     inputs = inputs_of(config)
     options = options_for_windows(config, check_plugins(config)["lifter"])
-    lifter = make_lifter(config, options, skeleton_named(config.skeleton), inputs.size)
+    lifter = make_lifter(config, options, skeleton_named(config.skeleton), inputs)
     try:
         initialise(lifter, path)
     except (KeyError, TypeError, AttributeError) as error:  # containers of another make

@@ -1,4 +1,4 @@
-"""PoseBatch, the one thing that travels, and InputSpec, the one description of what a lifter sees."""
+"""PoseBatch, the one thing that travels."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -11,75 +11,10 @@ from torch import Tensor
 
 from dg.pose.boxes import rescale_boxes
 from dg.pose.camera import Camera
+from dg.pose.input_spec import InputSpec
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import Skeleton
 from dg.pose.uadd import confidence_channel, depth_channels, with_range
-
-CHANNELS = {
-    "xy": ("x", "y"),
-    "xyd": ("x", "y", "d"),
-    "xyc": ("x", "y", "c"),
-    "xycd": ("x", "y", "c", "d"),
-    "uadd": ("x", "y", "c", "d", "dmin", "dmax"),
-}
-DSCALE2D = ("off", "paper", "focal", "box")
-DEPTH_UNITS = ("clip", "metre")
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """What a lifter sees at each joint.
-
-    channels: `xy`, or `xyd` with depth relative to the pelvis; of detected 2D also `xyc` with its confidence in
-    [-1, 1], `xycd` with both, and `uadd`, AugLift's descriptor: x, y, confidence, median, nearest and farthest depth
-    (METHODS 4.1). dscale2d (AugLift's scale normalisation, METHODS 4.3): `off`; `paper`: (x, y) relative to the
-    principal point, times d_root / d_ref; `focal`: also times f_ref / f; `box`, for detections: each pose's box has the
-    size box_ref, the mean of the training set. d_root is the depth source's value at the pelvis. d_ref in metres;
-    depth_clip in metres; depth_unit `clip` divides the depth channels by depth_clip, so that they span [-1, 1]. Raises
-    ValueError naming the wrong value.
-    """
-
-    channels: str = "xyd"
-    dscale2d: str = "focal"
-    d_ref: float = 4.5
-    f_ref: float = 2.29
-    depth_clip: float = 2.0
-    depth_unit: str = "clip"
-    box_ref: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("inputs", self.channels, tuple(CHANNELS)),
-            ("dscale2d", self.dscale2d, DSCALE2D),
-            ("depth_unit", self.depth_unit, DEPTH_UNITS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
-        for name in ("d_ref", "f_ref", "depth_clip"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)!r}")
-        if self.dscale2d == "box" and not self.box_ref > 0:
-            raise ValueError(
-                f"box_ref must be positive for dscale2d=box: the mean box of the training set, got {self.box_ref!r}"
-            )
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The channels in order."""
-        return CHANNELS[self.channels]
-
-    @property
-    def size(self) -> int:
-        """Channels per joint."""
-        return len(self.names)
-
-    @property
-    def needs_depth(self) -> bool:
-        return "d" in self.names or self.dscale2d in ("paper", "focal")
-
-    @property
-    def needs_confidence(self) -> bool:
-        return "c" in self.names
 
 
 @dataclass(frozen=True)
@@ -93,7 +28,8 @@ class PoseBatch:
     Where detections are rendered (`render_workers.uadd`), depth is the median in a disk around the joint, depth_spread
     the nearest and the farthest depth in it less the median, and detection_error what a detector's 2D differs by from
     joints_2d. As differences they, and confidence, stay what was last rendered for a pose when it is moved and its
-    depth is made up from its own z (DESIGN 5.6).
+    depth is made up from its own z (DESIGN 5.6). So do joint_features, what networks say of the picture at each joint
+    (`render_workers.joint_features`): float16, sources one behind the other, constants that no gradient passes.
     """
 
     joints_3d: Float[Tensor, "batch frames joints 3"]
@@ -107,6 +43,7 @@ class PoseBatch:
     confidence: Float[Tensor, "batch frames joints"] | None = None
     depth_spread: Float[Tensor, "batch frames joints 2"] | None = None
     detection_error: Float[Tensor, "batch frames joints 2"] | None = None
+    joint_features: Float[Tensor, "batch frames joints features"] | None = None
 
     @staticmethod
     def from_joints(
@@ -150,7 +87,7 @@ class PoseBatch:
         return dataclass_replace(self, **changes)
 
     def with_joints(self, joints_3d: Float[Tensor, "batch frames joints 3"]) -> "PoseBatch":
-        """Other joints seen by the same cameras: 2D re-projected, depth and all of its detection dropped.
+        """Other joints seen by the same cameras: 2D re-projected, depth, features and all of its detection dropped.
 
         `valid` becomes false where a joint leaves the frame or comes closer than the camera's near limit.
         """
@@ -163,6 +100,7 @@ class PoseBatch:
             confidence=None,
             depth_spread=None,
             detection_error=None,
+            joint_features=None,
         )
 
     def by_frame(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
@@ -216,7 +154,7 @@ class PoseBatch:
         return PoseBatch(**(state | {"camera": Camera(**state["camera"]), "skeleton": skeleton}))
 
     def convert(self, skeleton: Skeleton) -> "PoseBatch":
-        """The same poses on another skeleton; depth is dropped where the joints change."""
+        """The same poses on another skeleton; depth and features are dropped where the joints change."""
         if skeleton == self.skeleton:
             return self
         confidence, error = self.confidence, self.detection_error
@@ -231,13 +169,15 @@ class PoseBatch:
             depth=None,
             depth_spread=None,
             detection_error=error,
+            joint_features=None,
             skeleton=skeleton,
         )
 
     def flip(self) -> "PoseBatch":
         """The mirror image: x negated, left and right swapped, the principal point mirrored, depth kept with its joint.
 
-        Distortion's tangential term in x changes sign with it, so a flipped batch projects onto its own 2D.
+        Distortion's tangential term in x changes sign with it, so a flipped batch projects onto its own 2D. Features
+        go with their joint too, which is an approximation: they stay those of the picture that is not mirrored.
         """
         order = list(self.skeleton.flip)
         sign_x = self.camera.focal.new_tensor([-1.0, 1.0])
@@ -250,13 +190,15 @@ class PoseBatch:
             confidence=None if self.confidence is None else self.confidence[..., order],
             depth_spread=None if self.depth_spread is None else self.depth_spread[..., order, :],
             detection_error=None if self.detection_error is None else self.detection_error[..., order, :] * sign_x,
+            joint_features=None if self.joint_features is None else self.joint_features[..., order, :],
             camera=camera,
         )
 
     def features(self, spec: InputSpec) -> Float[Tensor, "batch frames joints channels"]:
         """The lifter's input, in training and evaluation alike; the only place where it is built.
 
-        Raises ValueError when the spec needs depth or a confidence and the batch carries none.
+        Raises ValueError when the spec needs depth, a confidence or features and the batch carries none, or features
+        of another size.
         """
         parts = [self._scaled_2d(spec)]
         if spec.needs_confidence:
@@ -267,6 +209,8 @@ class PoseBatch:
             if "dmin" in spec.names:
                 depths = with_range(depth, _present(self.depth_spread, "the range of depth around its joints", spec))
             parts.append(depth_channels(depths, self._root_depth(spec), spec.depth_clip, spec.depth_unit))
+        if spec.features:
+            parts.append(self._features_of(spec).to(parts[0].dtype))
         return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
 
     def _scaled_2d(self, spec: InputSpec) -> Float[Tensor, "batch frames joints 2"]:
@@ -281,13 +225,19 @@ class PoseBatch:
             xy = xy * (spec.f_ref / self.camera.focal)[:, None, None]
         return xy
 
+    def _features_of(self, spec: InputSpec) -> Float[Tensor, "batch frames joints features"]:
+        found = _present(self.joint_features, "features of its picture", spec)
+        if found.shape[-1] != sum(spec.feature_sizes):
+            raise ValueError(f"expected features of {spec.sources} channels, this batch carries {found.shape[-1]}")
+        return found
+
     def _root_depth(self, spec: InputSpec) -> Float[Tensor, "batch frames 1"]:
         root = self.skeleton.root
         return _present(self.depth, "depth at the joints", spec)[..., root : root + 1]
 
 
 # What a batch holds of each frame of a window; the rest belongs to the window as a whole.
-_BY_FRAME = ("joints_3d", "joints_2d", "depth", "confidence", "depth_spread", "detection_error")
+_BY_FRAME = ("joints_3d", "joints_2d", "depth", "confidence", "depth_spread", "detection_error", "joint_features")
 
 
 def _present(value: Tensor | None, what: str, spec: InputSpec) -> Tensor:

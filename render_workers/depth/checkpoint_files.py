@@ -11,6 +11,7 @@ from dg.safe_load import FileFormatError
 NEEDED = ("config.json", "*.safetensors")
 WANTED = (*NEEDED, "preprocessor_config.json", "model.safetensors.index.json")
 INSTALL = "pip install -c constraints.txt -e '.[depth]'"
+DEPTH_OPTION, DEPTH_HUB_ID = "depth.checkpoint", "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _BLOCK = 1 << 20
 
@@ -19,25 +20,28 @@ class DepthCheckpointError(FileFormatError):
     """A checkpoint that is missing, cannot be reached or is of another kind; says what to download and where to."""
 
 
-def find_checkpoint(checkpoint: str, revision: str = "") -> Path:
+def find_checkpoint(
+    checkpoint: str, revision: str = "", option: str = DEPTH_OPTION, example: str = DEPTH_HUB_ID
+) -> Path:
     """The folder that holds a checkpoint's files.
 
     checkpoint: a local folder, for which no network is tried; else a hub id OWNER/NAME, which is looked up in the hub's
     cache on this machine and downloaded only when it is not there. revision: branch, tag or commit of a hub id.
+    option: the key that names it, example: a hub id that would do, both for messages.
     Raises DepthCheckpointError, or OptionError where a hub id is given and huggingface_hub is not installed.
     """
-    folder = Path(checkpoint).expanduser()
+    folder, advice = Path(checkpoint).expanduser(), _advice(option, example)
     if folder.is_dir():
         missing = _missing(folder)
         if missing:
-            raise DepthCheckpointError(f"{folder} is no checkpoint: it has no {' and no '.join(missing)}; {_advice()}")
+            raise DepthCheckpointError(f"{folder} is no checkpoint: it has no {' and no '.join(missing)}; {advice}")
         return folder
     if folder.exists() or not _HUB_ID.fullmatch(checkpoint):
         found = "a file" if folder.exists() else "nothing"
         raise DepthCheckpointError(
-            f"depth.checkpoint={checkpoint}: expected a folder or a hub id OWNER/NAME, found {found}; {_advice()}"
+            f"{option}={checkpoint}: expected a folder or a hub id OWNER/NAME, found {found}; {advice}"
         )
-    return _from_hub(checkpoint, revision or None)
+    return _from_hub(checkpoint, revision or None, option)
 
 
 def content_digest(folder: Path) -> str:
@@ -63,7 +67,7 @@ def _missing(folder: Path) -> list[str]:
     return [pattern for pattern in NEEDED if not any(folder.glob(pattern))]
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
+def _from_hub(name: str, revision: str | None, option: str) -> Path:
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
@@ -80,17 +84,16 @@ def _from_hub(name: str, revision: str | None) -> Path:
     except Exception as error:  # no network, a wrong name, a closed repository, a full disk: no common base
         cause = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise DepthCheckpointError(
-            f"{name} is not on this machine and cannot be downloaded ({cause}); {_advice(name)}"
+            f"{name} is not on this machine and cannot be downloaded ({cause}); {_advice(option, name)}"
         ) from error
     if missing := _missing(folder):
-        raise DepthCheckpointError(f"{name} on the hub has no {' and no '.join(missing)}; {_advice()}")
+        raise DepthCheckpointError(f"{name} on the hub has no {' and no '.join(missing)}; {_advice(option, name)}")
     return folder
 
 
-def _advice(name: str = "") -> str:
-    name = name or "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
+def _advice(option: str, hub_id: str) -> str:
+    published = " (only repositories whose names end in -hf have them)" if option == DEPTH_OPTION else ""
     return (
-        f"download config.json, preprocessor_config.json and model.safetensors from https://huggingface.co/{name} "
-        "(only repositories whose names end in -hf have them) into a folder that every node sees, and give "
-        "depth.checkpoint=FOLDER"
+        f"download config.json, preprocessor_config.json and model.safetensors from https://huggingface.co/{hub_id}"
+        f"{published} into a folder that every node sees, and give {option}=FOLDER"
     )

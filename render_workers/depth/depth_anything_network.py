@@ -1,6 +1,9 @@
-"""The Depth Anything network (Yang et al., 2024) by itself: batches of images in, depth or disparity out."""
+"""The Depth Anything network (Yang et al., 2024) by itself: batches of images in, depth or disparity out.
 
-import json
+Its features (METHODS 4.6: its last map) are the last of the four maps that the backbone hands to the neck, DINOv2's
+patches after the final block and layer norm: 384 channels for ViT-S, a cell for each 14 x 14 pixels of its input.
+"""
+
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from dg.plugins import OptionError
-from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
+from render_workers.depth.pretrained import PRECISIONS, backbone_width, load_network, normalisation, precision_on
+from render_workers.feature_maps import FeatureMap, join_maps
 
+__all__ = ["PATCH_PX", "PRECISIONS", "DepthAnythingNetwork", "feature_width", "input_size"]
 PATCH_PX = 14
-PRECISIONS = ("auto", "bfloat16", "float32")
-# ImageNet's, as in the preprocessor_config.json of every published checkpoint; taken where a folder has no such file.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CLASS, _KIND = "DepthAnythingForDepthEstimation", "depth_anything"
 
 
 class DepthAnythingNetwork:
@@ -29,41 +31,65 @@ class DepthAnythingNetwork:
 
     def __init__(self, folder: Path, input_px: int = 140, batch: int = 256, precision: str = "auto") -> None:
         self.input_px, self.batch, self.precision = input_px, batch, precision
-        self.model = _load(folder)
+        self.model = load_network(folder, _CLASS, _KIND)
+        self.model.head.register_forward_pre_hook(_in_float32)
+        self.model.neck.register_forward_pre_hook(self._keep)
         self.metric = self.model.config.depth_estimation_type == "metric"
-        self.mean, self.std = (torch.tensor(v).view(3, 1, 1) for v in _normalisation(folder))
+        self.mean, self.std = normalisation(folder)
         self._device: torch.device | None = None
+        self._patches: Tensor | None = None
 
     @torch.no_grad()
     def __call__(self, rgb: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch height width"]:
         """rgb: in [0, 1]. Answers at the images' own size, float32."""
         self._follow(rgb.device)
-        return torch.cat([self._forward(part) for part in rgb.split(self.batch)])
+        return torch.cat([self._forward(part)[0] for part in rgb.split(self.batch)])
 
-    def _forward(self, rgb: Tensor) -> Tensor:
+    @torch.no_grad()
+    def with_map(
+        self, rgb: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
+        """The same answer and, of the same pass, the backbone's last feature map: one cell a patch."""
+        self._follow(rgb.device)
+        depths, maps = zip(*[self._forward(part) for part in rgb.split(self.batch)], strict=True)
+        return torch.cat(depths), join_maps(maps)
+
+    def _forward(self, rgb: Tensor) -> tuple[Tensor, FeatureMap]:
         size = input_size(rgb.shape[2], rgb.shape[3], self.input_px)
         # With antialiasing torch's bicubic filter is that of PIL, by which the checkpoints' image processor resizes.
         fitted = rgb if rgb.shape[2:] == size else interpolate(rgb, size, mode="bicubic", antialias=True)
         pixels = (fitted - self.mean) / self.std
-        answer = self.model(pixels.to(self._dtype(rgb.device))).predicted_depth.float()[:, None]
+        answer = self.model(pixels.to(precision_on(rgb.device, self.precision))).predicted_depth.float()[:, None]
         if answer.shape[2:] != rgb.shape[2:]:
             answer = interpolate(answer, rgb.shape[2:], mode="bilinear", align_corners=False)
-        return answer[:, 0]
+        return answer[:, 0], self._map(rgb, size)
 
-    def _dtype(self, device: torch.device) -> torch.dtype:
-        if self.precision == "auto":
-            return torch.bfloat16 if device.type == "cuda" else torch.float32
-        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+    def _keep(self, _neck: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
+        """The last of the backbone's maps as a sequence of patches, without the token of the whole image."""
+        self._patches = inputs[0][-1][:, 1:]
+
+    def _map(self, rgb: Tensor, size: tuple[int, int]) -> FeatureMap:
+        assert self._patches is not None
+        rows, columns = size[0] // PATCH_PX, size[1] // PATCH_PX
+        values, self._patches = self._patches.transpose(1, 2).unflatten(2, (rows, columns)), None
+        # Resizing keeps the image's edges where they are, and patches cover what it makes from edge to edge.
+        scale = torch.tensor([columns / rgb.shape[3], rows / rgb.shape[2]], device=rgb.device).expand(len(rgb), 2)
+        return FeatureMap(values, scale, torch.zeros_like(scale))
 
     def _follow(self, device: torch.device) -> None:
         if self._device == device:
             return
-        self._device, dtype = device, self._dtype(device)
+        self._device, dtype = device, precision_on(device, self.precision)
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         self.model.to(device)
         # The head stays in float32: of twenty metres bfloat16 tells apart some three centimetres at five.
         for part in (self.model.backbone, self.model.neck):
             part.to(dtype)
+
+
+def feature_width(folder: Path) -> int:
+    """Channels of the feature map. Raises as loading the network does."""
+    return backbone_width(folder, "DepthAnythingConfig", _KIND)
 
 
 def input_size(height: int, width: int, input_px: int) -> tuple[int, int]:
@@ -72,45 +98,6 @@ def input_size(height: int, width: int, input_px: int) -> tuple[int, int]:
     return max(round(height * scale), 1) * PATCH_PX, max(round(width * scale), 1) * PATCH_PX
 
 
-def _load(folder: Path) -> Any:  # noqa: ANN401 - transformers is an extra
-    try:
-        from transformers import DepthAnythingForDepthEstimation
-        from transformers.utils import logging as transformers_logging
-    except ImportError as error:
-        raise OptionError(f"depth=depth_anything_v2 needs the packages of the extra `depth`; {INSTALL}") from error
-    kind = _read_json(folder / "config.json").get("model_type")
-    if kind != "depth_anything":
-        raise DepthCheckpointError(f"{folder} holds a model of type {kind!r}, expected 'depth_anything'")
-    transformers_logging.disable_progress_bar()
-    try:
-        loaded: Any = DepthAnythingForDepthEstimation.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-        )
-    except Exception as error:  # damaged files raise errors of json, safetensors, transformers and torch
-        raise DepthCheckpointError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
-    model, report = loaded
-    # A weight that is not in the file would be random, and only a warning would say so.
-    absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
-    if absent:
-        raise DepthCheckpointError(f"{folder}: {len(absent)} weights are missing or of another shape: {absent[:5]}")
-    model.eval().requires_grad_(False)
-    model.head.register_forward_pre_hook(_in_float32)
-    return model
-
-
 def _in_float32(_head: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     features, *rest = inputs
     return ([feature.float() for feature in features], *rest)
-
-
-def _normalisation(folder: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    path = folder / "preprocessor_config.json"
-    chosen = _read_json(path) if path.is_file() else {}
-    return tuple(chosen.get("image_mean", MEAN)), tuple(chosen.get("image_std", STD))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise DepthCheckpointError(f"{path} is no JSON file: {error}") from error

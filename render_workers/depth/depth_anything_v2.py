@@ -16,19 +16,20 @@ from torch import Tensor
 
 from render_workers.base import BACKGROUND
 from render_workers.depth.alignment import align_disparity
-from render_workers.depth.checkpoint_files import content_digest, find_checkpoint
-from render_workers.depth.depth_anything_network import PATCH_PX, PRECISIONS, DepthAnythingNetwork
-from render_workers.depth.network_source import NetworkDepthSource
+from render_workers.depth.checkpoint_files import DEPTH_HUB_ID, content_digest, find_checkpoint
+from render_workers.depth.depth_anything_network import PATCH_PX, PRECISIONS, DepthAnythingNetwork, feature_width
+from render_workers.depth.network_source import MappedDepthSource
+from render_workers.feature_maps import FeatureMap
 from render_workers.shading import Look
 
-METRIC_INDOOR_SMALL = "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
+METRIC_INDOOR_SMALL = DEPTH_HUB_ID
 # Focal length over the shorter side: 512 / tan(30 degrees) = 886.8 pixels of 768.
 HYPERSIM_FOCAL = 1.1547
 # A depth of zero or less would be behind the camera.
 NEAREST_M = 0.01
 
 
-class DepthAnythingV2(NetworkDepthSource):
+class DepthAnythingV2(MappedDepthSource):
     """Not an oracle where the checkpoint is metric. Loading it raises DepthCheckpointError or OptionError."""
 
     @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class DepthAnythingV2(NetworkDepthSource):
         content = content_digest(find_checkpoint(options.checkpoint, options.revision))
         return f"{replace(options, checkpoint='', revision='', batch=1)!r} {content}"
 
+    @classmethod
+    def feature_width(cls, options: Any) -> int:  # noqa: ANN401
+        return feature_width(find_checkpoint(options.checkpoint, options.revision))
+
     @torch.no_grad()
     def estimate(
         self,
@@ -78,9 +83,19 @@ class DepthAnythingV2(NetworkDepthSource):
         """As the network says, for the focal length that it was trained at; see `at_focal`. Raises ValueError without
         rgb.
         """
-        if rgb is None:
-            raise ValueError("depth_anything_v2 needs the shaded image, got rgb=None")
-        answer = self.network(rgb)
+        return self._depth(self.network(_shaded(rgb)), zbuffer)
+
+    @torch.no_grad()
+    def estimate_with_map(
+        self,
+        zbuffer: Float[Tensor, "batch height width"],
+        rgb: Float[Tensor, "batch 3 height width"] | None,
+        keys: Int[Tensor, " batch"],
+    ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
+        answer, features = self.network.with_map(_shaded(rgb))
+        return self._depth(answer, zbuffer), features
+
+    def _depth(self, answer: Tensor, zbuffer: Tensor) -> Tensor:
         if not self.network.metric:
             return align_disparity(answer, zbuffer)
         return torch.where(zbuffer < BACKGROUND, answer.clamp_min(NEAREST_M), BACKGROUND)
@@ -91,3 +106,9 @@ class DepthAnythingV2(NetworkDepthSource):
         if not self.network.metric or self.options.trained_focal == 0:
             return depth
         return depth * (focal.mean(-1) / self.options.trained_focal)[:, None, None]
+
+
+def _shaded(rgb: Tensor | None) -> Tensor:
+    if rgb is None:
+        raise ValueError("depth_anything_v2 needs the shaded image, got rgb=None")
+    return rgb

@@ -40,7 +40,7 @@ def store(folder, *words: str):
 
 def fresh(config: TrainConfig):
     options = options_for_windows(config, check_plugins(config)["lifter"])
-    return make_lifter(config, options, skeleton_named(config.skeleton), inputs_of(config).size)
+    return make_lifter(config, options, skeleton_named(config.skeleton), inputs_of(config))
 
 
 def targets(folder) -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from render_workers.base import RenderAnswer
-from render_workers.pool_core import PoolCore
+from render_workers.pool_core import START_BUDGET, PoolCore
 from render_workers.pool_options import PoolOptions, QuarantineError, WorkerStartError
 from render_workers.pool_requests import PieceState, Resolved
 from render_workers.pool_slots import Dispatch, Kill, Probe, SlotState, Spawn
@@ -38,7 +38,9 @@ class Shell:
                 assert self.core.slots[command.slot].state is SlotState.SUSPECT
                 self.probes.add(command.slot)
             elif isinstance(command, Dispatch):
-                assert self.core.slots[command.slot].state is SlotState.LIVE, "work for a worker that is not live"
+                slot = self.core.slots[command.slot]
+                assert slot.state is SlotState.LIVE, "work for a worker that is not live"
+                assert not slot.leaving, "work for a worker whose node is being taken away"
                 self.calls.append(command)
             elif isinstance(command, Resolved):
                 assert command.request not in self.home, "a request came home twice"
@@ -76,7 +78,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.shell = Shell(actors=3, max_infra_tries=3)
+        self.shell = Shell(actors=3, max_actors=5, max_infra_tries=3)
         self.core = self.shell.core
         self.submitted = {}
         self.shell.tick()
@@ -88,6 +90,32 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 0.5, 1.1, 6.0, 40.0]))
     def tick(self, seconds):
         self.shell.tick(seconds)
+        # A suspect that came back is one too many only until the next tick.
+        assert self.core.count(SlotState.PENDING, SlotState.LIVE) <= self.core.target
+
+    @rule(size=st.integers(0, 6))
+    def grow_or_shrink(self, size):
+        self.core.resize(size)
+        assert self.core.options.min_actors <= self.core.target <= 5
+
+    @rule(data=st.data(), node=st.sampled_from(["a", "b"]))
+    def placed(self, data, node):
+        slot = self._slot(data, {SlotState.PENDING})
+        if slot is not None:
+            self.core.placed(slot, node)
+
+    @rule(node=st.sampled_from(["a", "b"]))
+    def others_need_the_node(self, node):
+        self.core.give_up(node)
+
+    @rule(data=st.data())
+    def drain(self, data):
+        slot = self._slot(data, {SlotState.PENDING, SlotState.LIVE, SlotState.SUSPECT, SlotState.DRAINING})
+        if slot is not None:
+            tries = sum(piece.infra_tries for piece in self.core.slots[slot].in_flight)
+            held = list(self.core.slots[slot].in_flight)
+            self.core.drain(slot)
+            assert sum(piece.infra_tries for piece in held) == tries
 
     def _slot(self, data, states):
         slots = [s.id for s in self.core.slots.values() if s.state in states and s.id in self.shell.spawned]
@@ -122,7 +150,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.core.done(call.slot, call.piece, ANSWER, self.shell.now, 0.1, rows)
 
     @precondition(lambda self: self.shell.calls)
-    @rule(data=st.data(), kind=st.sampled_from(["app", "infra", "unavailable", "died", "preempted"]))
+    @rule(data=st.data(), kind=st.sampled_from(["app", "infra", "unavailable", "died", "oom", "preempted"]))
     def call_fails(self, data, kind):
         call = self._call(data)
         if kind == "app":
@@ -132,17 +160,17 @@ class AnyOrder(RuleBasedStateMachine):
         elif kind == "unavailable":
             self.core.unavailable(call.slot, self.shell.now, call.piece)
         else:
-            self.core.died(call.slot, "killed", preempted=kind == "preempted")
+            self.core.died(call.slot, "killed", preempted=kind == "preempted", out_of_memory=kind == "oom")
 
     @rule(data=st.data())
     def start_fails(self, data):
         slot = self._slot(data, {SlotState.PENDING})
-        if slot is not None and self.core._start_failures < 8:
+        if slot is not None and self.core._start_failures + 1 < START_BUDGET * self.core.target:
             self.core.start_failed(slot, "no body")
 
     @rule(data=st.data())
     def idle_death(self, data):
-        slot = self._slot(data, {SlotState.LIVE, SlotState.SUSPECT})
+        slot = self._slot(data, {SlotState.LIVE, SlotState.SUSPECT, SlotState.DRAINING})
         if slot is not None:
             self.core.died(slot, "killed")
 
@@ -381,5 +409,5 @@ def test_quarantine_is_limited_by_number_or_by_ratio(limit, epoch, allowed):
 
 
 def test_senseless_options_are_named():
-    with pytest.raises(ValueError, match=r"actors must be at least 1.*max_backlog"):
-        PoolOptions(actors=0, min_actors=0, max_backlog=0)
+    with pytest.raises(ValueError, match=r"actors must be at least 1.*max_actors must be at least.*max_backlog"):
+        PoolOptions(actors=0, min_actors=0, max_actors=-1, max_backlog=0)

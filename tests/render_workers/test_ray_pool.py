@@ -108,7 +108,7 @@ def test_killed_workers_lose_nothing_be_it_one_or_all():
                 os.kill(pid, signal.SIGKILL)
             futures += [pool.submit(request) for request in requests[len(futures) : len(futures) + 6]]
             assert_all_come_home(requests[: len(futures)], futures, pool)
-        assert pool.core.deaths == 3
+        assert pool.core.figures.deaths == 3
         assert pool.status()["retried"] >= 3 * 8
 
 
@@ -129,7 +129,7 @@ def test_a_hung_worker_is_replaced(tmp_path):
         pids_of(pool, 2)
         futures = [pool.submit(request) for request in requests]
         assert_all_come_home(requests, futures, pool)
-        assert pool.core.deaths == 1
+        assert pool.core.figures.deaths == 1
 
 
 def test_a_worker_that_cannot_be_built_shows_its_own_traceback(monkeypatch):

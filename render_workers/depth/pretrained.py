@@ -1,0 +1,83 @@
+"""Networks of transformers' own classes, from the files of a checkpoint; and the precision that they compute in."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dg.plugins import OptionError
+from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
+
+PRECISIONS = ("auto", "bfloat16", "float32")
+# ImageNet's, as in the preprocessor_config.json of every published checkpoint; taken where a folder has no such file.
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def load_network(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - transformers is an extra
+    """A network in eval mode, float32, without gradients. name: of its class; kind: the `model_type` of its config.
+
+    Only safetensors are read. Raises DepthCheckpointError for a folder that holds something else or not all weights,
+    OptionError where transformers is missing.
+    """
+    loaded = _transformers(folder, name, kind)
+    try:
+        model, report = loaded.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+        )
+    except Exception as error:  # damaged files raise errors of json, safetensors, transformers and torch
+        raise DepthCheckpointError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+    # A weight that is not in the file would be random, and only a warning would say so.
+    absent = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
+    if absent:
+        raise DepthCheckpointError(f"{folder}: {len(absent)} weights are missing or of another shape: {absent[:5]}")
+    return model.eval().requires_grad_(False)
+
+
+def backbone_width(folder: Path, name: str, kind: str) -> int:
+    """Channels of the last map of a network's backbone, from its config alone. Raises as `load_network`."""
+    loaded = _transformers(folder, name, kind)
+    try:
+        return int(loaded.from_pretrained(folder, local_files_only=True).backbone_config.hidden_size)
+    except Exception as error:
+        raise DepthCheckpointError(
+            f"{folder}: its config.json cannot be used: {type(error).__name__}: {error}"
+        ) from error
+
+
+def normalisation(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of pixels, `[3, 1, 1]` each, by which a network wants them normalised."""
+    path = folder / "preprocessor_config.json"
+    chosen = _read_json(path) if path.is_file() else {}
+    mean, std = chosen.get("image_mean", MEAN), chosen.get("image_std", STD)
+    return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
+
+
+def precision_on(device: torch.device, precision: str) -> torch.dtype:
+    """What a precision means on a device: auto is bfloat16 on a GPU and float32 elsewhere."""
+    if precision == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _transformers(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401
+    """A class of transformers, when the folder holds a model of this kind."""
+    try:
+        import transformers
+        from transformers.utils import logging as transformers_logging
+
+        found = getattr(transformers, name)
+    except ImportError as error:
+        raise OptionError(f"{kind} networks need the packages of the extra `depth`; {INSTALL}") from error
+    holds = _read_json(folder / "config.json").get("model_type")
+    if holds != kind:
+        raise DepthCheckpointError(f"{folder} holds a model of type {holds!r}, expected {kind!r}")
+    transformers_logging.disable_progress_bar()
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DepthCheckpointError(f"{path} is no JSON file: {error}") from error
