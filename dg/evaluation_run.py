@@ -1,7 +1,7 @@
 """One evaluation: a lifter on test sets, its results written and logged. `dg.evaluate` is its command line."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from dg.methods.fast_matmul import use_fast_matmul
 from dg.problem import on_skeleton, open_target
 from dg.rendering import make_live_depth, with_feature_sizes
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
-from dg.tracking.names import REGIMES, TAG_DEPTH, TAG_ORACLE
+from dg.tracking.names import REGIMES, tags_of_image_depth
 from dg.train import share_gpus
 
 PROTOCOL = "protocol"
@@ -214,21 +214,8 @@ def _log(
     config = stored.config
     protocols = {r.target: r.evaluation.protocol for r in results}
     tags = environment_tags() | identity.tags(config, stored.selection, protocols)
-    tags |= _tags_of_image_depth(tags, results)
+    tags |= tags_of_image_depth(tags, {r.dataset.source_depth for r in results})
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
     log_results(tracker, results, stored.selection)
     return run_id
-
-
-def _tags_of_image_depth(tags: Mapping[str, str], results: Sequence[TargetResult]) -> dict[str, str]:
-    """What changes in a run's tags where every target brought its depth from images: its name, and that no ground
-    truth is in it.
-    """
-    sources = {r.dataset.source_depth for r in results}
-    if tags[TAG_DEPTH] == NO_DEPTH or "" in sources:
-        return {}
-    oracles = [name for name in tags[TAG_ORACLE].split(",") if name]
-    if not any("oracle" in source for source in sources):
-        oracles = [name for name in oracles if name != "depth"]
-    return {TAG_DEPTH: ",".join(sorted(sources)), TAG_ORACLE: ",".join(oracles)}

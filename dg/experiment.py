@@ -26,6 +26,7 @@ from dg.pose.skeleton import Skeleton
 from dg.problem import Problem, load_problem, subject_bone_lengths, with_box_size
 from dg.rendering import make_live_depth, with_feature_sizes, worker_spec
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
+from dg.tracking.names import tags_of_image_depth
 from dg.trainer import Trainer
 from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
@@ -120,7 +121,7 @@ class Experiment:
         config = self.config
         method = resolve(table_of("method"), "method", config.method["name"])
         oracles = method.oracles(options["method"])
-        return environment_tags() | run_tags(
+        tags = environment_tags() | run_tags(
             method=config.method["name"],
             regime=method.regime,
             lifter=config.lifter["name"],
@@ -132,6 +133,7 @@ class Experiment:
             protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
             adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
         ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
+        return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 
     def _recipe(self, options: dict[str, Any]) -> dict[str, Any]:
         """How the lifter is trained, as parameters."""

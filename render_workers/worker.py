@@ -156,6 +156,7 @@ class RenderWorker:
         self._shade = Headlight(body.faces, self.look)
         self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)
         self.halvings = 0
+        self.timed = False  # wait for the device after each stage, so that its seconds are its own
         self._seconds: dict[str, float] = {}
 
     def ready(self) -> None:
@@ -177,11 +178,12 @@ class RenderWorker:
 
         Where the device's memory runs out the portion is halved, down to 32, and stays so; `deterministic` forbids it.
         stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
-        a stage (on CUDA, where work runs behind, only their sum means something). Raises ValueError that names the rows
-        of poses that are not finite or behind the camera, or for detections by a worker without `uadd`.
+        a stage (on CUDA, where work runs behind, only their sum means something, unless `timed`). Raises ValueError
+        that names the rows of poses that are not finite or behind the camera, or for detections by a worker without
+        `uadd`.
         """
         request.check()
-        self._seconds = dict.fromkeys(("crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
+        self._seconds = dict.fromkeys(("transfer_s", "crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
         depth = np.empty(request.answer_shape, np.float32)
         features: list[np.ndarray] = []
         widened, start = 0, 0
@@ -192,8 +194,9 @@ class RenderWorker:
                 self._back_off()
                 continue
             read, found = answer
-            depth[rows] = read.depth.cpu().numpy()
-            features += [] if found is None else [found.cpu().numpy()]
+            with self._stage("transfer_s"):
+                depth[rows] = read.depth.cpu().numpy()
+                features += [] if found is None else [found.cpu().numpy()]
             widened += int(read.widened.sum())
             start = rows.stop
         stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
@@ -226,7 +229,9 @@ class RenderWorker:
     def _attempt(self, request: RenderRequest) -> "tuple[JointDepth, Tensor | None] | None":
         """One portion, or None where the device has too little memory for it and a smaller one may be tried."""
         try:
-            return self._render(request.to(self.device))
+            with self._stage("transfer_s"):
+                request = request.to(self.device)
+            return self._render(request)
         except torch.OutOfMemoryError:
             if self.deterministic or self.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
@@ -295,4 +300,6 @@ class RenderWorker:
     def _stage(self, name: str) -> Iterator[None]:
         start = time.perf_counter()
         yield
+        if self.timed and self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start

@@ -196,8 +196,8 @@ class LearnedAugmentation(DGMethod):
     ) -> FeedbackPoses:
         """The triple of the feedback loss, with analytic depth where the lifter needs some. rigid: the final poses.
 
-        Where the lifter sees detections, confidence, 2D error and the range of depth around the analytic one are in all
-        three those that were rendered for the source pose.
+        Where the lifter sees detections, confidence, 2D error, features and the range of depth around the analytic one
+        are in all three those that were rendered for the source pose.
         """
         angled = carry_pose(original.joints_3d, poses.bone_angle, self.context.skeleton)
         angled_depth = rigid_depth = None

@@ -28,6 +28,18 @@ MAX_NAME = 250
 NO_DEPTH = "none"  # the depth source of a run whose inputs need no depth
 
 
+def tags_of_image_depth(tags: Mapping[str, str], sources: set[str]) -> dict[str, str]:
+    """What changes in a run's tags where every target brought its depth from images: its name, and that no ground truth
+    is in it. sources: of each target, empty where its depth is rendered.
+    """
+    if tags[TAG_DEPTH] == NO_DEPTH or not sources or "" in sources:
+        return {}
+    oracles = [name for name in tags[TAG_ORACLE].split(",") if name]
+    if not any("oracle" in source for source in sources):
+        oracles = [name for name in oracles if name != "depth"]
+    return {TAG_DEPTH: ",".join(sorted(sources)), TAG_ORACLE: ",".join(oracles)}
+
+
 def metric_name(*parts: str) -> str:
     """Parts joined by `/`, with what MLflow refuses in a name replaced by `_`.
 

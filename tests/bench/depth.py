@@ -31,7 +31,7 @@ from render_workers.crop import Crop, subject_crop
 from render_workers.rasterizers.pytorch3d_zbuffer import PyTorch3DZBuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 from render_workers.shading import NORMALS, Headlight, Look
-from render_workers.worker import WorkerSpec
+from render_workers.worker import RenderWorker, WorkerSpec
 from tests.bench import mapping
 from tests.bench.zbuffer_reference import ray_triangle_zbuffer
 from tests.render_workers.depth_anything_maker import save_depth_anything
@@ -83,7 +83,7 @@ def request_for(body: OpenBody, joints: Tensor, camera: Camera, joints_2d: Tenso
 
 
 def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256) -> dict[str, object]:
-    """From joints to depth at the joints: poses/s and, on the CPU, each stage's share of the time."""
+    """From joints to depth at the joints: poses/s and each stage's share of the time."""
     spec = WorkerSpec(device=device, micro_batch=micro_batch)
     worker, noisy = spec.build(), replace(spec, depth_name="noisy_zbuffer").build()
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
@@ -104,13 +104,23 @@ def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256
         "depth_poses_per_s_noisy_zbuffer": rows / with_noise,
         "micro_batch": micro_batch,
     }
-    if device == "cpu":
-        stats = min((worker.depth(request).stats for _ in range(5)), key=lambda s: s["raster_s"])
-        stage = {name.removesuffix("_s"): value for name, value in stats.items() if name.endswith("_s")}
-        stage["mapping"] = seconds(lambda: body.fit(joints, H36M_17), 10)
-        measured["depth_stage_shares"] = {name: value / sum(stage.values()) for name, value in stage.items()}
-        measured["depth_joints_widened"] = stats["widened"] / (rows * joints.shape[1])
+    stage, stats = stages(worker, request)
+    stage["mapping"] = seconds(lambda: body.fit(joints, H36M_17), 10)
+    measured["depth_stage_shares"] = shares(stage)
+    measured["depth_joints_widened"] = stats["widened"] / (rows * joints.shape[1])
     return measured
+
+
+def stages(worker: RenderWorker, request: RenderRequest) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each stage, transfer to the device and home included, in the quickest of five runs; its stats."""
+    worker.timed = True
+    stats = min((worker.depth(request).stats for _ in range(5)), key=lambda s: s["raster_s"])
+    worker.timed = False
+    return {name.removesuffix("_s"): value for name, value in stats.items() if name.endswith("_s")}, stats
+
+
+def shares(stage: dict[str, float]) -> dict[str, float]:
+    return {name: value / sum(stage.values()) for name, value in stage.items()}
 
 
 def bodies_in_crops(rows: int) -> tuple[Tensor, Tensor, Crop]:
@@ -214,10 +224,7 @@ def measure_network(device: str = "cpu", rows: int = NETWORK_POSES, micro_batch:
         "depth_anything_v2_small_poses_per_s": rows / seconds(lambda: worker.depth(request), 2, clock),
         "depth_anything_v2_micro_batch": micro_batch,
     }
-    if device == "cpu":
-        stats = worker.depth(request).stats
-        stage = {name.removesuffix("_s"): value for name, value in stats.items() if name.endswith("_s")}
-        measured["depth_anything_v2_stage_shares"] = {n: value / sum(stage.values()) for n, value in stage.items()}
+    measured["depth_anything_v2_stage_shares"] = shares(stages(worker, request)[0])
     return measured
 
 
