@@ -1,25 +1,25 @@
 """What a render pool decides, without Ray, threads or a clock: events come in with their time, commands go out.
 
     slot:   PENDING -> LIVE <-> SUSPECT -> DEAD          PENDING -> INIT_FAILED
+                        +--> DRAINING ----> DEAD, at the latest with its last answer
 
 A worker may answer after it was given up: the first answer for a piece counts, later ones are counted as duplicates and
 dropped, which is exact because rendering is a pure function of the request. Why Ray's own retries are not used, and
 the traps behind each rule: SYSTEMS 2.1-2.3.
 """
 
-from collections import deque
-
 from render_workers.base import RenderAnswer
+from render_workers.pool_figures import PoolFigures
 from render_workers.pool_options import PoolFailure, PoolOptions, WorkerStartError
 from render_workers.pool_requests import Piece, RequestBook, Rows
-from render_workers.pool_slots import Command, Dispatch, Kill, Probe, Slot, SlotState, Spawn
+from render_workers.pool_slots import Command, Dispatch, Kill, Probe, Slot, SlotState, Spawn, dispensable
 
 PROBE_EVERY_S = 1.0
 REPLACE_SUSPECT_AFTER_S = 5.0
 WATCHDOG_FLOOR_S = 30.0
 WATCHDOG_P95 = 10.0
-LATENCIES_KEPT = 256
 START_BUDGET = 3
+WORKING = (SlotState.LIVE, SlotState.DRAINING)
 
 
 class PoolCore:
@@ -30,32 +30,67 @@ class PoolCore:
         self.book = RequestBook(options)
         self.slots: dict[int, Slot] = {}
         self.failure: PoolFailure | None = None
-        self.deaths = 0
+        self.figures = PoolFigures()
+        self.target = options.actors
         self.watchdog_s = options.watchdog_s or WATCHDOG_FLOOR_S
         self._commands: list[Command] = []
         self._spawned = self._start_failures = 0
         self._short_since: float | None = None
-        self._latencies: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._begun = False
 
     def submit(self, poses: int) -> int:
         """A new request of so many poses; returns its number."""
         return self.book.submit(poses)
 
+    def resize(self, target: int) -> None:
+        """How many workers there are to be from now on, within `min_actors` and `max_actors`. What is too much goes:
+        workers that have not started first, then idle ones, then busy ones when they have finished.
+        """
+        most = self.options.max_actors or target
+        self.target = max(self.options.min_actors, min(most, target))
+
+    def placed(self, slot_id: int, node: str) -> None:
+        """The worker's process runs on that node."""
+        if slot_id in self.slots:
+            self.slots[slot_id].node = node
+
+    def drain(self, slot_id: int) -> None:
+        """The worker's node is being taken away: it gets no more work, and another one is started elsewhere."""
+        slot = self.slots.get(slot_id)
+        if slot is None or slot.leaving:
+            return
+        slot.leaving = True
+        if slot.state is SlotState.SUSPECT:
+            self._bury(slot, "out of reach, on a node that is being taken away", charge=False)
+        else:
+            self._retire(slot)
+
+    def give_up(self, node: str) -> None:
+        """Others need a place on that node: the worker there that is missed least goes, when it has finished."""
+        here = [s for s in self.slots.values() if s.node == node and s.state in (SlotState.PENDING, SlotState.LIVE)]
+        if here:
+            self._retire(min(here, key=dispensable))
+
     def ready(self, slot_id: int, now: float) -> None:
         """The worker has been built, or a suspect has answered a probe."""
         slot = self.slots.get(slot_id)
-        if slot is None:
+        if slot is None or slot.state is SlotState.DRAINING:
             return
         if slot.state is SlotState.PENDING:
             self._start_failures = 0
         slot.state, slot.since, slot.progress, slot.probing = SlotState.LIVE, now, now, False
 
     def start_failed(self, slot_id: int, traceback: str) -> None:
-        """The worker could not be built."""
-        if self._remove(slot_id, SlotState.INIT_FAILED, f"it could not start:\n{traceback}") is None:
+        """The worker could not be built, or a suspect answered a probe with an error."""
+        slot = self.slots.get(slot_id)
+        if slot is None:
             return
+        if slot.state is not SlotState.PENDING:
+            self._bury(slot, traceback, charge=False)
+            return
+        self._remove(slot_id, SlotState.INIT_FAILED, f"it could not start:\n{traceback}")
         self._start_failures += 1
-        budget = START_BUDGET * self.options.actors
+        budget = START_BUDGET * self.target
         if self._start_failures >= budget:
             self.fail(
                 WorkerStartError(
@@ -69,19 +104,20 @@ class PoolCore:
     ) -> None:
         """An answer came. seconds: the worker's own time; invalid: rows of the request that it has no value for."""
         self._release(slot_id, piece, now)
-        self._latencies.append(seconds)
+        self.figures.answered(self.slots.get(slot_id), seconds, answer.stats)
         self.book.answered(piece, answer, invalid)
         if self.options.watchdog_s is None:
-            p95 = sorted(self._latencies)[int(0.95 * (len(self._latencies) - 1))]
-            self.watchdog_s = max(WATCHDOG_FLOOR_S, WATCHDOG_P95 * p95)
+            self.watchdog_s = max(WATCHDOG_FLOOR_S, WATCHDOG_P95 * self.figures.latency_s(0.95))
 
     def app_error(self, slot_id: int, piece: Piece, error: str, now: float) -> None:
         """The worker raised: once more on another one, then look for the poses that are at fault."""
+        self.figures.last_error = error
         if self._release(slot_id, piece, now):
             self.book.raised(piece, error)
 
     def infra_error(self, slot_id: int, piece: Piece, error: str, now: float) -> None:
         """The call failed, not through the worker's code, and the worker lives."""
+        self.figures.last_error = error
         if self._release(slot_id, piece, now):
             piece.alone = True
             self.book.lost(piece, error, charge=True)
@@ -94,22 +130,33 @@ class PoolCore:
         slot.probing = False
         if slot.state is SlotState.PENDING:
             self.start_failed(slot_id, "the worker could not be reached while it started")
+        elif slot.state is SlotState.DRAINING:
+            self._bury(slot, "out of reach while it was to finish its last work", charge=False)
         elif slot.state is SlotState.LIVE:
             slot.state, slot.since, slot.probed = SlotState.SUSPECT, now, now
         if piece is not None:
             self.infra_error(slot_id, piece, "the worker could not be reached", now)
 
-    def died(self, slot_id: int, reason: str, preempted: bool = False) -> None:
-        """The worker is gone. The piece that it was on is charged a try, unless the node was taken away."""
+    def died(self, slot_id: int, reason: str, preempted: bool = False, out_of_memory: bool = False) -> None:
+        """The worker is gone. The piece that it was on is charged a try, unless the node was taken away.
+
+        out_of_memory: its node's memory ran out; where that repeats, workers hold one request at a time from then on.
+        """
         slot = self.slots.get(slot_id)
-        if slot is not None and slot.state is SlotState.PENDING and not preempted:
+        if slot is None:
+            return
+        slot.leaving = slot.leaving or preempted
+        if out_of_memory and slot.node:
+            self.figures.host_ooms[slot.node] += 1
+        if slot.state is SlotState.PENDING and not slot.leaving:
             self.start_failed(slot_id, reason)
-        elif slot is not None:
-            self._bury(slot, reason, charge=not preempted)
+        else:
+            self._bury(slot, reason, charge=slot.state is not SlotState.DRAINING and not slot.leaving)
 
     def fail(self, failure: PoolFailure) -> None:
         """Give up: the next tick raises the first failure."""
         self.failure = self.failure or failure
+        self.figures.last_error = str(failure)
 
     def tick(self, now: float) -> list[Command]:
         """What is to be done now, in this order. Raises PoolFailure when the pool cannot go on."""
@@ -135,12 +182,7 @@ class PoolCore:
 
     @property
     def backlog_full(self) -> bool:
-        return len(self.book.queue) >= self.options.backlog_limit
-
-    @property
-    def latency_s(self) -> float:
-        """Median time of a worker on a piece."""
-        return sorted(self._latencies)[len(self._latencies) // 2] if self._latencies else 0.0
+        return len(self.book.queue) >= self.options.backlog_limit(self.target)
 
     def _release(self, slot_id: int, piece: Piece, now: float) -> bool:
         """Give the slot its credit back; true if the piece was still entrusted to it."""
@@ -155,20 +197,24 @@ class PoolCore:
         slot = self.slots.pop(slot_id, None)
         if slot is not None:
             slot.state = state
+            self.figures.preempted += slot.leaving
+            self.figures.last_error = reason or self.figures.last_error
             self._commands.append(Kill(slot_id, reason, slot.in_flight[0].request if slot.in_flight else None))
         return slot
 
     def _bury(self, slot: Slot, reason: str, charge: bool) -> None:
         """A worker runs its pieces in order, so only the oldest can have done it; the others wait alone to be sure."""
         self._remove(slot.id, SlotState.DEAD, reason)
-        self.deaths += 1
+        self.figures.deaths += not slot.leaving
         held = [piece for piece in slot.in_flight if piece.is_at(slot.id)]
         for piece in reversed(held):
             piece.alone = piece.alone or charge
             self.book.lost(piece, reason, charge=charge and piece is held[0])
 
     def _watch(self, slot: Slot, now: float) -> None:
-        if slot.state is SlotState.LIVE and slot.in_flight and now - slot.progress > self.watchdog_s:
+        if slot.state is SlotState.DRAINING and not slot.in_flight:
+            self._remove(slot.id, SlotState.DEAD, "")
+        elif slot.in_flight and slot.state in WORKING and now - slot.progress > self.watchdog_s:
             self._bury(slot, f"no answer for {now - slot.progress:.1f} s (render.watchdog_s)", charge=True)
         elif slot.state is SlotState.SUSPECT:
             if now - slot.since > max(self.watchdog_s, REPLACE_SUSPECT_AFTER_S):
@@ -178,20 +224,28 @@ class PoolCore:
                 self._commands.append(Probe(slot.id))
 
     def _resize(self, now: float) -> None:
-        """Replace what is missing, long suspects included; retire what is too much once a suspect came back."""
+        """Replace what is missing, long suspects and leavers included; retire what is more than the target."""
         counted = []
         for slot in self.slots.values():
+            if slot.state is SlotState.DRAINING:
+                continue
             if slot.state is SlotState.SUSPECT and now - slot.since > REPLACE_SUSPECT_AFTER_S:
                 self._take_back(slot)
             else:
                 counted.append(slot)
-        for _ in range(len(counted), self.options.actors):
+        for _ in range(len(counted), self.target):
             self.slots[self._spawned] = Slot(self._spawned, since=now)
             self._commands.append(Spawn(self._spawned))
             self._spawned += 1
-        surplus = max(0, len(counted) - self.options.actors)
-        idle = [s for s in counted if s.state in (SlotState.PENDING, SlotState.LIVE) and not s.in_flight]
-        for slot in sorted(idle, key=lambda s: (s.state is SlotState.LIVE, -s.id))[:surplus]:
+        able = [slot for slot in counted if slot.state is not SlotState.SUSPECT]
+        for slot in sorted(able, key=dispensable)[: max(0, len(counted) - self.target)]:
+            self._retire(slot)
+
+    def _retire(self, slot: Slot) -> None:
+        """Let a worker go that can be spared: at once if it holds no work, else when it has finished it."""
+        if slot.in_flight:
+            slot.state = SlotState.DRAINING
+        else:
             self._remove(slot.id, SlotState.DEAD, "")
 
     def _take_back(self, suspect: Slot) -> None:
@@ -216,6 +270,9 @@ class PoolCore:
             )
 
     def _dispatch(self, now: float) -> None:
+        self._begun = self._begun or self.count(SlotState.LIVE) >= self.options.min_actors
+        if not self._begun:
+            return
         for piece in list(self.book.queue):
             slot = self._slot_for(piece)
             if slot is None and piece.alone:
@@ -239,4 +296,4 @@ class PoolCore:
 
     def _credits(self, slot: Slot, piece: Piece) -> int:
         exclusive = piece.alone or any(other.alone for other in slot.in_flight)
-        return 1 if exclusive else self.options.per_actor
+        return 1 if exclusive or self.figures.is_cramped(slot.node) else self.options.per_actor

@@ -7,9 +7,12 @@ from render_workers.pool_requests import Piece, Resolved
 
 
 class SlotState(Enum):
+    """DRAINING: gets no more work and goes when it has finished what it holds."""
+
     PENDING = auto()
     LIVE = auto()
     SUSPECT = auto()
+    DRAINING = auto()
     DEAD = auto()
     INIT_FAILED = auto()
 
@@ -17,7 +20,8 @@ class SlotState(Enum):
 @dataclass(eq=False)
 class Slot:
     """The place of one worker. in_flight: oldest first. progress: when it last finished something, or got work after
-    idling.
+    idling. node: where its process runs; empty while it has none. leaving: that node is being taken away. micro_batch,
+    halvings: as its last answer had them (`RenderWorker.depth`).
     """
 
     id: int
@@ -27,6 +31,15 @@ class Slot:
     in_flight: list[Piece] = field(default_factory=list)
     probing: bool = False
     probed: float = 0.0
+    node: str = ""
+    leaving: bool = False
+    micro_batch: float = 0.0
+    halvings: float = 0.0
+
+
+def dispensable(slot: Slot) -> tuple[bool, bool, int, int]:
+    """Sorts first whom a smaller pool misses least: not started, idle, young."""
+    return slot.state is SlotState.LIVE, bool(slot.node), len(slot.in_flight), -slot.id
 
 
 @dataclass(frozen=True)

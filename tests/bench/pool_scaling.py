@@ -7,7 +7,7 @@ second that a worker takes to start. Wait: share of its time that a trainer wait
 nine tenths of what the workers need. Goals: 90 % efficiency up to 64 workers, no pose lost up to one death per 50
 batches. `efficiency_of_live` leaves out what the dead would have done while their successors started.
 
-`--ray N` adds a pool of N real Ray actors that sleep, to see what processes and transport add on this machine.
+`--ray 4 8` adds pools of so many real Ray actors that sleep, to see what processes and transport add on this machine.
 """
 
 import argparse
@@ -131,12 +131,12 @@ def measure_ray(actors: int) -> dict[str, float]:
 
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
-    ray.init(num_cpus=actors, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=actors, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         with start_pool(FakeSpec(seconds=BATCH_S), actors) as pool:
             requests, queue = [make_request(FULL, seed) for seed in range(8)], deque()
             batches = int(SECONDS * actors / BATCH_S)
-            start = time.perf_counter()
+            start, processor = time.perf_counter(), time.process_time()
             for number in range(batches):
                 request = requests[number % 8]
                 queue.append((request, pool.submit(request)))
@@ -145,11 +145,13 @@ def measure_ray(actors: int) -> dict[str, float]:
                     assert (future.result().depth == depth_of(request)).all()
             while queue:
                 queue.popleft()[1].result()
-            taken = time.perf_counter() - start
+            taken, processor = time.perf_counter() - start, time.process_time() - processor
             pool.ledger.check()
     finally:
         ray.shutdown()
-    return {"workers": actors, "batches": batches, "efficiency": batches * BATCH_S / actors / (taken - BATCH_S)}
+    efficiency = batches * BATCH_S / actors / (taken - BATCH_S)
+    driver_ms = 1e3 * processor / batches  # of the process that submits, its threads included
+    return {"workers": actors, "batches": batches, "efficiency": efficiency, "driver_ms_per_batch": driver_ms}
 
 
 def measure_all(workers: tuple[int, ...] = WORKERS) -> dict[str, list[dict[str, float]]]:
@@ -172,11 +174,11 @@ def table(rows: list[dict[str, float]], columns: tuple[str, ...]) -> str:
 def main() -> int:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--json", action="store_true")
-    arguments.add_argument("--ray", type=int, default=0, metavar="N")
+    arguments.add_argument("--ray", type=int, nargs="*", default=[], metavar="N")
     given = arguments.parse_args()
     found = measure_all()
     if given.ray:
-        found["ray"] = [measure_ray(given.ray)]
+        found["ray"] = [measure_ray(count) for count in given.ray]
     if given.json:
         print(json.dumps(found, indent=1))
         return 0
@@ -197,7 +199,7 @@ def main() -> int:
     print(table(found["deaths"], columns), end="\n\n")
     print(table(found["trainer"], ("workers", "trainer_wait")))
     if given.ray:
-        print("\nreal Ray actors\n" + table(found["ray"], ("workers", "batches", "efficiency")))
+        print("\nreal Ray actors\n" + table(found["ray"], ("workers", "batches", "efficiency", "driver_ms_per_batch")))
     lost = sum(row["poses_lost"] for row in found["deaths"])
     low = min(row["efficiency"] for row in found["size"] if row["unevenness"] == 1)
     print(f"\nlowest efficiency of even workers without deaths {low:.3f} (goal {GOAL}); poses lost {lost:.0f} (goal 0)")
