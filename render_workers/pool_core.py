@@ -274,6 +274,8 @@ class PoolCore:
         if not self._begun:
             return
         for piece in list(self.book.queue):
+            if self._is_full():
+                return
             slot = self._slot_for(piece)
             if slot is None and piece.alone:
                 # It waits for an empty worker; were others sent on, none would ever be empty.
@@ -285,6 +287,11 @@ class PoolCore:
                 slot.progress = now
             slot.in_flight.append(piece)
             self._commands.append(Dispatch(slot.id, piece))
+
+    def _is_full(self) -> bool:
+        """No live worker has a credit left: nothing that waits needs to be looked at."""
+        held = (len(slot.in_flight) for slot in self.slots.values() if slot.state is SlotState.LIVE)
+        return all(count >= self.options.per_actor for count in held)
 
     def _slot_for(self, piece: Piece) -> Slot | None:
         """The least busy live worker with a credit; not the one where the piece failed, unless no other is live."""
