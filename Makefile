@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup train test lint bench clean
+.PHONY: setup train test test-reliability test-cluster lint bench clean
 
 setup: $(VENV)/.installed
 
@@ -21,6 +21,13 @@ train: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# A real `ray up` on loopback addresses; needs the Debian packages openssh-server and rsync.
+test-cluster: setup
+	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+
+test-reliability: setup
+	$(BIN)/python -m pytest -m reliability tests/reliability -rP $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 from dg.checkpoint import CheckpointError
+from dg.cluster_address import cluster_address
+from dg.cluster_resources import share_gpus
 from dg.command_line import check_plugins
 from dg.config import TrainConfig
 from dg.datasets.base import PoseDataset
@@ -25,7 +27,6 @@ from dg.problem import on_skeleton, open_target
 from dg.rendering import make_live_depth, with_feature_sizes
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
 from dg.tracking.names import REGIMES, tags_of_image_depth
-from dg.train import share_gpus
 
 PROTOCOL = "protocol"
 
@@ -137,14 +138,12 @@ def _gpus_per_actor(config: TrainConfig) -> float:
     if config.pool != "ray" or not config.needs_depth:
         return 0.0
     import logging
-    import os
 
     import ray
 
     if not ray.is_initialized():
-        ray.init(
-            address=config.address or os.environ.get("RAY_ADDRESS"), log_to_driver=False, logging_level=logging.ERROR
-        )
+        address = cluster_address(config) or "local"  # not any cluster that happens to run here
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     return share_gpus(config, float(ray.cluster_resources().get("GPU", 0)))[1]
 
 

@@ -47,6 +47,10 @@ class ServedPool(RayPool):
         self._command()
         return future
 
+    def _renew(self, payload: ray.ObjectRef) -> ray.ObjectRef:
+        """It is the owner's, and getting it would block everybody's requests."""
+        return payload
+
     def _execute(self, command: Command) -> None:
         super()._execute(command)
         for ref in self._calls.keys() - self._watched:

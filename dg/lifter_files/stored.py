@@ -1,7 +1,7 @@
 """Lifters from checkpoints: ours, which carry the configuration of their run, and published ones, which do not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,8 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
         validate(config)
     except (TypeError, AttributeError, KeyError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be read: {error!r}") from error
-    return config
+    # Where it was trained is no place to look for: that cluster, or its render service, may be gone.
+    return replace(config, address="", submit=False, render=replace(config.render, service=""))
 
 
 def _number(container: Any, key: str) -> int | None:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """Turns in a shared queue: nothing is lost, owners keep their order, and get alike as long as they want something."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from render_workers.fair_queue import FairQueue
@@ -17,6 +17,7 @@ def filled(pushes):
     return queue
 
 
+@settings(deadline=None)
 @given(PUSHES)
 def test_every_request_comes_out_once_and_in_its_owners_order(pushes):
     queue = filled(pushes)
@@ -27,6 +28,7 @@ def test_every_request_comes_out_once_and_in_its_owners_order(pushes):
         assert numbers == sorted(numbers)
 
 
+@settings(deadline=None)
 @given(PUSHES)
 def test_owners_who_both_wait_are_never_further_apart_than_two_requests(pushes):
     queue, served, left = filled(pushes), dict.fromkeys(OWNERS, 0), dict.fromkeys(OWNERS, 0)

@@ -1,0 +1,69 @@
+"""`python -m dg.train` as a process, small enough for tests, and what it is made of while it runs."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import torch
+
+from dg.checkpoint import load_file
+
+WORDS = [
+    "method=random_rigid", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=64", "epochs=12",
+    "evaluate_every=12", "device=cpu", "threads=1", "cache=off",
+]  # fmt: skip
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+def start(folder: Path, *words: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
+    """A run in `folder/run`, with a working directory in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "dg.train", *WORDS, f"out={folder / 'run'}", *words],
+        cwd=folder, env=os.environ | QUIET | (environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    newest = sorted((folder / "run").glob("checkpoint-*.pt"))[-1]
+    return load_file(newest)["method"]["networks"]
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def has_checkpoint(folder: Path) -> bool:
+    return (folder / "run" / "latest").is_file()
+
+
+def status_of(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "run" / "status.json").read_text())
+    except FileNotFoundError:
+        return {}
+
+
+def family(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+def lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def wait_for(what, seconds: float = 120.0):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if found := what():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("it did not happen in time")
