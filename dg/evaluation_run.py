@@ -1,7 +1,8 @@
 """One evaluation: a lifter on test sets, its results written and logged. `dg.evaluate` is its command line."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 import torch
 
 from dg.checkpoint import CheckpointError
-from dg.cluster_address import cluster_address
 from dg.cluster_resources import share_gpus
 from dg.command_line import check_plugins
 from dg.config import TrainConfig
@@ -97,18 +97,19 @@ def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetRes
     options = check_plugins(config)
     targets = load_targets(config)
     predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
-    live = make_live_depth(config, options, _gpus_per_actor(config))
-    try:
-        results = []
-        for dataset in targets:
-            poses = dataset.poses.to(device)
-            if live is not None and poses.depth is None:
-                poses = live.of_dataset(poses, dataset.digest)
-            results.append(_evaluate_target(stored, predictor, replace(dataset, poses=poses), tta))
-        return results
-    finally:
-        if live is not None:
-            live.pool.close()
+    with _gpus_per_actor(config) as gpus:
+        live = make_live_depth(config, options, gpus)
+        try:
+            results = []
+            for dataset in targets:
+                poses = dataset.poses.to(device)
+                if live is not None and poses.depth is None:
+                    poses = live.of_dataset(poses, dataset.digest)
+                results.append(_evaluate_target(stored, predictor, replace(dataset, poses=poses), tta))
+            return results
+        finally:
+            if live is not None:
+                live.pool.close()
 
 
 def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: PoseDataset, tta: str) -> TargetResult:
@@ -133,18 +134,16 @@ def load_targets(config: TrainConfig) -> list[PoseDataset]:
     return targets
 
 
-def _gpus_per_actor(config: TrainConfig) -> float:
+@contextmanager
+def _gpus_per_actor(config: TrainConfig) -> Iterator[float]:
     """Joins or starts a Ray cluster for `pool=ray`, and shares its GPUs as dg.train does."""
     if config.pool != "ray" or not config.needs_depth:
-        return 0.0
-    import logging
+        yield 0.0
+        return
+    from dg.ray_session import open_session
 
-    import ray
-
-    if not ray.is_initialized():
-        address = cluster_address(config) or "local"  # not any cluster that happens to run here
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    return share_gpus(config, float(ray.cluster_resources().get("GPU", 0)))[1]
+    with closing(open_session(config, Path.cwd())) as session:
+        yield share_gpus(config, session.resources().get("GPU", 0.0))[1]
 
 
 # -- results

@@ -32,7 +32,7 @@ from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
 from lifters.published import load_published
 from lifters.recipe import Recipe
-from render_workers.base import RenderRequest
+from render_workers.base import RenderPool, RenderRequest
 from render_workers.worker import WorkerSpec
 
 PICTURES = 12
@@ -53,6 +53,12 @@ class Experiment:
         while self._records:
             records.append(self._records.popleft())
         return records
+
+    @property
+    def pool(self) -> RenderPool | None:
+        """The pool of the run, once it trains."""
+        live = None if self._trainer is None else self._trainer.live_depth
+        return None if live is None else live.pool
 
     def stop(self) -> None:
         """Finish the batch in hand, checkpoint, and let `run` return."""

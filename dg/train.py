@@ -102,6 +102,8 @@ def _under_way(config: TrainConfig, info: RunInfo, display: "Display | None") ->
     with closing(open_session(config, Path(info.out), run_folders(config, info)[1:])) as session:
         trainer_gpus, actor_gpus = share_gpus(config, session.resources().get("GPU", 0.0))
         info = replace(info, gpus_per_actor=actor_gpus)
+        # A pool in a cluster that was joined follows its nodes, by whatever name it was found.
+        config = replace(config, address=session.address or config.address)
         with closing(RayRun(config, info, session, trainer_gpus)) as handle:
             if display is not None:
                 display.say(f"  asked for {asked(config, handle.ask, actor_gpus)}; found {session.found()}")

@@ -83,10 +83,9 @@ class TrainerActor:
 
     def _pool_figures(self) -> tuple[Numbers, str]:
         """Numbers of the render pool, and the last error in it."""
-        trainer = None if self._experiment is None else self._experiment._trainer
-        if trainer is None or trainer.live_depth is None:
+        pool = None if self._experiment is None else self._experiment.pool
+        if pool is None:
             return {}, ""
-        pool = trainer.live_depth.pool
         last_error = getattr(pool, "last_error", None)
         return pool.status() | {"done": pool.ledger.done}, str(last_error() or "") if last_error is not None else ""
 

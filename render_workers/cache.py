@@ -110,7 +110,7 @@ def _is_whole(values: np.ndarray, kind: type[np.floating], shape: tuple[int, ...
 
 def _store(path: Path, answer: RenderAnswer) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.{os.getpid()}.tmp")
     arrays: dict[str, Any] = {"depth": np.ascontiguousarray(answer.depth, np.float32)}
     if answer.features is not None:
         arrays["features"] = np.ascontiguousarray(answer.features, np.float16)

@@ -24,6 +24,7 @@ _REFUSED = {
     "lifter": "use lifters=[simple_baseline,...], with options as lifters=[simple_baseline?width=...]",
     "seed": "use seeds=[0,1,2], or seeds=[N] for one",
     "resume": "the same command again always goes on with the grid",
+    "submit": "the grid runs its cells itself; start the grid on the cluster",
     "tracking.parent_run_id": "the grid makes the parent run",
     "tracking.run_name": "the runs are named after their cells",
 }

@@ -1,8 +1,8 @@
 """How many cells of a grid run at once, and where: cores, memory and GPUs of this machine, or a Ray cluster's."""
 
-import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import psutil
@@ -103,12 +103,9 @@ def _gpu_names() -> tuple[str, ...]:
 
 def ray_cluster(address: str) -> Resources:
     """What a cluster has in all."""
-    import ray
+    from dg.ray_session import join_cluster
 
-    ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-    try:
-        resources = ray.cluster_resources()
-    finally:
-        ray.shutdown()
+    with closing(join_cluster(address)) as session:
+        resources = session.resources()
     gpus = int(resources.get("GPU", 0))
     return Resources(float(resources.get("CPU", 1)), gpus=tuple(str(i) for i in range(gpus)))
