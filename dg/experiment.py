@@ -24,7 +24,7 @@ from dg.plugins import resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import Skeleton
 from dg.problem import Problem, load_problem, subject_bone_lengths, with_box_size
-from dg.rendering import make_live_depth, with_feature_sizes, worker_spec
+from dg.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.tracking.names import tags_of_image_depth
 from dg.trainer import Trainer
@@ -103,6 +103,8 @@ class Experiment:
         )
         report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
                 "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
+        if note := look_ahead_note(config):
+            report({"kind": "note", "text": note})
         status, reason = "FAILED", "error"
         try:
             method = make_method(config, options, problem)

@@ -37,6 +37,17 @@ def worker_spec(config: TrainConfig) -> WorkerSpec:
     )
 
 
+def look_ahead_note(config: TrainConfig) -> str:
+    """What to tell who asked for more render actors than the look-ahead can keep busy; empty where all is well."""
+    render = config.render
+    if config.pool != "ray" or not config.needs_depth or render.lookahead + 1 >= render.actors:
+        return ""
+    return (
+        f"render.lookahead={render.lookahead} lets {render.lookahead + 1} batches be on their way, so some of "
+        f"{render.actors} render actors will idle; {2 * render.actors} would keep them busy (docs/scaling.md)"
+    )
+
+
 def uadd_options(config: TrainConfig) -> UaddOptions:
     """How render workers see poses as a detector does."""
     law = RadiusLaw(config.radius_mode, config.r_min, config.r_max)
