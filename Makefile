@@ -26,8 +26,9 @@ test: setup
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
 
+# Ray clusters, and processes that are killed.
 test-reliability: setup
-	$(BIN)/python -m pytest -m reliability tests/reliability -rP $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m reliability -rP $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ import os
 import shlex
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -149,7 +150,7 @@ def follow_job(client: "JobSubmissionClient", job: str) -> int:
     """Print the job's log until it ends; returns its exit code. KeyboardInterrupt leaves it running."""
     from ray.job_submission import JobStatus
 
-    shown = asyncio.run(_show_log(client, job))
+    shown = _shown_log(client, job)
     info: Any = client.get_job_info(job)
     if info.status == JobStatus.SUCCEEDED:
         return 0
@@ -168,9 +169,34 @@ def follow_job(client: "JobSubmissionClient", job: str) -> int:
     return info.driver_exit_code if info.driver_exit_code >= 0 else 128 - info.driver_exit_code
 
 
-async def _show_log(client: "JobSubmissionClient", job: str) -> str:
-    """Print the log until the job has ended, across broken connections; returns its last part."""
-    log = _Log()
+def _shown_log(client: "JobSubmissionClient", job: str) -> str:
+    """Print the log until the job has ended; returns its last part.
+
+    In a thread: a Ctrl-C that would cancel the connection may get lost in it, or wait for it to close.
+    """
+    log, failed = _Log(), []
+
+    def show() -> None:
+        try:
+            asyncio.run(_show_log(client, job, log))
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=show, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive():
+            thread.join(POLL_S)
+    except KeyboardInterrupt:
+        log.silent = True
+        raise
+    if failed:
+        raise failed[0]
+    return log.tail
+
+
+async def _show_log(client: "JobSubmissionClient", job: str, log: "_Log") -> None:
+    """Print the log until the job has ended, across broken connections."""
     while not _has_ended(client, job):
         log.begin()
         try:
@@ -180,7 +206,6 @@ async def _show_log(client: "JobSubmissionClient", job: str) -> str:
             await asyncio.sleep(POLL_S)
     log.begin()
     log.add(client.get_job_logs(job))  # what it wrote last
-    return log.tail
 
 
 class _Log:
@@ -189,6 +214,7 @@ class _Log:
     def __init__(self) -> None:
         self.shown = self.passed = 0
         self.tail = ""
+        self.silent = False
 
     def begin(self) -> None:
         self.passed = 0
@@ -198,8 +224,9 @@ class _Log:
         self.passed += len(text)
         self.shown = max(self.shown, self.passed)
         self.tail = (self.tail + new)[-TAIL:]
-        sys.stdout.write(new)
-        sys.stdout.flush()
+        if not self.silent:
+            sys.stdout.write(new)
+            sys.stdout.flush()
 
 
 def _has_ended(client: "JobSubmissionClient", job: str) -> bool:

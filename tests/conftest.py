@@ -15,8 +15,13 @@ install_import_hook(["dg", "lifters", "render_workers", "sweeps"], "tests.shape_
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from dg.pose.camera import Camera  # noqa: E402
+
+# A busy machine is no failure of a law.
+settings.register_profile("any_speed", deadline=None)
+settings.load_profile("any_speed")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

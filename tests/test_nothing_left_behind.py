@@ -14,11 +14,13 @@ from dg.guardian import CLUSTER_PREFIX, Guardian, end_cluster, guarded_runs, mak
 from dg.run_status import read_status
 from tests.train_process import WORDS, family, has_checkpoint, lives, same_weights, start, status_of, wait_for
 
+pytestmark = pytest.mark.reliability
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 DRIVER = """
 import os, sys, time
 from pathlib import Path
 from dg.guardian import Guardian
+
 out, cluster = map(Path, sys.argv[1:3])
 guardian = Guardian(out, cluster, [out / "cache"])
 guardian.watch(os.getpid())

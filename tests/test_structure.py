@@ -34,4 +34,3 @@ def test_an_option_of_the_wrong_type_names_both():
     first = next(iter(plugin.Options.__dataclass_fields__))
     with pytest.raises(OptionError, match=first):
         make_options(plugin, "depth", "noisy_zbuffer", {first: "much"})
-

@@ -124,6 +124,7 @@ def test_a_log_that_is_told_again_after_a_broken_connection_is_shown_once(capsys
     assert capsys.readouterr().out == "one\ntwo\nthree\n" == log.tail
 
 
+@pytest.mark.reliability
 def test_a_submitted_run_shows_its_log_and_leaves_its_results(tmp_path, head):
     words = ("submit=true", f"address='{head.url}'", "render.actors=1", f"out={tmp_path / 'run'}")
     done = command("dg.train", *WORDS, *SHORT, *words, **HERE)
@@ -136,6 +137,7 @@ def test_a_submitted_run_shows_its_log_and_leaves_its_results(tmp_path, head):
     assert (tmp_path / "run" / "summary.json").is_file()
 
 
+@pytest.mark.reliability
 def test_the_exit_code_is_the_jobs(tmp_path, head):
     words = ["submit=true", f"address='{head.url}'", f"out={tmp_path / 'run'}", *WORDS, *SHORT, "pool=local"]
     broken = command("dg.train", *words, "init_from=absent.pt", **HERE)
@@ -146,6 +148,7 @@ def test_the_exit_code_is_the_jobs(tmp_path, head):
     assert "DG_CLUSTER_PYTHON" in lost.stderr
 
 
+@pytest.mark.reliability
 def test_ctrl_c_detaches_and_the_job_is_seen_and_stopped_from_outside(tmp_path, head):
     words = ("submit=true", f"address='{head.url}'", "epochs=4000", "tracking.uri=off", "inputs=xy")
     submitter = start(tmp_path, *words, environment=ENVIRONMENT | HERE)
@@ -179,6 +182,7 @@ def test_ctrl_c_detaches_and_the_job_is_seen_and_stopped_from_outside(tmp_path, 
 # -- joined
 
 
+@pytest.mark.reliability
 def test_the_trainer_does_not_outlive_a_driver_that_joined_and_was_killed(tmp_path, head):
     words = (f"address={head.address}", "epochs=4000", "tracking.uri=off", "render.actors=1")
     driver = start(tmp_path, *words, environment=ENVIRONMENT)
@@ -212,6 +216,7 @@ def title(process: psutil.Process) -> str:
         return ""
 
 
+@pytest.mark.reliability
 def test_a_node_with_other_versions_is_refused(head, monkeypatch):
     import ray
 

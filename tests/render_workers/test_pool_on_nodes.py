@@ -18,6 +18,8 @@ from tests.fakes import ROOT, FakeSpec, depth_of, make_request
 from tests.render_workers.odd_specs import Cramped, SlowToLoad
 from tests.render_workers.test_worker import request_for, worker
 
+pytestmark = pytest.mark.reliability
+
 WAIT_S = 120
 PREEMPTION = 2  # autoscaler.DrainNodeReason
 

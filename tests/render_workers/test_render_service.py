@@ -26,6 +26,8 @@ from render_workers.service_pool import ServicePool
 from tests.fakes import ROOT, BrokenSpec, FakeSpec, depth_of, make_request
 from tests.render_workers.service_owner import PacedSpec
 
+pytestmark = pytest.mark.reliability
+
 WAIT_S = 120
 ENV = {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 OPTIONS = PoolOptions(actors=2, max_infra_tries=3)

@@ -18,6 +18,8 @@ from dg.train import run
 from sweeps.shared_rendering import SharedRendering
 from tests.fakes import ROOT
 
+pytestmark = pytest.mark.reliability
+
 WORDS = [
     "method=random_rigid", "data.clips=4", "data.frames=30", "batch_size=64", "lifter.width=32", "epochs=3",
     "evaluate_every=3", "device=cpu", "threads=1", "cache=off", "tracking.uri=off", "render.micro_batch=64",
