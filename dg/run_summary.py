@@ -55,4 +55,5 @@ def summary_figures(figures: Mapping[str, float], ledger: Mapping[str, int]) -> 
             "trained_poses_per_s": figures["throughput/trained_poses_per_s"],
         },
         "waiting_for_depth_share": figures["time/waiting_for_depth_share"],
+        "seconds": figures["time/total_s"],
     }

@@ -1,4 +1,4 @@
-"""What a sweep minimises: the source's own validation, unless a target is asked for under the name `oracle`."""
+"""What a sweep optimises: the source's own validation, unless a target is asked for under the name `oracle`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,12 @@ from typing import Any
 
 from dg.config import ConfigError
 from dg.plugins import suggest
+from dg.tracking.names import HIGHER_IS_BETTER, METRICS
 
 SOURCE_VAL = "source_val"
 ORACLE = "oracle"
+SECONDS = "seconds"
+MPJPE = "mpjpe_mm"
 
 
 class SummaryError(ValueError):
@@ -18,26 +21,51 @@ class SummaryError(ValueError):
 
 @dataclass(frozen=True)
 class Objective:
-    """MPJPE on the source's held-out validation, or with an `oracle` (position in the list of targets) on that target.
+    """A figure on the source's held-out validation, or with an `oracle` (position in the list of targets) on that
+    target; or the seconds that a run trains.
 
-    All numbers of a sweep are of each run's last evaluation: the swept parameter is the only thing chosen.
+    All numbers of a sweep are of each run's last evaluation: the swept parameters are the only thing chosen.
     """
 
     name: str = SOURCE_VAL
     oracle: int | None = None
+    figure: str = MPJPE
 
     @property
     def is_oracle(self) -> bool:
         return self.oracle is not None
 
     @property
-    def suffix(self) -> str:
-        """What an oracle study carries in its name and folder, such as `-oracle-near`."""
-        return "-" + self.name.replace(":", "-") if self.is_oracle else ""
+    def maximise(self) -> bool:
+        return self.figure in HIGHER_IS_BETTER
 
-    def value(self, scores: "Scores") -> float:
-        """MPJPE in millimetres of one run."""
-        return scores.source_val if self.oracle is None else list(scores.targets.values())[self.oracle]
+    @property
+    def unit(self) -> str:
+        return "s" if self.figure == SECONDS else "%" if self.maximise else "mm"
+
+    @property
+    def label(self) -> str:
+        """What the numbers are, for an axis."""
+        short = {MPJPE: "MPJPE", "pa_mpjpe_mm": "PA-MPJPE", "n_mpjpe_mm": "N-MPJPE", "pck150": "PCK@150", "auc": "AUC"}
+        return f"{short.get(self.figure, 'time')} ({self.unit})"
+
+    def value(self, summary: Mapping[str, Any]) -> float:
+        """This figure of one run, from its `summary.json`. Raises SummaryError that says what is missing."""
+        try:
+            if self.figure == SECONDS:
+                return float(summary.get(SECONDS, summary["wall_s"]))
+            if self.oracle is None:
+                return float(summary["val"][self.figure])
+            return [float(r[self.figure]) for r in summary["results"] if r["selection"] == "last"][self.oracle]
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise SummaryError(f"the run's summary has no usable {error}; was it evaluated?") from error
+
+    def of_evaluation(self, record: Mapping[str, Any]) -> float | None:
+        """This figure of one evaluation in `history.json`; None where it is known only at the end."""
+        if self.figure == SECONDS:
+            return None
+        where = record["val"] if self.oracle is None else list(record["targets"].values())[self.oracle]
+        return float(where[self.figure])
 
 
 @dataclass(frozen=True)
@@ -49,28 +77,58 @@ class Scores:
 
 
 def parse_objective(word: str, targets: Sequence[str]) -> Objective:
-    """The objective that `objective=WORD` names; `targets` are those of the runs, as `NAME:ARGUMENT`.
+    """The objective that a word names: `source_val`, `oracle:TARGET` or `seconds`; the first two may end in `:FIGURE`.
 
-    Raises ConfigError for everything else, in particular for a target that is not called an oracle.
+    targets: those of the runs, as `NAME:ARGUMENT`. Raises ConfigError for everything else, in particular for a target
+    that is not called an oracle.
     """
-    if word == SOURCE_VAL:
-        return Objective()
+    if word == SECONDS:
+        return Objective(SECONDS, None, SECONDS)
+    where, colon, last = word.rpartition(":")
+    where, figure = (where, last) if colon and last in METRICS else (word, MPJPE)
+    end = "" if figure == MPJPE else f":{figure}"
+    if where == SOURCE_VAL:
+        return Objective(SOURCE_VAL + end, None, figure)
     names = [_short(target) for target in targets]
     oracles = [f"{ORACLE}:{name}" for name in names]
-    head, _, wanted = word.partition(":")
+    head, _, wanted = where.partition(":")
     if head == ORACLE:
         found = [i for i, target in enumerate(targets) if wanted in _spellings(target)]
         if len(found) == 1:
-            return Objective(f"{ORACLE}:{names[found[0]]}", found[0])
+            return Objective(f"{ORACLE}:{names[found[0]]}{end}", found[0], figure)
         what = "names more than one target" if found else "names no target of these runs"
         raise ConfigError(
             f"objective={word!r} {what}; possible: {[f'{ORACLE}:{t}' for t in targets]}{suggest(word, oracles)}"
         )
     raise ConfigError(
-        f"objective must be {SOURCE_VAL!r} (MPJPE on the source's held-out validation, the default) or one of "
-        f"{oracles}, got {word!r}. A setting chosen on a target is not domain generalisation: it is done only under "
+        f"objective must be {SOURCE_VAL!r} (MPJPE on the source's held-out validation, the default), {SECONDS!r} or "
+        f"one of {oracles}, with :FIGURE behind it for another figure than MPJPE ({', '.join(METRICS)}), got {word!r}. "
+        "A setting chosen on a target is not domain generalisation: it is done only under "
         f"the name {ORACLE!r}, and everything it gives is tagged so"
     )
+
+
+def parse_objectives(words: Sequence[str], targets: Sequence[str]) -> tuple[Objective, ...]:
+    """One objective or two. Raises ConfigError."""
+    found = tuple(parse_objective(word, targets) for word in words)
+    if not 1 <= len(found) <= 2 or len({o.name for o in found}) < len(found):
+        raise ConfigError(f"objectives must be one or two that differ, got {list(words)}")
+    return found
+
+
+def any_oracle(objectives: Sequence[Objective]) -> bool:
+    """Whether a target is seen."""
+    return any(o.is_oracle for o in objectives)
+
+
+def names_of(objectives: Sequence[Objective]) -> str:
+    """`source_val,oracle:near`."""
+    return ",".join(o.name for o in objectives)
+
+
+def suffix_of(objectives: Sequence[Objective]) -> str:
+    """What an oracle study carries in its name and folder, such as `-oracle-near`."""
+    return "".join("-" + o.name.replace(":", "-") for o in objectives if o.is_oracle)
 
 
 def _spellings(target: str) -> tuple[str, str, str]:
@@ -86,7 +144,7 @@ def _short(target: str) -> str:
 def scores_of(summary: Mapping[str, Any]) -> Scores:
     """The scores in a run's `summary.json`. Raises SummaryError that says what is missing."""
     try:
-        last = {r["target"]: float(r["mpjpe_mm"]) for r in summary["results"] if r["selection"] == "last"}
-        return Scores(float(summary["val"]["mpjpe_mm"]), last)
+        last = {r["target"]: float(r[MPJPE]) for r in summary["results"] if r["selection"] == "last"}
+        return Scores(float(summary["val"][MPJPE]), last)
     except (KeyError, TypeError, ValueError) as error:
         raise SummaryError(f"the run's summary has no usable {error}; was it evaluated?") from error

@@ -10,30 +10,34 @@ never chosen by, unless `objective=oracle:TARGET` says so; then everything is ta
 Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 interrupted; 1 when no trial succeeded).
 """
 
-import shlex
 import sys
 from collections.abc import Sequence
 
 from dg.command_line import fail, help_text, parse
 from dg.config import ConfigError, TrainConfig
-from sweeps.objective import Objective
-from sweeps.options import SweepOptions, check, split_words
+from sweeps.command import run
+from sweeps.objective import MPJPE, Objective, parse_objective
+from sweeps.options import REFUSED, ReferenceDepthOptions, problems, split_words
+from sweeps.plan import SweepPlan
+from sweeps.space import Range, Space
 
-PARAMETER, UNIT = "d_ref", "m"
-LOW, HIGH, STEP = 3.5, 6.0, 0.01
+PARAMETER = "d_ref"
 ANCHORS = (3.5, 4.0, 4.5, 5.0, 5.5, 6.0)
+SPACE = Space({PARAMETER: Range(3.5, 6.0, step=0.01)}, tuple({PARAMETER: anchor} for anchor in ANCHORS))
 WHAT = """Sweep d_ref, the reference depth of dscale2d: train once for each value and seed, draw the response curve.
 
 keys of the sweep (default; meaning):
   trials=12              values of d_ref in all; 3.5 4.0 4.5 5.0 5.5 6.0 come first
   seeds=[0]              runs of each value; the mean over them counts
   objective=source_val   MPJPE to minimise: source_val (held out of the source) or oracle:TARGET (tagged so)
-  concurrency=1          trials at a time
+  concurrency=1          trials at a time; auto: as many as keep the render workers busy
+  service=auto           auto: trials that run at once share their render workers; off: each has its own
   study=reference_depth  the same command again goes on with the study of this name
-  storage=sqlite:///study.db  also journal:FILE (network file systems), postgresql://...
+  storage=sqlite:///study.db  also journal:FILE (network file systems), postgresql://USER@HOST/DATABASE
   out=runs/STUDY         trial-N/seed-S in it are the folders of the runs
 
-All other keys are dg.train's and hold for every trial, except d_ref, seed and resume."""
+All other keys are dg.train's and hold for every trial, except d_ref, seed and resume. For other keys, or several at
+once: python -m sweeps.search."""
 
 
 def main(words: list[str]) -> int:
@@ -41,8 +45,9 @@ def main(words: list[str]) -> int:
     if {"--help", "-h"} & set(words):
         print(help_text("sweeps.reference_depth", WHAT))
         return 0
+    refused = {PARAMETER: "the sweep chooses it; for one value use python -m dg.train"} | REFUSED
     try:
-        options, shared = split_words(words, PARAMETER)
+        options, shared = split_words(words, ReferenceDepthOptions, refused)
         config = parse(shared)
         objective = check(options, config)
     except ConfigError as error:
@@ -50,46 +55,34 @@ def main(words: list[str]) -> int:
     print(f"sweeps.reference_depth: {options.trials} values of d_ref by {objective.name}", flush=True)
     if objective.is_oracle:
         print(f"  ORACLE: d_ref is chosen on the target {objective.name.partition(':')[2]}, not domain generalisation")
-    return run(options, shared, config, objective, words)
+    return run("sweeps.reference_depth", lambda: _plan(options, shared, config, objective), words)
 
 
-def run(
-    options: SweepOptions, shared: Sequence[str], config: TrainConfig, objective: Objective, words: Sequence[str]
-) -> int:
-    """Go on with the study, or begin it, until its trials are done. Returns the exit code."""
-    from dg.child_run import stopped_by_signals
+def check(options: ReferenceDepthOptions, config: TrainConfig) -> Objective:
+    """The objective. Raises ConfigError for settings that make no sweep."""
+    found = problems(options)
+    if config.dscale2d_resolved in ("off", "box"):
+        found.append(
+            f"dscale2d is {config.dscale2d_resolved} here, so d_ref changes nothing; use inputs=xyd, or dscale2d=focal "
+            "or paper"
+        )
+    if found:
+        raise ConfigError("\n".join(found))
+    objective = parse_objective(options.objective, config.target_names)
+    if objective.figure != MPJPE:
+        raise ConfigError(f"the response curve is one of MPJPE, got objective={objective.name!r}; see sweeps.search")
+    return objective
+
+
+def _plan(
+    options: ReferenceDepthOptions, shared: Sequence[str], config: TrainConfig, objective: Objective
+) -> SweepPlan:
     from dg.command_line import check_plugins
-    from dg.tracking import TrackingError, tracking_uri
-    from dg.train import exit_code
-    from sweeps.session import Session, StudyBusyError
-    from sweeps.study import Space, SweepError
+    from sweeps.findings import reference_depth_report
 
-    space = Space(PARAMETER, LOW, HIGH, STEP, ANCHORS)
-    session = None
-    try:
-        check_plugins(config)
-        tracking_uri(config.tracking.uri)
-        session = Session(options, shared, config, objective, space, UNIT)
-        with stopped_by_signals(session.driver, "trials"):
-            done = session.run()
-    except KeyboardInterrupt:  # before there was anything to stop
-        return 130
-    except SweepError as error:
-        return fail(error, error.code)
-    except StudyBusyError as error:
-        return fail(error, 3)
-    except TrackingError as error:
-        return fail(error, 2)
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return fail(error, code)
-    if not done:
-        again = " ".join(["python -m sweeps.reference_depth", *map(shlex.quote, words)])
-        print(f"interrupted; go on with\n  {again}", flush=True)
-        return 130
-    return 0 if session.points() else 1
+    check_plugins(config)
+    rendering = config if config.needs_depth else None
+    return SweepPlan(options, tuple(shared), config, (objective,), SPACE, reference_depth_report, rendering)
 
 
 if __name__ == "__main__":

@@ -7,29 +7,15 @@ the source hardly moves while the targets do, the sweep has not chosen much, and
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean
 
 from dg.atomic import replace_file
 from sweeps.objective import Objective
+from sweeps.points import Point, best_of, spread
 
 # Okabe and Ito's colours: told apart with any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SOURCE_LABEL = "source validation"
-
-
-@dataclass(frozen=True)
-class Point:
-    """One finished trial: MPJPE in millimetres of each seed."""
-
-    value: float
-    trial: int
-    objective: tuple[float, ...]
-    source_val: tuple[float, ...]
-    targets: dict[str, tuple[float, ...]]
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.objective)
 
 
 @dataclass(frozen=True)
@@ -64,40 +50,46 @@ def series_of(points: Sequence[Point], objective: Objective) -> list[Series]:
     return sorted([source, *targets], key=lambda s: not s.chosen_by)
 
 
-def best_of(points: Sequence[Point]) -> Point:
-    """The lowest mean of the objective, the earliest trial of equals."""
-    return min(points, key=lambda p: (p.mean, p.trial))
-
-
 def table(points: Sequence[Point], objective: Objective, parameter: str) -> str:
     """A plain table, a row a trial in the order of the parameter; the best row is marked."""
-    ordered = sorted(points, key=lambda p: (p.value, p.trial))
+    ordered = _ordered(points, parameter)
     curves = series_of(ordered, objective)
     head = [parameter, "trial", *(f"{c.name} ({c.role})" for c in curves)]
-    rows = [[f"{p.value:.2f}", str(p.trial), *(spread(c.seeds[i]) for c in curves)] for i, p in enumerate(ordered)]
+    rows = [
+        [f"{value_of(p, parameter):.2f}", str(p.trial), *(spread(c.seeds[i]) for c in curves)]
+        for i, p in enumerate(ordered)
+    ]
+    return columns(head, rows, marked=[ordered.index(best_of(ordered, objective))])
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[int] = ()) -> str:
+    """Right-aligned columns; a star before the rows whose numbers are marked."""
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    best = best_of(ordered)
     lines = ["  " + "  ".join(h.rjust(w) for h, w in zip(head, widths, strict=True))]
-    for point, row in zip(ordered, rows, strict=True):
-        mark = "* " if point is best else "  "
+    for number, row in enumerate(rows):
+        mark = "* " if number in marked else "  "
         lines.append(mark + "  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)))
     return "\n".join(lines)
 
 
-def spread(seeds: Sequence[float]) -> str:
-    """`61.2 ± 0.4`: mean and sample standard deviation over the seeds."""
-    return f"{fmean(seeds):.1f} ± {stdev(seeds):.1f}" if len(seeds) > 1 else f"{fmean(seeds):.1f}"
+def value_of(point: Point, parameter: str) -> float:
+    """The parameter of a point, where it is a number."""
+    return float(point.params[parameter])
+
+
+def _ordered(points: Sequence[Point], parameter: str) -> list[Point]:
+    return sorted(points, key=lambda p: (value_of(p, parameter), p.trial))
 
 
 def verdict(points: Sequence[Point], objective: Objective, parameter: str) -> str:
     """How far the choice can be trusted: what the parameter does beside what the seeds do."""
     if len(points) < 2:
         return "one trial: there is nothing to compare it with"
-    means = [p.mean for p in points]
+    means = [p.means[0] for p in points]
     said = f"{objective.name} moves by {max(means) - min(means):.1f} mm over {parameter}"
-    if len(points[0].objective) < 2:
+    if len(points[0].objectives[0]) < 2:
         return f"{said}; with one seed it is unknown how much of that is chance: seeds=[0,1,2] tells"
-    chance = chance_of([p.objective for p in points])
+    chance = chance_of([p.objectives[0] for p in points])
     said = f"{said}; seeds alone would make it move as much with probability {chance:.2g}"
     return said if chance < 0.05 else f"{said}: call the curve flat and its minimum chance"
 
@@ -125,22 +117,22 @@ def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: st
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    ordered = sorted(points, key=lambda p: (p.value, p.trial))
+    ordered = _ordered(points, parameter)
     curves = series_of(ordered, objective)
-    values = [p.value for p in ordered]
+    values = [value_of(p, parameter) for p in ordered]
     limits = _limits(curves)
     # No pyplot: a figure of its own leaves the process's backend alone.
     figure = Figure(figsize=(7.0, 1.4 + 1.7 * len(curves)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
-    best = best_of(ordered)
+    best = value_of(best_of(ordered, objective), parameter)
     for number, (ax, curve) in enumerate(zip(axes, curves, strict=True)):
         colour = COLOURS[number % len(COLOURS)]
         dashed = curve.target and not curve.chosen_by
         ax.plot(values, [fmean(s) for s in curve.seeds], "--" if dashed else "-", color=colour, linewidth=1.8)
         for value, seeds in zip(values, curve.seeds, strict=True):
             ax.plot([value] * len(seeds), seeds, "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
-        ax.axvline(best.value, color="0.6", linewidth=1, zorder=0)
+        ax.axvline(best, color="0.6", linewidth=1, zorder=0)
         ax.set_ylim(*limits[number])
         ax.set_title(curve.label, loc="left", fontsize=9, color=colour)
         ax.set_ylabel("MPJPE (mm)", fontsize=8)
@@ -149,9 +141,9 @@ def draw(points: Sequence[Point], objective: Objective, parameter: str, unit: st
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlabel(f"{parameter} ({unit})")
     figure.align_ylabels(axes)
-    seeds = len(ordered[0].objective)
+    seeds = len(ordered[0].objectives[0])
     what = f"line: mean of {seeds} seeds, dots: each seed" if seeds > 1 else "one seed"
-    figure.suptitle(f"{parameter} = {best.value:.2f} {unit} chosen by {objective.name}; {what}", fontsize=10)
+    figure.suptitle(f"{parameter} = {best:.2f} {unit} chosen by {objective.name}; {what}", fontsize=10)
     replace_file(path, lambda file: figure.savefig(file, format="png"))
     return path
 

@@ -6,15 +6,19 @@ are put back into the queue when the study is opened again; a retried trial keep
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.space import Space
+from sweeps.trials import Hooks, RunningTrial, TrialOutcome, TrialRequest
+
 POLL_S = 0.5
-_FOLDER, _RETRY_OF, _ERROR, _SETTLED = "folder", "retry_of", "error", "settled"
+PRUNE_PATIENCE_S = 120.0  # for a pruned trial to write its checkpoint
+CONFIGURATION = 2
+FOLDER, RETRY_OF, ERROR, SETTLED, PRUNED_AT = "folder", "retry_of", "error", "settled", "pruned_at"
 
 
 class SweepError(RuntimeError):
@@ -25,69 +29,23 @@ class SweepError(RuntimeError):
         self.code = code
 
 
-@dataclass(frozen=True)
-class Space:
-    """One parameter in [low, high]. The anchors come first, whatever the sampler does; `step` rounds its proposals."""
+@dataclass
+class _Live:
+    """A trial under way. reported: the last epoch that Optuna knows. give_up_s: when a pruned one is killed."""
 
-    name: str
-    low: float
-    high: float
-    step: float
-    anchors: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class TrialRequest:
-    """A trial to run. `folder` is a name below the sweep's own folder."""
-
-    number: int
-    value: float
-    folder: str
-    retry_of: int | None = None
-
-
-@dataclass(frozen=True)
-class TrialOutcome:
-    """How a trial ended: with a value to minimise, or with an error.
-
-    facts: JSON-like, kept with the trial. settled: the same settings would fail again, so it is not retried.
-    fatal: the exit code of a failure that every trial would meet; the sweep ends.
-    """
-
-    value: float | None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    error: str = ""
-    settled: bool = False
-    fatal: int | None = None
-
-
-class RunningTrial(Protocol):
-    """A trial under way. `warm`: others that start now find what it has already put into a shared cache."""
-
-    @property
-    def warm(self) -> bool: ...
-
-    def poll(self) -> TrialOutcome | None:
-        """None while it runs. Does not block."""
-        ...
-
-    def stop(self, at_once: bool = False) -> None:
-        """Ask it to checkpoint and end, or end it now; `poll` tells when it has."""
-        ...
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the driver calls: `start` begins a trial, `stop_orphan` ends what a dead driver left running of one."""
-
-    start: Callable[[TrialRequest], RunningTrial]
-    stop_orphan: Callable[[TrialRequest], None] = lambda request: None
-    started: Callable[[TrialRequest], None] = lambda request: None
-    ended: Callable[[TrialRequest, TrialOutcome], None] = lambda request, outcome: None
+    trial: optuna.Trial
+    request: TrialRequest
+    running: RunningTrial
+    reported: int = -1
+    pruned_at: int | None = None
+    give_up_s: float = math.inf
 
 
 class SweepDriver:
-    """Runs trials until `trials` of them are settled. `run` blocks; `stop` may be called from a signal handler."""
+    """Runs trials until `trials` of them are settled. `run` blocks; `stop` may be called from a signal handler.
+
+    prunes: Optuna's pruner is asked after each evaluation of a trial, and the trial ended when it says so.
+    """
 
     def __init__(
         self,
@@ -97,10 +55,11 @@ class SweepDriver:
         trials: int,
         concurrency: int = 1,
         poll_s: float = POLL_S,
+        prunes: bool = False,
     ) -> None:
         self.study, self.space, self.hooks = study, space, hooks
-        self.trials, self.concurrency, self.poll_s = trials, concurrency, poll_s
-        self.live: list[tuple[optuna.Trial, TrialRequest, RunningTrial]] = []
+        self.trials, self.concurrency, self.poll_s, self.prunes = trials, concurrency, poll_s, prunes
+        self.live: list[_Live] = []
         self.failed_now = 0  # failures of this session that a later one may retry
         self.warm = False
         self.stops_asked = 0
@@ -112,21 +71,22 @@ class SweepDriver:
     def prepare(self) -> list[int]:
         """Take over from a driver that died or was stopped; returns the numbers of the trials to be retried.
 
-        A RUNNING trial is ended and told FAIL; then each FAIL trial that nothing retries yet, and that might succeed,
-        goes back into the queue. A crash between the two steps is healed by the next call.
+        A RUNNING trial is ended and told FAIL, or PRUNED if that was decided; then each FAIL trial that nothing retries
+        yet, and that might succeed, goes back into the queue. A crash between the two steps is healed by the next call.
         """
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            pruned_at = trial.user_attrs.get(PRUNED_AT)
             if _params(trial):
-                self.hooks.stop_orphan(self._request_of(trial))
-            self.study.tell(trial.number, state=TrialState.FAIL)
-        retried = {t.user_attrs.get(_RETRY_OF) for t in self.study.get_trials(deepcopy=False)}
+                self.hooks.stop_orphan(self._request_of(trial), pruned_at)
+            self.study.tell(trial.number, state=TrialState.FAIL if pruned_at is None else TrialState.PRUNED)
+        retried = {t.user_attrs.get(RETRY_OF) for t in self.study.get_trials(deepcopy=False)}
         lost = [
             t
             for t in self.study.get_trials(states=(TrialState.FAIL,))
-            if t.number not in retried and not t.user_attrs.get(_SETTLED) and _params(t)
+            if t.number not in retried and not t.user_attrs.get(SETTLED) and _params(t)
         ]
         for trial in lost:
-            attributes = {_RETRY_OF: trial.number, _FOLDER: self._request_of(trial).folder}
+            attributes = {RETRY_OF: trial.number, FOLDER: self._request_of(trial).folder}
             self.study.enqueue_trial(_params(trial), user_attrs=attributes)
         return [t.number for t in lost]
 
@@ -154,16 +114,18 @@ class SweepDriver:
         return self._settled() + self.failed_now + len(self.live) < self.trials
 
     def _settled(self) -> int:
-        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.FAIL))
-        return sum(t.state == TrialState.COMPLETE or bool(t.user_attrs.get(_SETTLED)) for t in ended)
+        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        return sum(t.state != TrialState.FAIL or bool(t.user_attrs.get(SETTLED)) for t in ended)
+
+    # -- one trial ------------------------------------------------------------------------------------------------
 
     def _launch(self) -> None:
         self._fill_queue()
         trial = self.study.ask()
-        trial.suggest_float(self.space.name, self.space.low, self.space.high, step=self.space.step)
+        self.space.suggest(trial)
         request = self._request_of(self.study.get_trials(deepcopy=False)[trial.number])
-        trial.set_user_attr(_FOLDER, request.folder)
-        self.live.append((trial, request, self.hooks.start(request)))
+        trial.set_user_attr(FOLDER, request.folder)
+        self.live.append(_Live(trial, request, self.hooks.start(request)))
         self.hooks.started(request)
 
     def _fill_queue(self) -> None:
@@ -171,38 +133,69 @@ class SweepDriver:
         for anchor in self.space.anchors:
             if self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
                 return
-            self.study.enqueue_trial({self.space.name: float(anchor)}, skip_if_exists=True)
+            self.study.enqueue_trial(dict(anchor), skip_if_exists=True)
 
     def _request_of(self, trial: FrozenTrial) -> TrialRequest:
-        value = round(_params(trial)[self.space.name], 6)
-        folder = trial.user_attrs.get(_FOLDER, f"trial-{trial.number}")
-        return TrialRequest(trial.number, value, folder, trial.user_attrs.get(_RETRY_OF))
+        params = self.space.tidy(_params(trial))
+        folder = trial.user_attrs.get(FOLDER, f"trial-{trial.number}")
+        return TrialRequest(trial.number, params, folder, trial.user_attrs.get(RETRY_OF))
 
     def _collect(self) -> None:
-        self.warm = self.warm or any(running.warm for _, _, running in self.live)
-        for entry in list(self.live):
-            trial, request, running = entry
-            outcome = running.poll()
+        self.warm = self.warm or any(live.running.warm for live in self.live)
+        for live in list(self.live):
+            outcome = live.running.poll()
             if outcome is not None:
-                self.live.remove(entry)
-                self._tell(trial, request, outcome)
+                self.live.remove(live)
+                self._tell(live, outcome)
+            elif live.pruned_at is None:
+                self._consider_pruning(live)
+            elif time.monotonic() > live.give_up_s:
+                live.running.stop(at_once=True)
 
-    def _tell(self, trial: optuna.Trial, request: TrialRequest, outcome: TrialOutcome) -> None:
-        if outcome.value is not None and not math.isfinite(outcome.value):
-            outcome = TrialOutcome(None, outcome.facts, f"the objective is {outcome.value}", settled=True)
+    def _consider_pruning(self, live: _Live) -> None:
+        if not self.prunes:
+            return
+        fresh = [(epoch, value) for epoch, value in live.running.curve() if epoch > live.reported]
+        for epoch, value in fresh:
+            live.trial.report(value, epoch)
+            live.reported = epoch
+        if fresh and live.trial.should_prune():
+            # Written down before the trial is stopped: should this driver die meanwhile, the next one knows.
+            live.trial.set_user_attr(PRUNED_AT, live.reported)
+            live.pruned_at, live.give_up_s = live.reported, time.monotonic() + PRUNE_PATIENCE_S
+            live.running.stop()
+
+    def _tell(self, live: _Live, outcome: TrialOutcome) -> None:
+        trial, request = live.trial, live.request
+        outcome = self._judged(live, outcome)
         for name, fact in outcome.facts.items():
             trial.set_user_attr(name, fact)
-        if outcome.value is not None:
-            self.study.tell(trial, outcome.value)
+        if outcome.values is not None:
+            self.study.tell(trial, list(outcome.values))
             self.warm = True
+        elif outcome.pruned_at is not None:
+            self.study.tell(trial, state=TrialState.PRUNED)
         else:
-            trial.set_user_attr(_ERROR, outcome.error)
-            trial.set_user_attr(_SETTLED, outcome.settled)
+            trial.set_user_attr(ERROR, outcome.error)
+            trial.set_user_attr(SETTLED, outcome.settled)
             self.study.tell(trial, state=TrialState.FAIL)
             self.failed_now += not outcome.settled
         self.hooks.ended(request, outcome)
         if outcome.fatal is not None:
             raise SweepError(outcome.error, outcome.fatal)
+
+    def _judged(self, live: _Live, outcome: TrialOutcome) -> TrialOutcome:
+        """A trial's own account of its end, in the light of what the driver knows."""
+        if outcome.values is not None and not all(map(math.isfinite, outcome.values)):
+            return TrialOutcome(None, outcome.facts, f"the objective is {list(outcome.values)}", settled=True)
+        if outcome.values is None and live.pruned_at is not None:
+            return TrialOutcome(None, outcome.facts, f"pruned at epoch {live.pruned_at}", pruned_at=live.pruned_at)
+        if outcome.fatal == CONFIGURATION and len(self.space.parameters) > 1 and self._any_complete():
+            return replace(outcome, fatal=None)  # other settings have worked: these do not go together
+        return outcome
+
+    def _any_complete(self) -> bool:
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
 
     def _wind_down(self) -> None:
         """Stop what still runs and tell it FAIL; the next driver retries it from its checkpoint."""
@@ -210,8 +203,9 @@ class SweepDriver:
         while self.live:
             if asked < max(1, min(self.stops_asked, 2)):
                 asked += 1
-                for _, _, running in self.live:
-                    running.stop(at_once=asked > 1)
+                for live in self.live:
+                    if live.pruned_at is None or asked > 1:  # a second SIGINT would cost a pruned one its checkpoint
+                        live.running.stop(at_once=asked > 1)
             try:
                 self._collect()
             except SweepError:

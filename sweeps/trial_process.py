@@ -1,10 +1,13 @@
 """A trial as processes: `python -m dg.train` once for each seed, in a folder of its own (`dg.child_run`)."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from dg.checkpoint import BEST, HISTORY
 from dg.child_run import (
     INTERRUPTED,
     ORPHAN_PATIENCE_S,
@@ -16,7 +19,8 @@ from dg.child_run import (
     quoted,
 )
 from sweeps.objective import Objective, SummaryError, scores_of
-from sweeps.study import TrialOutcome, TrialRequest
+from sweeps.space import words_of
+from sweeps.trials import RefusedTrial, RunningTrial, TrialOutcome, TrialRequest
 
 FATAL = (2, 3, 4)  # configuration, resources, data: alike for every trial
 SETTLED = (5, 6)  # diverged, too many quarantined poses: a seed makes them happen again
@@ -24,16 +28,20 @@ SETTLED = (5, 6)  # diverged, too many quarantined poses: a seed makes them happ
 
 @dataclass(frozen=True)
 class TrialPlan:
-    """What the trials of a sweep share. `words` go to dg.train as they are."""
+    """What the trials of a sweep share. `words` go to dg.train as they are.
+
+    refusal: why dg.train would not take the words of a trial, empty where it does. epochs: of a trial that sets none.
+    """
 
     out: Path
-    parameter: str
     words: tuple[str, ...]
     seeds: tuple[int, ...]
-    objective: Objective
+    objectives: tuple[Objective, ...]
     shares_depth: bool = True
+    epochs: int = 0
     program: tuple[str, ...] = PROGRAM
     label: Callable[[TrialRequest, int], object] = field(default=lambda request, seed: None)
+    refusal: Callable[[Sequence[str]], str] = field(default=lambda words: "")
 
     def folder(self, request: TrialRequest, seed: int) -> Path:
         """Where the run of one seed writes."""
@@ -41,16 +49,12 @@ class TrialPlan:
 
     def run_words(self, request: TrialRequest, seed: int) -> list[str]:
         """The words of one run but for its folder; it goes on from a checkpoint where the folder holds one."""
-        own = {
-            self.parameter: repr(request.value),
-            "seed": str(seed),
-            "resume": "auto",
-            "tracking.run_name": quoted(run_name(request, seed)),
-        }
-        return [*self.words, *(f"{k}={v}" for k, v in own.items())]
+        own = {"seed": str(seed), "resume": "auto", "tracking.run_name": quoted(run_name(request, seed))}
+        return [*self.words, *words_of(request.params), *(f"{k}={v}" for k, v in own.items())]
 
-    def start(self, request: TrialRequest) -> "TrialProcess":
-        return TrialProcess(self, request)
+    def start(self, request: TrialRequest) -> RunningTrial:
+        refusal = self.refusal(self.run_words(request, self.seeds[0]))
+        return RefusedTrial(refusal) if refusal else TrialProcess(self, request)
 
 
 def run_name(request: TrialRequest, seed: int) -> str:
@@ -68,12 +72,16 @@ class TrialProcess:
         self.child: ChildRun | None = None
         self.seed = -1
         self.stopping = False
+        self._curve: tuple[int, list[tuple[int, float]]] = (0, [])  # the file's time stamp, and what it held
 
     @property
     def warm(self) -> bool:
         """Whether every data set's depth is in the shared cache: from the first evaluation on."""
-        first = self.plan.folder(self.request, self.plan.seeds[0])
-        return not self.plan.shares_depth or bool(self.runs) or (first / "best.pt").exists()
+        return not self.plan.shares_depth or bool(self.runs) or (self._first_folder / BEST).exists()
+
+    @property
+    def _first_folder(self) -> Path:
+        return self.plan.folder(self.request, self.plan.seeds[0])
 
     def poll(self) -> TrialOutcome | None:
         if self.child is not None:
@@ -87,12 +95,29 @@ class TrialProcess:
         while self.waiting and self._take(self.waiting[0]):
             self.waiting.pop(0)
         if not self.waiting:
-            values = [run["objective"] for run in self.runs]
-            return TrialOutcome(sum(values) / len(values), {"runs": self.runs})
+            by_objective = zip(*(run["objectives"] for run in self.runs), strict=True)
+            return TrialOutcome(tuple(fmean(values) for values in by_objective), {"runs": self.runs})
         if self.stopping:
             return self._interrupted(INTERRUPTED)
         self._launch(self.waiting.pop(0))
         return None
+
+    def curve(self) -> Sequence[tuple[int, float]]:
+        """The first seed's; without its end where that ends the trial too, which is then no longer worth stopping."""
+        path = self._first_folder / HISTORY
+        try:
+            stamp = path.stat().st_mtime_ns
+            if stamp != self._curve[0]:
+                self._curve = (stamp, self._points(json.loads(path.read_text())))
+        except (OSError, ValueError, KeyError, TypeError, IndexError):
+            return ()
+        return self._curve[1]
+
+    def _points(self, history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
+        last = int(self.request.params.get("epochs", self.plan.epochs))
+        alone = len(self.plan.seeds) == 1
+        values = [(int(record["epoch"]), self.plan.objectives[0].of_evaluation(record)) for record in history]
+        return [(epoch, value) for epoch, value in values if value is not None and not (alone and epoch >= last)]
 
     def stop(self, at_once: bool = False) -> None:
         self.stopping = True
@@ -111,18 +136,19 @@ class TrialProcess:
             return False
         try:
             scores = scores_of(summary)
-            value = self.plan.objective.value(scores)
-        except (SummaryError, IndexError):
+            values = [objective.value(summary) for objective in self.plan.objectives]
+        except SummaryError:
             return False
         self.runs.append(
             {
                 "seed": seed,
-                "objective": value,
+                "objectives": values,
                 "source_val": scores.source_val,
                 "targets": scores.targets,
                 "run_id": summary.get("run_id", ""),
                 "rendered": summary.get("ledger", {}).get("done", 0),
                 "wall_s": summary.get("wall_s", 0.0),
+                "waiting": summary.get("waiting_for_depth_share", 0.0),
             }
         )
         return True

@@ -3,19 +3,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from functools import partial
-from pathlib import Path
 
 import pytest
 
-import sweeps.reference_depth as command
+import sweeps.reference_depth as reference_depth
 from dg.config import ConfigError, TrainConfig
-from sweeps import session
-from sweeps.options import SweepOptions, check, split_words
-from sweeps.reference_depth import main
-from sweeps.study import SweepDriver
-from sweeps.trial_process import TrialPlan
+from sweeps.options import ReferenceDepthOptions, split_words
+from sweeps.reference_depth import check, main
+from tests.sweeps.fake_commands import QUICK, command, install, wait_for
 
 
 def test_help_loads_nothing_heavy():
@@ -38,6 +33,9 @@ def test_help_loads_nothing_heavy():
         (["trials=0"], "trials must be at least 1"),
         (["trials=-2"], "trials must be a whole number"),
         (["trials"], "expected key=value"),
+        (["concurrency=0"], "concurrency must be at least 1"),
+        (["service=on"], "service must be auto or off"),
+        (["objective=source_val:pck150"], "one of MPJPE"),
         (["d_ref=4.5"], "d_ref cannot be set here"),
         (["seed=1"], "seeds=[0,1,2]"),
         (["resume=auto"], "same command again"),
@@ -68,36 +66,30 @@ def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsy
 
 def test_the_sweeps_words_and_the_trainers_are_told_apart():
     options, shared = split_words(
-        ["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"], "d_ref"
+        ["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"], ReferenceDepthOptions, {}
     )
-    assert options == SweepOptions(trials=3, seeds=(1, 2), out="x")
+    assert options == ReferenceDepthOptions(trials=3, seeds=(1, 2), out="x")
     assert shared == ["method=erm", "render.actors=3", "data.root=d"]
 
 
 def test_every_problem_is_collected():
     with pytest.raises(ConfigError) as error:
-        check(SweepOptions(trials=0, seeds=(1, 1), study="a/b"), TrainConfig(inputs="xy"))
+        check(ReferenceDepthOptions(trials=0, seeds=(1, 1), study="a/b"), TrainConfig(inputs="xy"))
     assert len(str(error.value).splitlines()) == 4
 
 
 def test_an_oracle_says_so_before_anything_runs(capsys, monkeypatch):
     seen = {}
-    monkeypatch.setattr(command, "run", lambda options, shared, config, objective, words: seen.update(o=objective) or 0)
+    monkeypatch.setattr(reference_depth, "run", lambda program, make_plan, words: seen.update(plan=make_plan()) or 0)
     assert main(["objective=oracle:near"]) == 0
-    assert seen["o"].name == "oracle:near"
+    assert seen["plan"].by == "oracle:near"
+    assert seen["plan"].name == "reference_depth-oracle-near"
     assert "ORACLE" in capsys.readouterr().out
-
-
-FAKE_TRAIN = Path(__file__).with_name("fake_train.py")
-QUICK = ["tracking.uri=off", "pool=local", "method=erm"]
 
 
 @pytest.fixture
 def fake_train(tmp_path, monkeypatch):
-    program = (sys.executable, str(FAKE_TRAIN))
-    monkeypatch.setattr(session, "TrialPlan", partial(TrialPlan, program=program))
-    monkeypatch.setattr(session, "SweepDriver", partial(SweepDriver, poll_s=0.05))
-    monkeypatch.chdir(tmp_path)
+    install(monkeypatch, tmp_path)
     return tmp_path
 
 
@@ -107,7 +99,7 @@ def test_a_sweep_ends_with_table_picture_and_the_command_of_the_best(fake_train,
     assert "source validation (selected on)" in out
     assert "synthetic_near (reported, not selected on)" in out
     assert "61.0 ± 1.4" in out
-    assert "tracking.uri=off pool=local method=erm d_ref=4.5 seed=0" in out
+    assert "tracking.uri=off pool=local method=erm device=cpu d_ref=4.5 seed=0" in out
     folder = fake_train / "runs/reference_depth"
     assert (folder / "response.png").read_bytes().startswith(b"\x89PNG")
     assert "± " in (folder / "response.txt").read_text()
@@ -149,19 +141,11 @@ def test_two_drivers_never_work_on_one_study(fake_train, capsys):
 
 
 def test_ctrl_c_checkpoints_the_trial_and_the_same_command_goes_on(fake_train, monkeypatch, capsys):
-    code = (
-        "import sys; from functools import partial; import sweeps.session as s; import sweeps.reference_depth as r;"
-        f"s.TrialPlan = partial(s.TrialPlan, program=(sys.executable, {str(FAKE_TRAIN)!r}));"
-        "sys.exit(r.main(sys.argv[1:]))"
-    )
-    command = [sys.executable, "-c", code, *QUICK, "trials=1"]
+    words = command("sweeps.reference_depth", *QUICK, "trials=1")
     sweep = {"env": os.environ | {"FAKE_TRAIN": "hang"}, "text": True, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **sweep) as driver:
+    with subprocess.Popen(words, **sweep) as driver:
         run = fake_train / "runs/reference_depth/trial-0/seed-0"
-        end = time.monotonic() + 60
-        while not (run / "ready").exists():
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_for(run / "ready")
         driver.send_signal(signal.SIGINT)
         out = driver.communicate(timeout=60)[0]
     assert driver.returncode == 130
@@ -204,6 +188,8 @@ def test_two_anchors_end_to_end_then_again(tmp_path, monkeypatch, capsys):
     assert {a.path for a in client.list_artifacts(parents[0].info.run_id)} == {
         "response.png",
         "response.txt",
+        "history.png",
+        "best.txt",
         "study.db",
     }
 

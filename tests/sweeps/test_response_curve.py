@@ -3,7 +3,8 @@ import pytest
 from PIL import Image
 
 from sweeps.objective import Objective
-from sweeps.response import Point, best_of, chance_of, draw, series_of, spread, table, verdict
+from sweeps.points import Point, best_of, spread
+from sweeps.response import chance_of, draw, series_of, table, verdict
 
 ORACLE = Objective("oracle:near", 0)
 
@@ -14,7 +15,9 @@ def make_points(seeds=3, slope=0.3, oracle=False):
         source = tuple(60 + slope * (value - 4.7) ** 2 + 0.4 * s for s in range(seeds))
         near = tuple(95 + 6 * (value - 4.0) ** 2 + s for s in range(seeds))
         wide = tuple(120 + 3 * (value - 5.5) ** 2 - s for s in range(seeds))
-        points.append(Point(value, trial, near if oracle else source, source, {"near": near, "wide": wide}))
+        points.append(
+            Point({"d_ref": value}, trial, (near if oracle else source,), source, {"near": near, "wide": wide})
+        )
     return points
 
 
@@ -34,15 +37,15 @@ def test_the_table_has_a_row_a_trial_in_order_and_marks_the_best():
     points = make_points()
     lines = table(points, Objective(), "d_ref").splitlines()
     assert len(lines) == 1 + len(points)
-    assert [float(line[1:].split()[0]) for line in lines[1:]] == sorted(p.value for p in points)
+    assert [float(line[1:].split()[0]) for line in lines[1:]] == sorted(p.params["d_ref"] for p in points)
     (marked,) = [line for line in lines if line.startswith("*")]
-    assert float(marked[1:].split()[0]) == best_of(points).value == 4.62
+    assert float(marked[1:].split()[0]) == best_of(points, Objective()).params["d_ref"] == 4.62
     assert "±" in marked
 
 
 def test_the_best_of_the_source_is_not_the_best_of_a_target():
-    assert best_of(make_points()).value == 4.62
-    assert best_of(make_points(oracle=True)).value == 4.0
+    assert best_of(make_points(), Objective()).params["d_ref"] == 4.62
+    assert best_of(make_points(oracle=True), ORACLE).params["d_ref"] == 4.0
 
 
 def test_spread_is_the_mean_and_the_sample_standard_deviation():
@@ -53,7 +56,7 @@ def test_spread_is_the_mean_and_the_sample_standard_deviation():
 def noisy(slope, seeds=3):
     noise = np.random.default_rng(0).normal(size=(7, seeds))
     return [
-        Point(p.value, p.trial, tuple(np.add(p.objective, n)), p.source_val, p.targets)
+        Point(p.params, p.trial, (tuple(np.add(p.objectives[0], n)),), p.source_val, p.targets)
         for p, n in zip(make_points(seeds, slope), noise, strict=True)
     ]
 

@@ -7,62 +7,9 @@ from optuna.trial import TrialState
 
 from dg.config import ConfigError
 from sweeps.storage import fix_identity, open_study
-from sweeps.study import Hooks, Space, SweepDriver, SweepError, TrialOutcome
-
-SPACE = Space("d_ref", 3.5, 6.0, 0.01, (3.5, 4.0, 4.5, 5.0, 5.5, 6.0))
-
-
-def error_mm(value):
-    return 60 + (value - 4.7) ** 2
-
-
-class FakeTrial:
-    """Ends after some polls with whatever `ending` says for its request."""
-
-    def __init__(self, request, ending, polls=1, warm=True):
-        self.request, self.ending, self.polls, self.warm = request, ending, polls, warm
-        self.stopped = []
-
-    def poll(self):
-        if self.stopped:
-            return TrialOutcome(None, {}, "interrupted")
-        self.polls -= 1
-        return self.ending(self.request) if self.polls < 0 else None
-
-    def stop(self, at_once=False):
-        self.stopped.append(at_once)
-
-
-class DriverDied(BaseException):
-    pass
-
-
-def good(request):
-    return TrialOutcome(error_mm(request.value), {"note": request.folder})
-
-
-class Bench:
-    """A study in a folder, opened anew for each session, as a new process would."""
-
-    def __init__(self, folder, space=SPACE):
-        self.storage, self.space, self.begun, self.orphans = f"sqlite:///{folder}/study.db", space, [], []
-
-    def driver(self, trials, ending=good, concurrency=1, polls=1, warm=True):
-        def start(request):
-            self.begun.append(request)
-            return FakeTrial(request, ending, polls, warm)
-
-        study = open_study("s", self.storage, self.space, seed=0)
-        hooks = Hooks(start, stop_orphan=self.orphans.append)
-        return SweepDriver(study, self.space, hooks, trials, concurrency, poll_s=0.0)
-
-    def session(self, trials, **options):
-        driver = self.driver(trials, **options)
-        retried = driver.prepare()
-        return driver.run(), retried
-
-    def trials(self, *states):
-        return open_study("s", self.storage, self.space, seed=0).get_trials(states=states or None)
+from sweeps.study import SweepError
+from sweeps.trials import Hooks, TrialOutcome
+from tests.sweeps.fake_trials import ANCHORS, SPACE, Bench, DriverDied, FakeTrial, good, value_of
 
 
 @pytest.fixture
@@ -72,8 +19,8 @@ def bench(tmp_path):
 
 def test_the_anchors_come_first_in_order_and_the_sampler_stays_in_range(bench):
     assert bench.session(8) == (True, [])
-    values = [request.value for request in bench.begun]
-    assert values[:6] == list(SPACE.anchors)
+    values = [value_of(request) for request in bench.begun]
+    assert values[:6] == ANCHORS
     assert len(values) == 8
     assert all(3.5 <= v <= 6.0 for v in values)
     assert all(v == round(v, 2) for v in values)
@@ -83,7 +30,7 @@ def test_the_same_seed_gives_the_same_proposals(bench, tmp_path_factory):
     other = Bench(tmp_path_factory.mktemp("other"))
     bench.session(7)
     other.session(7)
-    assert [r.value for r in bench.begun] == [r.value for r in other.begun]
+    assert [value_of(r) for r in bench.begun] == [value_of(r) for r in other.begun]
 
 
 def test_a_second_session_keeps_what_is_finished_and_goes_on(bench):
@@ -92,7 +39,7 @@ def test_a_second_session_keeps_what_is_finished_and_goes_on(bench):
     assert len(bench.begun) == 6, "a finished study trains nothing"
     bench.session(7)
     assert [t.state for t in bench.trials()] == [TrialState.COMPLETE] * 7
-    assert [r.value for r in bench.begun].count(4.5) == 1
+    assert [value_of(r) for r in bench.begun].count(4.5) == 1
 
 
 def test_no_more_trials_run_at_once_than_allowed(bench):
@@ -118,7 +65,7 @@ def test_the_first_trial_runs_alone_until_it_has_filled_the_shared_cache(bench):
 
 def test_trials_of_a_dead_driver_are_ended_and_tried_again_in_their_own_folders(bench):
     def dies(request):
-        if request.value == 5.0:
+        if value_of(request) == 5.0:
             raise DriverDied
         return good(request)
 
@@ -136,7 +83,7 @@ def test_trials_of_a_dead_driver_are_ended_and_tried_again_in_their_own_folders(
     assert [request.number for request in bench.orphans] == orphaned
     assert not bench.trials(TrialState.RUNNING, TrialState.WAITING)
     complete = {round(t.params["d_ref"], 2): t for t in bench.trials(TrialState.COMPLETE)}
-    assert set(SPACE.anchors) <= set(complete)
+    assert set(ANCHORS) <= set(complete)
     assert len(bench.trials(TrialState.COMPLETE)) == 8
     again = complete[5.0]
     assert again.user_attrs["retry_of"] in orphaned
@@ -148,8 +95,8 @@ def test_a_trial_taken_from_the_queue_but_never_begun_is_not_lost(bench):
     driver.study.enqueue_trial({"d_ref": 3.5})
     driver.study.ask()  # the driver dies before it reads the parameter
     bench.session(6)
-    assert sorted(round(t.params["d_ref"], 2) for t in bench.trials(TrialState.COMPLETE)) == list(SPACE.anchors)
-    assert not bench.orphans or bench.orphans[0].value == 3.5
+    assert sorted(round(t.params["d_ref"], 2) for t in bench.trials(TrialState.COMPLETE)) == ANCHORS
+    assert not bench.orphans or value_of(bench.orphans[0]) == 3.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -177,15 +124,15 @@ def test_whatever_dies_and_however_often_each_anchor_is_finished_once(bench, see
             break
     values = sorted(round(t.params["d_ref"], 2) for t in bench.trials(TrialState.COMPLETE))
     assert len(values) == 7
-    assert [v for v in values if v in SPACE.anchors] == list(SPACE.anchors)
+    assert [v for v in values if v in ANCHORS] == ANCHORS
     assert not bench.trials(TrialState.RUNNING, TrialState.WAITING)
 
 
 def test_failures_are_retried_by_the_next_session_but_settled_ones_never(bench):
     def fails(request):
-        if request.value == 4.0:
+        if value_of(request) == 4.0:
             return TrialOutcome(None, {}, "crashed")
-        if request.value == 5.0:
+        if value_of(request) == 5.0:
             return TrialOutcome(None, {}, "diverged", settled=True)
         return good(request)
 
@@ -193,14 +140,14 @@ def test_failures_are_retried_by_the_next_session_but_settled_ones_never(bench):
     assert len(bench.begun) == 6, "a trial that always fails must not run for ever"
     assert {t.user_attrs["error"] for t in bench.trials(TrialState.FAIL)} == {"crashed", "diverged"}
     _, retried = bench.session(6)
-    assert [bench.begun[r].value for r in retried] == [4.0]
+    assert [value_of(bench.begun[r]) for r in retried] == [4.0]
     assert len(bench.begun) == 7
     assert bench.session(6) == (True, [])
 
 
 def test_an_error_that_every_trial_would_meet_ends_the_sweep_with_its_exit_code(bench):
     def ending(request):
-        return TrialOutcome(None, {}, "no such file", fatal=4) if request.value == 3.5 else good(request)
+        return TrialOutcome(None, {}, "no such file", fatal=4) if value_of(request) == 3.5 else good(request)
 
     driver = bench.driver(6, ending=ending, concurrency=2, polls=0)
     driver.prepare()
@@ -220,7 +167,7 @@ def test_stop_ends_running_trials_and_the_next_session_tries_them_again(bench):
     assert not driver.live
     assert [t.user_attrs["error"] for t in bench.trials(TrialState.FAIL)] == ["interrupted"] * 2
     assert bench.session(6) == (True, [0, 1])
-    assert [r.value for r in bench.begun] == [3.5, 4.0, *SPACE.anchors], "retries come before what was never tried"
+    assert [value_of(r) for r in bench.begun] == [3.5, 4.0, *ANCHORS], "retries come before what was never tried"
     assert len(bench.trials(TrialState.COMPLETE)) == 6
 
 
@@ -242,7 +189,7 @@ def test_a_second_stop_ends_trials_at_once(bench):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_an_objective_that_is_no_number_is_a_settled_failure(bench, value):
-    bench.session(1, ending=lambda request: TrialOutcome(value))
+    bench.session(1, ending=lambda request: TrialOutcome((value,)))
     (trial,) = bench.trials(TrialState.FAIL)
     assert trial.user_attrs["settled"]
 

@@ -1,7 +1,7 @@
 import pytest
 
 from dg.config import ConfigError
-from sweeps.objective import SummaryError, parse_objective, scores_of
+from sweeps.objective import SummaryError, any_oracle, parse_objective, parse_objectives, scores_of, suffix_of
 
 TARGETS = ["synthetic:near", "npz:some/folder/uiprmd_3dpw.npz"]
 SUMMARY = {
@@ -18,10 +18,10 @@ SUMMARY = {
 def test_the_default_objective_reads_only_the_sources_validation():
     objective = parse_objective("source_val", TARGETS)
     assert not objective.is_oracle
-    assert objective.suffix == ""
-    assert objective.value(scores_of(SUMMARY)) == 60.5
+    assert suffix_of([objective]) == ""
+    assert objective.value(SUMMARY) == 60.5
     blind = SUMMARY | {"results": [r | {"mpjpe_mm": 1.0} for r in SUMMARY["results"]]}
-    assert objective.value(scores_of(blind)) == 60.5
+    assert objective.value(blind) == 60.5
 
 
 @pytest.mark.parametrize(
@@ -38,8 +38,8 @@ def test_a_target_is_used_only_under_the_name_oracle_and_carries_it(word, name, 
     objective = parse_objective(word, TARGETS)
     assert objective.name == name
     assert objective.is_oracle
-    assert objective.suffix == "-" + name.replace(":", "-")
-    assert objective.value(scores_of(SUMMARY)) == value
+    assert suffix_of([objective]) == "-" + name.replace(":", "-")
+    assert objective.value(SUMMARY) == value
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,59 @@ def test_a_short_name_of_two_targets_is_refused_and_the_full_one_taken():
 def test_a_summary_without_an_evaluation_is_an_error(broken):
     with pytest.raises(SummaryError):
         scores_of(broken)
+    with pytest.raises(SummaryError):
+        parse_objective("source_val", TARGETS).value(broken)
+
+
+RICH = {
+    "wall_s": 12.0,
+    "val": {"mpjpe_mm": 60.5, "pa_mpjpe_mm": 40.0, "pck150": 95.0},
+    "results": [
+        {"target": "synthetic_near", "selection": "last", "mpjpe_mm": 100.0, "pck150": 80.0},
+        {"target": "uiprmd_3dpw", "selection": "last", "mpjpe_mm": 120.0, "pck150": 70.0},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("word", "name", "value", "maximise", "unit"),
+    [
+        ("source_val:pa_mpjpe_mm", "source_val:pa_mpjpe_mm", 40.0, False, "mm"),
+        ("source_val:mpjpe_mm", "source_val", 60.5, False, "mm"),
+        ("source_val:pck150", "source_val:pck150", 95.0, True, "%"),
+        ("oracle:near:pck150", "oracle:near:pck150", 80.0, True, "%"),
+        ("oracle:npz:some/folder/uiprmd_3dpw.npz:mpjpe_mm", "oracle:uiprmd_3dpw", 120.0, False, "mm"),
+        ("seconds", "seconds", 12.0, False, "s"),
+    ],
+)
+def test_other_figures_are_named_and_know_which_way_is_better(word, name, value, maximise, unit):
+    objective = parse_objective(word, TARGETS)
+    assert (objective.name, objective.maximise, objective.unit) == (name, maximise, unit)
+    assert objective.value(RICH) == value
+
+
+def test_seconds_of_a_run_that_was_resumed_are_those_of_all_its_sittings():
+    assert parse_objective("seconds", TARGETS).value(RICH | {"seconds": 30.0}) == 30.0
+
+
+def test_an_evaluation_on_the_way_is_read_as_the_end_is():
+    record = {"val": RICH["val"], "targets": {r["target"]: r for r in RICH["results"]}}
+    for word in ("source_val", "source_val:pck150", "oracle:near", "oracle:uiprmd_3dpw:pck150"):
+        objective = parse_objective(word, TARGETS)
+        assert objective.of_evaluation(record) == objective.value(RICH)
+    assert parse_objective("seconds", TARGETS).of_evaluation(record) is None
+
+
+@pytest.mark.parametrize(
+    "word", ["near:pck150", "source_val:speed", "source_val:auc:auc", "seconds:mpjpe_mm", "Seconds"]
+)
+def test_a_figure_is_no_way_around_the_word_oracle(word):
+    with pytest.raises(ConfigError, match="oracle"):
+        parse_objective(word, TARGETS)
+
+
+def test_of_two_objectives_one_oracle_is_enough_to_be_one():
+    both = parse_objectives(["source_val", "oracle:near"], TARGETS)
+    assert any_oracle(both)
+    assert suffix_of(both) == "-oracle-near"
+    assert not any_oracle(parse_objectives(["source_val", "seconds"], TARGETS))

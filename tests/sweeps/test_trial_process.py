@@ -11,18 +11,18 @@ import pytest
 from dg.child_run import out_word, quoted, shared_words
 from dg.command_line import parse
 from sweeps.objective import Objective
-from sweeps.study import TrialRequest
 from sweeps.trial_process import TrialPlan, TrialProcess, end_orphans
+from sweeps.trials import TrialRequest
 
 PROGRAM = Path(__file__).with_name("fake_train.py")
-REQUEST = TrialRequest(3, 4.5, "trial-3")
+REQUEST = TrialRequest(3, {"d_ref": 4.5}, "trial-3")
 
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    def make(behaviour, seeds=(0, 2), objective=Objective()):  # noqa: B008
+    def make(behaviour, seeds=(0, 2), objectives=(Objective(),)):  # noqa: B008
         monkeypatch.setenv("FAKE_TRAIN", behaviour)
-        return TrialPlan(tmp_path, "d_ref", (), seeds, objective, program=(sys.executable, str(PROGRAM)))
+        return TrialPlan(tmp_path, (), seeds, objectives, epochs=10, program=(sys.executable, str(PROGRAM)))
 
     return make
 
@@ -50,14 +50,14 @@ def starts(plan, seed):
 
 def test_the_value_is_the_mean_over_the_seeds_and_targets_are_only_kept(plan):
     outcome = outcome_of(plan("fine").start(REQUEST))
-    assert outcome.value == 61.0
+    assert outcome.values == (61.0,)
     assert [r["seed"] for r in outcome.facts["runs"]] == [0, 2]
     assert outcome.facts["runs"][1]["targets"] == {"synthetic_near": 93.0, "synthetic_wide": 122.0}
     json.dumps(dict(outcome.facts))
 
 
 def test_an_oracle_objective_reads_its_target(plan):
-    assert outcome_of(plan("fine", objective=Objective("oracle:near", 0)).start(REQUEST)).value == 92.0
+    assert outcome_of(plan("fine", objectives=(Objective("oracle:near", 0),)).start(REQUEST)).values == (92.0,)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_an_oracle_objective_reads_its_target(plan):
 )
 def test_exit_codes_say_whether_to_retry_and_whether_to_go_on(plan, code, settled, fatal):
     outcome = outcome_of(plan(f"exit{code}").start(REQUEST))
-    assert outcome.value is None
+    assert outcome.values is None
     assert (outcome.settled, outcome.fatal) == (settled, fatal)
     assert "the data is gone\nlook there" in outcome.error
     assert f"exit code {code}" in outcome.error
@@ -80,7 +80,7 @@ def test_a_crash_is_reported_by_its_last_line_and_a_silent_end_is_an_error(plan)
 def test_finished_seeds_of_an_earlier_driver_are_not_run_again(plan):
     outcome_of(plan("fine", seeds=(0,)).start(REQUEST))
     both = plan("fine")
-    assert outcome_of(both.start(TrialRequest(8, 4.5, "trial-3", retry_of=3))).value == 61.0
+    assert outcome_of(both.start(TrialRequest(8, {"d_ref": 4.5}, "trial-3", retry_of=3))).values == (61.0,)
     assert starts(both, 0) == starts(both, 2) == 1
 
 
@@ -94,7 +94,7 @@ def test_stop_lets_the_run_checkpoint_and_a_retry_goes_on_from_there(plan):
     outcome = outcome_of(trial)
     assert (outcome.error, outcome.settled) == ("interrupted", False)
     assert (hanging.folder(REQUEST, 0) / "checkpoint").exists()
-    assert outcome_of(hanging.start(REQUEST)).value == 60.0
+    assert outcome_of(hanging.start(REQUEST)).values == (60.0,)
 
 
 def test_what_a_dead_driver_left_running_is_ended_and_nothing_else(plan, tmp_path):
@@ -105,10 +105,10 @@ def test_what_a_dead_driver_left_running_is_ended_and_nothing_else(plan, tmp_pat
     wait_for(folder / "ready")
     pid = trial.child.pid
 
-    elsewhere = hanging.folder(TrialRequest(4, 5.0, "trial-4"), 0)
+    elsewhere = hanging.folder(TrialRequest(4, {"d_ref": 5.0}, "trial-4"), 0)
     elsewhere.mkdir(parents=True)
     (elsewhere / "process.json").write_text(json.dumps({"pid": pid}))
-    assert end_orphans(hanging, TrialRequest(4, 5.0, "trial-4")) == []
+    assert end_orphans(hanging, TrialRequest(4, {"d_ref": 5.0}, "trial-4")) == []
     assert psutil.pid_exists(pid), "a number that now belongs to another process is left alone"
 
     assert end_orphans(hanging, REQUEST, patience_s=1) == [0]
@@ -134,9 +134,39 @@ def test_paths_reach_the_trial_as_they_are(path, tmp_path):
 
 
 def test_the_command_gives_the_run_its_parameter_seed_and_folder(tmp_path):
-    plan = TrialPlan(tmp_path, "d_ref", ("method=erm",), (1,), Objective())
-    request = TrialRequest(7, 4.61, "trial-2", 2)
+    plan = TrialPlan(tmp_path, ("method=erm",), (1,), (Objective(),))
+    request = TrialRequest(7, {"d_ref": 4.61}, "trial-2", 2)
     config = parse([*plan.run_words(request, 1), out_word(plan.folder(request, 1))])
     assert (config.d_ref, config.seed, config.resume) == (4.61, 1, "auto")
     assert config.out == str(tmp_path / "trial-2" / "seed-1")
     assert config.tracking.run_name == "trial-2-seed-1"
+
+
+def test_the_curve_is_the_first_seeds_as_it_grows_and_ends_before_the_last_epoch_of_a_single_seed(plan):
+    both = plan("fine")
+    trial = both.start(REQUEST)
+    assert trial.curve() == ()
+    outcome_of(trial)
+    epochs, values = zip(*trial.curve(), strict=True)
+    assert epochs == tuple(range(1, 11))
+    assert values[0] == 80.0
+    assert values[-1] < 60.1
+    alone = plan("fine", seeds=(0,)).start(REQUEST)
+    assert [epoch for epoch, _ in alone.curve()] == list(range(1, 10))
+    (both.folder(REQUEST, 0) / "history.json").write_text("[{")
+    assert plan("fine").start(REQUEST).curve() == (), "a file that cannot be read tells nothing"
+
+
+def test_the_curve_of_an_oracle_is_its_targets(plan):
+    trial = plan("fine", objectives=(Objective("oracle:near", 0),)).start(REQUEST)
+    outcome_of(trial)
+    assert trial.curve()[0] == (1, 91.0)
+
+
+def test_a_trial_whose_words_are_refused_does_not_run(plan):
+    from dataclasses import replace
+
+    refusing = replace(plan("fine"), refusal=lambda words: "no" if "d_ref=4.5" in words else "")
+    outcome = outcome_of(refusing.start(REQUEST))
+    assert (outcome.error, outcome.settled) == ("no", True)
+    assert not refusing.folder(REQUEST, 0).exists()

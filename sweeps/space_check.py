@@ -1,0 +1,177 @@
+"""Whether dg.train would take every value that a search may try: asked before anything starts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from dg.command_line import NESTED, check_plugins, parse, table_of
+from dg.config import GROUPS, ConfigError, TrainConfig
+from dg.plugins import OptionError, resolve, suggest
+from sweeps.options import REFUSED
+from sweeps.space import Choice, Parameter, Space, Value, as_floats, words_of
+
+_NOT_SEARCHED = {
+    "out": "the sweep gives each run its folder",
+    "cache": "it is where depth is kept",
+    "address": "it is where the runs are",
+    "targets": "trials with different targets do not compare",
+    "data": "trials on different data do not compare; make one study for each",
+} | REFUSED
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A space that was checked. base: the configuration that all trials share. tried: what was tried out beside it,
+    and what it came to.
+    """
+
+    space: Space
+    base: TrainConfig
+    tried: tuple[tuple[Mapping[str, Value], TrainConfig], ...]
+
+    @property
+    def configs(self) -> tuple[TrainConfig, ...]:
+        return tuple(config for _, config in self.tried)
+
+
+def check_space(given: Mapping[str, Parameter], shared: Sequence[str]) -> Settings:
+    """Every end of a range and every choice, tried out beside the words that all trials share. Needs torch.
+
+    Choices of a plug-in are tried with every option of it that is searched as well, what is refused alone beside each
+    other value; further combinations are looked at when a trial meets them (`refusal`). Raises ConfigError that lists
+    every problem.
+    """
+    found = [_not_searched(name) for name in given]
+    found += [f"{name} is searched, so {word!r} cannot be given too" for word in shared for name in _own(word, given)]
+    if any(found):
+        raise ConfigError("\n".join(problem for problem in found if problem))
+    base = parse(list(shared))
+    parameters = {name: _typed(name, parameter, given, base) for name, parameter in given.items()}
+    tried, found = [], []
+    for point in _tried(parameters):
+        reason = refusal([*shared, *words_of(point)])
+        # A value may be fine only beside another: a small picture with a small subject in it.
+        taken = (
+            [point] if not reason else [p for p in _beside(point, parameters) if not refusal([*shared, *words_of(p)])]
+        )
+        tried += [(p, parse([*shared, *words_of(p)])) for p in taken]
+        if not taken:
+            found.append(f"space: {' '.join(words_of(point))} is refused: {reason}")
+    if found:
+        raise ConfigError("\n".join(dict.fromkeys(found)))
+    default = _default_point(parameters, base)
+    return Settings(Space(parameters, (default,) if default else ()), base, tuple(tried))
+
+
+def refusal(words: Sequence[str]) -> str:
+    """Why dg.train would not take the words of a trial; empty where it does."""
+    try:
+        check_plugins(parse(list(words)))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def idle_keys(settings: Settings) -> list[str]:
+    """Keys of the space that change no result of a run, only where or how it is computed."""
+    idle = []
+    for name in settings.space.names:
+        digests = [config.digest() for point, config in settings.tried if set(point) == {name}]
+        if len(digests) > 1 and len(set(digests)) == 1:
+            idle.append(name)
+    if "d_ref" in settings.space.names and all(scales_by_nothing(config) for config in settings.configs):
+        idle.append("d_ref")
+    return idle
+
+
+def scales_by_nothing(config: TrainConfig) -> bool:
+    """Whether d_ref is used nowhere."""
+    return config.dscale2d_resolved in ("off", "box")
+
+
+def renders(settings: Settings) -> TrainConfig | None:
+    """A configuration whose render workers serve every trial that needs depth; None where there is no such one."""
+    from dg.rendering import worker_spec
+
+    needing = [config for config in settings.configs if config.needs_depth]
+    if not needing or any(name.startswith("render.") for name in settings.space.names):
+        return None
+    return needing[0] if all(worker_spec(config) == worker_spec(needing[0]) for config in needing) else None
+
+
+def _not_searched(name: str) -> str:
+    known = [f.name for f in fields(TrainConfig)]
+    head = name.partition(".")[0]
+    reason = _NOT_SEARCHED.get(name, "it is about the records" if head == "tracking" else "")
+    if reason:
+        return f"space.{name}: {name} cannot be searched: {reason}"
+    if head not in known:
+        return f"space.{name}: unknown key {name!r}{suggest(head, known)} `python -m dg.train --help` lists the keys"
+    return ""
+
+
+def _own(word: str, given: Mapping[str, Parameter]) -> list[str]:
+    key = word.partition("=")[0]
+    return [key] if key in given else []
+
+
+def _typed(name: str, parameter: Parameter, given: Mapping[str, Parameter], base: TrainConfig) -> Parameter:
+    """A range of any numbers where the key takes them, although its ends were spelled `1..3`."""
+    return as_floats(parameter) if _kinds(name, given, base) == {float} else parameter
+
+
+def _kinds(name: str, given: Mapping[str, Parameter], base: TrainConfig) -> set[Any]:
+    """The types that a key has: of a plug-in's option, one for each plug-in that may be chosen."""
+    head, _, rest = name.partition(".")
+    owners: list[Any] = [TrainConfig]
+    if rest and head in GROUPS:
+        group = given.get(head)
+        chosen = group.words if isinstance(group, Choice) else (getattr(base, head)["name"],)
+        owners = []
+        for plugin in chosen:
+            try:
+                owners.append(resolve(table_of(head), head, plugin).Options)
+            except OptionError:
+                continue  # said when it is tried out
+    elif rest:
+        owners = [NESTED[head]] if head in NESTED else []
+    return {f.type for owner in owners for f in fields(owner) if f.name == (rest or head)}
+
+
+def _tried(parameters: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+    """Each value alone beside the defaults; an option of a plug-in that is searched too, with each such plug-in."""
+    points: list[dict[str, Value]] = []
+    for name, parameter in parameters.items():
+        head, _, rest = name.partition(".")
+        group = parameters.get(head) if rest else None
+        plugins = [{head: plugin} for plugin in group.edges()] if group is not None else [{}]
+        points += [{**plugin, name: edge} for plugin in plugins for edge in parameter.edges()]
+    return points
+
+
+def _beside(point: Mapping[str, Value], parameters: Mapping[str, Parameter]) -> list[dict[str, Value]]:
+    """The point with one more value of another parameter."""
+    others = {name: parameter for name, parameter in parameters.items() if name not in point}
+    return [{**point, name: edge} for name, parameter in others.items() for edge in parameter.edges()]
+
+
+def _default_point(parameters: Mapping[str, Parameter], base: TrainConfig) -> dict[str, Value]:
+    """What a run without the search would take, where the space holds all of it: the first trial, to compare with."""
+    try:
+        options = check_plugins(base)
+    except ConfigError:  # an option that must be given, and is searched
+        return {}
+    flat = base.flat()
+    point: dict[str, Value] = {}
+    for name, parameter in parameters.items():
+        head, _, rest = name.partition(".")
+        if head in GROUPS:
+            value = getattr(options[head], rest, None) if rest else getattr(base, head)["name"]
+        else:
+            value = flat.get(name)
+        spelled = str(value).lower() if isinstance(value, bool) else str(value)
+        value = spelled if isinstance(parameter, Choice) else value
+        if not parameter.holds(value):
+            return {}
+        point[name] = parameter.tidy(value)  # pyright: ignore[reportArgumentType] - held, so a number or a word
+    return point
