@@ -170,7 +170,10 @@ def ended(pid: int, patience_s: float) -> bool:
     """Whether a process has ended, after waiting for it so long."""
     give_up = time.monotonic() + patience_s
     while True:
-        if not psutil.pid_exists(pid) or not _lives(psutil.Process(pid)):
+        try:
+            if not _lives(psutil.Process(pid)):
+                return True
+        except psutil.NoSuchProcess:
             return True
         if time.monotonic() >= give_up:
             return False

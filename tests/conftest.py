@@ -6,6 +6,8 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Ray reads it once a process: clusters of one test session must not differ in it.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 
 from jaxtyping import install_import_hook
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -24,8 +25,13 @@ def start(folder: Path, *words: str, environment: dict[str, str] | None = None) 
     return subprocess.Popen(
         [sys.executable, "-m", "dg.train", *WORDS, f"out={folder / 'run'}", *words],
         cwd=folder, env=os.environ | QUIET | (environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, preexec_fn=_hears_ctrl_c,
     )  # fmt: skip
+
+
+def _hears_ctrl_c() -> None:
+    """Also where the tests run in a shell's background, which ignores it for all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
