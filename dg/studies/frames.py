@@ -39,6 +39,7 @@ from dg.studies.base import Study, StudyError
 from dg.studies.frames_results import in_domain_first, points_of, tables
 from dg.studies.lines import Line, lines_of
 from dg.studies.output import Place, conclude, say
+from dg.studies.words import split, with_defaults
 from dg.tracking.names import METRICS, SELECTIONS
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Frames(Study):
 
     def run(self, words: Sequence[str]) -> int:
         own, rest = own_words(words)
-        options, shared = split_words(with_defaults(rest))
+        options, shared = split_words(with_defaults(rest, GRID_DEFAULTS))
         shared = with_targets(shared, own["in_domain"])
         session, complete = run_grid(options, shared, lambda plan: say(f"dg.study frames: {len(plan.cells)} runs"))
         if session.done:
@@ -76,24 +77,7 @@ class Frames(Study):
 
 def own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The study's own keys, and the words for the grid. Raises ConfigError for a value that is none of a key's."""
-    own, rest = {"in_domain": "", "metric": METRICS[0], "selection": "source_val"}, []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in own:
-            rest.append(word)
-            continue
-        own[key] = value
-        if OWN[key] and value not in OWN[key]:
-            raise ConfigError(f"{key} must be one of {list(OWN[key])}, got {value!r}")
-    if "tracking.uri=off" in rest:
-        raise ConfigError("the study reads its results from MLflow: leave tracking.uri=off out")
-    return own, rest
-
-
-def with_defaults(words: Sequence[str]) -> list[str]:
-    """The words, and the study's lists where they give none."""
-    given = {word.partition("=")[0] for word in words}
-    return [*words, *(f"{key}={value}" for key, value in GRID_DEFAULTS.items() if key not in given)]
+    return split(words, {"in_domain": "", "metric": METRICS[0], "selection": "source_val"}, OWN)
 
 
 def with_targets(shared: Sequence[str], in_domain: str) -> list[str]:

@@ -34,6 +34,7 @@ from dg.grid.sitting import again, run_grid
 from dg.studies.base import Study, StudyError
 from dg.studies.lines import Axis, Line, Point, lines_of, protocols, table
 from dg.studies.output import Place, conclude, say
+from dg.studies.words import split, with_defaults
 from dg.tracking.names import HIGHER_IS_BETTER, METRICS, SELECTIONS
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Noise(Study):
     def run(self, words: Sequence[str]) -> int:
         own, rest = own_words(words)
         levels = parse_levels(own["levels"])
-        options, shared = split_words([*with_defaults(rest), inputs_word(levels)])
+        options, shared = split_words([*with_defaults(rest, GRID_DEFAULTS), inputs_word(levels)])
         session, complete = run_grid(options, shared, lambda plan: say(f"dg.study noise: {len(plan.cells)} runs"))
         if session.done:
             place = Place(session.folder, session.records.uri, session.records.parent_id)
@@ -68,20 +69,11 @@ class Noise(Study):
 
 def own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """The study's own keys, and the words for the grid. Raises ConfigError for a value that is none of a key's."""
-    own, rest = {"levels": "[0,50,100,200,400]", "metric": METRICS[0], "selection": "source_val"}, []
     for word in words:
-        key, equals, value = word.partition("=")
+        key = word.partition("=")[0]
         if key.partition(".")[0] in _REFUSED:
             raise ConfigError(f"{key} cannot be set here: {_REFUSED[key.partition('.')[0]]}")
-        if not equals or key not in own:
-            rest.append(word)
-            continue
-        own[key] = value
-        if OWN[key] and value not in OWN[key]:
-            raise ConfigError(f"{key} must be one of {list(OWN[key])}, got {value!r}")
-    if "tracking.uri=off" in rest:
-        raise ConfigError("the study reads its results from MLflow: leave tracking.uri=off out")
-    return own, rest
+    return split(words, {"levels": "[0,50,100,200,400]", "metric": METRICS[0], "selection": "source_val"}, OWN)
 
 
 def parse_levels(value: str) -> tuple[int, ...]:
@@ -90,12 +82,6 @@ def parse_levels(value: str) -> tuple[int, ...]:
     if not parts or not all(p.isascii() and p.isdigit() for p in parts) or len(set(parts)) < len(parts):
         raise ConfigError(f"levels must be different whole percentages such as [0,100,200], got {value!r}")
     return tuple(sorted(map(int, parts)))
-
-
-def with_defaults(words: Sequence[str]) -> list[str]:
-    """The words, and the study's lists where they give none."""
-    given = {word.partition("=")[0] for word in words}
-    return [*words, *(f"{key}={value}" for key, value in GRID_DEFAULTS.items() if key not in given)]
 
 
 def inputs_word(levels: Sequence[int]) -> str:

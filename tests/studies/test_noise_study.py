@@ -6,6 +6,7 @@ from dg.config import ConfigError
 from dg.grid.cells import parse_list, parse_spec, split_words
 from dg.studies import noise
 from dg.studies.lines import Point, lines_of
+from dg.studies.words import with_defaults
 from dg.study import main
 
 SMALL = [
@@ -51,7 +52,7 @@ def test_what_the_study_chooses_cannot_be_given():
     for word in ("inputs=[xy]", "depth=zbuffer", "depth.shift_m=1", "tracking.uri=off", "metric=mm"):
         with pytest.raises(ConfigError):
             noise.own_words([word])
-    assert split_words([*noise.with_defaults([]), noise.inputs_word((0, 50))])[0].seeds == (0, 1, 2)
+    assert split_words([*with_defaults([], noise.GRID_DEFAULTS), noise.inputs_word((0, 50))])[0].seeds == (0, 1, 2)
 
 
 def test_the_study_goes_from_its_runs_to_table_and_figure(tmp_path, monkeypatch, capsys):

@@ -17,9 +17,10 @@ from dg.plugins import OptionError, make_options, resolve
 from dg.problem import open_target
 from dg.studies import STUDIES, motion_session
 from dg.studies import noise as study_noise
-from dg.studies.frames import in_domain_target, own_words, with_defaults, with_targets
+from dg.studies.frames import GRID_DEFAULTS, in_domain_target, own_words, with_targets
 from dg.studies.motion import Options, parse
 from dg.studies.motion_session import fitting_tta
+from dg.studies.words import with_defaults
 from dg.study import main
 from dg.train import main as train
 
@@ -48,7 +49,7 @@ def test_help_loads_nothing_heavy_and_names_every_study():
 
 def test_every_key_of_the_studies_is_in_their_help():
     frames, motion, noise = ((sys.modules[resolve(STUDIES, "study", name).__module__].__doc__) for name in STUDIES)
-    for key in (*with_defaults([]), *(f"{key}=" for key in own_words([])[0])):
+    for key in (*with_defaults([], GRID_DEFAULTS), *(f"{key}=" for key in own_words([])[0])):
         assert f"  {key.partition('=')[0]}=" in frames
     for key in Options.__dataclass_fields__:
         assert f"  {key}=" in motion
@@ -83,7 +84,7 @@ def test_values_that_make_no_sense_are_refused(word, said):
 
 
 def test_the_lists_of_the_question_are_there_unless_others_are_given():
-    words = with_defaults(["frames=[1]", "epochs=3"])
+    words = with_defaults(["frames=[1]", "epochs=3"], GRID_DEFAULTS)
     assert words[:2] == ["frames=[1]", "epochs=3"]
     assert "inputs=[xy,xyd]" in words
     assert "lifters=[video_pose_3d]" in words
