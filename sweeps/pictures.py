@@ -111,7 +111,13 @@ def _places(ax: "Axes", parameter: Parameter, values: Sequence[Any]) -> list[flo
         # Beside each other in their order: dots of one word would hide each other.
         return [parameter.words.index(v) + 0.5 * (i / max(1, len(values) - 1) - 0.5) for i, v in enumerate(values)]
     if isinstance(parameter, Range) and parameter.log:
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
         ax.set_xscale("log")
+        # Matplotlib's own labels overlap where the values span less than a power of ten.
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.xaxis.set_minor_formatter(NullFormatter())
     return [float(v) for v in values]
 
 
