@@ -128,7 +128,12 @@ def end_cluster(folder: Path, quiet_s: float = QUIET_S) -> None:
 
 
 def members(folder: Path) -> list[psutil.Process]:
-    """Processes of the Ray cluster in `folder`, with all that they started."""
+    """Processes of the Ray cluster in `folder`, with all that they started.
+
+    Raises ValueError for a folder that others' command lines may hold too, such as `.` or `/tmp`.
+    """
+    if not folder.is_absolute() or len(folder.parts) < 3 or folder == Path(tempfile.gettempdir()):
+        raise ValueError(f"expected the absolute path of one cluster's own folder, got {str(folder)!r}")
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter(["cmdline"]):
         if process.pid == os.getpid():

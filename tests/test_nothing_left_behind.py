@@ -21,7 +21,7 @@ import os, sys, time
 from pathlib import Path
 from dg.guardian import Guardian
 
-out, cluster = map(Path, sys.argv[1:3])
+out, cluster = Path(sys.argv[1]), Path(sys.argv[2]) if sys.argv[2] else None
 guardian = Guardian(out, cluster, [out / "cache"])
 guardian.watch(os.getpid())
 print("up", flush=True)
@@ -121,6 +121,12 @@ def test_the_guardian_is_no_child_of_the_driver(tmp_path):
 def test_only_a_folder_of_our_own_making_is_removed(tmp_path):
     end_cluster(tmp_path)
     assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("folder", ["", ".", "/", "/tmp", "dg-ray-abc"])
+def test_a_folder_that_is_in_everybodys_command_line_ends_nobody(folder):
+    with pytest.raises(ValueError, match="one cluster's own folder"):
+        end_cluster(Path(folder))
 
 
 def test_sockets_below_the_cluster_folder_fit_into_an_address(monkeypatch, tmp_path):
