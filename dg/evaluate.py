@@ -26,8 +26,8 @@ exit codes: 0 done, 2 wrong option, 3 resources, 4 data or file that cannot be u
 import sys
 from collections.abc import Sequence
 
-from dg.command_line import fail
-from dg.exit_codes import exit_code
+from dg.settings.command_line import fail
+from dg.settings.exit_codes import exit_code
 
 
 def main(words: Sequence[str]) -> int:
@@ -36,9 +36,9 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0 if words else 2
     # After the help, which needs no torch.
-    from dg.evaluation_run import EvaluateOptions, run
-    from dg.lifter_files.options import split_words
-    from dg.progress import Display
+    from dg.runs.display import Display
+    from dg.trained.evaluation_run import EvaluateOptions, run
+    from dg.trained.options import split_words
 
     try:
         checkpoint, given, rest = split_words(words, EvaluateOptions)

@@ -18,8 +18,8 @@ exit codes: 0 done, 2 wrong option, 4 a checkpoint that cannot be used
 import sys
 from collections.abc import Sequence
 
-from dg.command_line import fail
-from dg.exit_codes import exit_code
+from dg.settings.command_line import fail
+from dg.settings.exit_codes import exit_code
 
 
 def main(words: Sequence[str]) -> int:
@@ -28,8 +28,8 @@ def main(words: Sequence[str]) -> int:
         print(__doc__)
         return 0 if words else 2
     # After the help, which needs no torch.
-    from dg.lifter_files.exporting import ExportOptions, export
-    from dg.lifter_files.options import split_words
+    from dg.trained.exporting import ExportOptions, export
+    from dg.trained.options import split_words
 
     try:
         checkpoint, given, rest = split_words(words, ExportOptions)

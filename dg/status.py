@@ -19,13 +19,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dg.cluster_address import API_SERVER, clusters_here
-from dg.command_line import fail
-from dg.config import ConfigError
-from dg.exit_codes import DATA, exit_code
-from dg.guardian import guarded_runs
-from dg.plugins import suggest
-from dg.run_status import ENDED, read_status
+from dg.cluster.address import API_SERVER, clusters_here
+from dg.cluster.guardian import guarded_runs
+from dg.runs.status_file import ENDED, read_status
+from dg.settings.command_line import fail
+from dg.settings.config import ConfigError
+from dg.settings.exit_codes import DATA, exit_code
+from dg.settings.plugins import suggest
 
 ANSWER_S = 5.0
 DEAD = "dead"
@@ -117,8 +117,8 @@ def runs_in_cluster(address: str) -> list[Status]:
     """What the trainers in a cluster say. Raises ResourceError when it does not answer."""
     import ray
 
-    from dg.ray_session import NAMESPACE, join_cluster
-    from dg.run_handle import TRAINER_PREFIX
+    from dg.cluster.session import NAMESPACE, join_cluster
+    from dg.runs.handle import TRAINER_PREFIX
 
     session = join_cluster(address)
     try:
@@ -133,7 +133,7 @@ def _ask(name: str, address: str) -> Status:
     import ray
     from ray.exceptions import RayError
 
-    from dg.ray_session import NAMESPACE
+    from dg.cluster.session import NAMESPACE
 
     status: Status
     try:
@@ -146,7 +146,7 @@ def _ask(name: str, address: str) -> Status:
 
 def _ask_from_outside(url: str) -> int:
     """Have the cluster run this program, and show what it says; returns its exit code."""
-    from dg.submit import connect, follow_job, start_job
+    from dg.cluster.submit import connect, follow_job, start_job
 
     client, _ = connect(url)
     return follow_job(client, start_job(client, "dg.status", [], {}))

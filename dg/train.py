@@ -17,17 +17,17 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from dg.atomic import replace_file
-from dg.cluster_address import unused_clusters, where
-from dg.cluster_resources import asked, share_gpus
-from dg.command_line import fail, help_text, parse
-from dg.config import RunInfo, TrainConfig
-from dg.exit_codes import exit_code
-from dg.run_handle import LocalRun, RayRun, RunHandle
-from dg.trainer_actor import run_folders
+from dg.cluster.address import unused_clusters, where
+from dg.cluster.resources import asked, share_gpus
+from dg.files.atomic import replace_file
+from dg.runs.handle import LocalRun, RayRun, RunHandle
+from dg.runs.trainer_actor import run_folders
+from dg.settings.command_line import fail, help_text, parse
+from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.exit_codes import exit_code
 
 if TYPE_CHECKING:
-    from dg.progress import Display
+    from dg.runs.display import Display
 
 WHAT = "Train a lifter with a domain-generalisation method, evaluate it on the targets, log it to MLflow."
 
@@ -41,7 +41,7 @@ def main(words: list[str]) -> int:
         config = parse(words)
         config = replace(config, out=config.out or default_out(config))
         if config.submit:
-            from dg.submit import submit
+            from dg.cluster.submit import submit
 
             return submit(config, words, summary_line(config))
         print(f"dg.train on {where(config)}: {summary_line(config)}\n  results in {config.out}", flush=True)
@@ -64,7 +64,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
 
     Raises ConfigError, DataError, DivergedError, ... as the parts do (`exit_code` names their codes).
     """
-    from dg.progress import Display
+    from dg.runs.display import Display
     from dg.tracking import prepare, tracking_uri, ui_command
 
     start = time.monotonic()
@@ -97,7 +97,7 @@ def _under_way(config: TrainConfig, info: RunInfo, display: "Display | None") ->
         with closing(LocalRun(config, info)) as handle:
             yield handle
         return
-    from dg.ray_session import open_session
+    from dg.cluster.session import open_session
 
     with closing(open_session(config, Path(info.out), run_folders(config, info)[1:])) as session:
         trainer_gpus, actor_gpus = share_gpus(config, session.resources().get("GPU", 0.0))

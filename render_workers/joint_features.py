@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.plugins import OptionError, resolve
 from dg.pose.input_spec import FEATURES
+from dg.settings.plugins import OptionError, resolve
 from render_workers.base import RenderRequest
 from render_workers.crop import Crop
 from render_workers.depth import DEPTH_SOURCES

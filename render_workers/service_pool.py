@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import ray
 from ray import exceptions
 
-from dg.plugins import OptionError
+from dg.settings.plugins import OptionError
 from render_workers.base import RenderRequest
 from render_workers.pool import CorePool
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from dg.body import BODIES
 from dg.body.base import Body, BodyPose
-from dg.plugins import OptionError, make_options, resolve
 from dg.pose.camera import Camera
+from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
 from render_workers.base import DepthRasterizer, DepthSource, Rasterizer, RenderAnswer, RenderRequest, finite_rows
 from render_workers.crop import Crop, subject_crop

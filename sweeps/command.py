@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from dg.command_line import fail
+from dg.settings.command_line import fail
 from sweeps.plan import SweepPlan
 
 
@@ -12,7 +12,7 @@ def run(program: str, make_plan: Callable[[], SweepPlan], words: Sequence[str]) 
 
     make_plan: raises ConfigError for settings that cannot be. words: what the user gave, for the command that goes on.
     """
-    from dg.child_run import stopped_by_signals
+    from dg.grid.child_run import stopped_by_signals
     from dg.tracking import tracking_uri
     from sweeps.session import Session
 

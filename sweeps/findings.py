@@ -6,7 +6,7 @@ from statistics import fmean
 
 import optuna
 
-from dg.atomic import replace_file
+from dg.files.atomic import replace_file
 from sweeps.importances import LEAST_TRIALS, importances_of
 from sweeps.objective import Objective
 from sweeps.pictures import draw_front, draw_history, draw_importances, draw_slices

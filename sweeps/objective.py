@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dg.config import ConfigError
-from dg.plugins import suggest
+from dg.settings.config import ConfigError
+from dg.settings.plugins import suggest
 from dg.tracking.names import HIGHER_IS_BETTER, METRICS
 
 SOURCE_VAL = "source_val"

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TypeVar
 
-from dg.config import ConfigError, TrainConfig
-from dg.plugins import suggest
+from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.plugins import suggest
 from sweeps.objective import SOURCE_VAL, Objective
 
 MOST_AT_ONCE = 4  # trials that `concurrency=auto` starts, SYSTEMS 3.3

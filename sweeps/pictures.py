@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.atomic import replace_file
+from dg.files.atomic import replace_file
 from sweeps.objective import Objective
 from sweeps.points import Outcome, Point
 from sweeps.response import COLOURS

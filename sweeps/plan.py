@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dg.config import TrainConfig
+from dg.settings.config import TrainConfig
 from sweeps.objective import Objective, any_oracle, names_of, suffix_of
 from sweeps.options import SweepOptions, trials_at_once
 from sweeps.space import Space

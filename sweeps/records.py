@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from dg.parent_run import ParentRun
+from dg.grid.parent_run import ParentRun
 
 
 class SweepRecords(ParentRun):

@@ -13,8 +13,8 @@ Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 inter
 import sys
 from collections.abc import Sequence
 
-from dg.command_line import fail, help_text, parse
-from dg.config import ConfigError, TrainConfig
+from dg.settings.command_line import fail, help_text, parse
+from dg.settings.config import ConfigError, TrainConfig
 from sweeps.command import run
 from sweeps.objective import MPJPE, Objective, parse_objective
 from sweeps.options import REFUSED, ReferenceDepthOptions, problems, split_words
@@ -77,7 +77,7 @@ def check(options: ReferenceDepthOptions, config: TrainConfig) -> Objective:
 def _plan(
     options: ReferenceDepthOptions, shared: Sequence[str], config: TrainConfig, objective: Objective
 ) -> SweepPlan:
-    from dg.command_line import check_plugins
+    from dg.settings.command_line import check_plugins
     from sweeps.findings import reference_depth_report
 
     check_plugins(config)

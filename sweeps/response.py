@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from dg.atomic import replace_file
+from dg.files.atomic import replace_file
 from sweeps.objective import Objective
 from sweeps.points import Point, best_of, spread
 

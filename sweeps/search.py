@@ -13,8 +13,8 @@ Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 inter
 import sys
 from collections.abc import Mapping, Sequence
 
-from dg.command_line import fail, help_text
-from dg.config import ConfigError
+from dg.settings.command_line import fail, help_text
+from dg.settings.config import ConfigError
 from sweeps.command import run
 from sweeps.objective import SECONDS, any_oracle, names_of, parse_objectives
 from sweeps.options import REFUSED, SearchOptions, problems, pruner_of, split_words

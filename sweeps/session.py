@@ -9,9 +9,9 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from dg.child_run import shared_words
-from dg.config import ConfigError
-from dg.parent_run import merged
+from dg.grid.child_run import shared_words
+from dg.grid.parent_run import merged
+from dg.settings.config import ConfigError
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION
 from sweeps.lock import StudyLock
 from sweeps.plan import SweepPlan

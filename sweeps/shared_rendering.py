@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.config import TrainConfig
+from dg.settings.config import TrainConfig
 
 if TYPE_CHECKING:
-    from dg.ray_session import RaySession
+    from dg.cluster.session import RaySession
 
 ANSWER_S = 10.0
 
@@ -85,9 +85,9 @@ class SharedRendering:
     def _open(self) -> None:
         import ray
 
-        from dg.cluster_resources import share_gpus
-        from dg.ray_session import open_session
-        from dg.rendering import pool_options, worker_spec
+        from dg.cluster.resources import share_gpus
+        from dg.cluster.session import open_session
+        from dg.training.rendering import pool_options, worker_spec
         from render_workers.render_service import NAME, start_service
 
         spec = worker_spec(self.config).pinned()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.config import ConfigError
+from dg.settings.config import ConfigError
 
 if TYPE_CHECKING:
     import optuna

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from dg.command_line import NESTED, check_plugins, parse, table_of
-from dg.config import GROUPS, ConfigError, TrainConfig
-from dg.plugins import OptionError, resolve, suggest
+from dg.settings.command_line import NESTED, check_plugins, parse, table_of
+from dg.settings.config import GROUPS, ConfigError, TrainConfig
+from dg.settings.plugins import OptionError, resolve, suggest
 from sweeps.options import REFUSED
 from sweeps.space import Choice, Parameter, Space, Value, as_floats, words_of
 
@@ -91,7 +91,7 @@ def scales_by_nothing(config: TrainConfig) -> bool:
 
 def renders(settings: Settings) -> TrainConfig | None:
     """A configuration whose render workers serve every trial that needs depth; None where there is no such one."""
-    from dg.rendering import worker_spec
+    from dg.training.rendering import worker_spec
 
     needing = [config for config in settings.configs if config.needs_depth]
     if not needing or any(name.startswith("render.") for name in settings.space.names):

@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from dg.config import ConfigError
+from dg.settings.config import ConfigError
 from sweeps.objective import Objective
 from sweeps.samplers import make_sampler
 from sweeps.space import Space

@@ -7,7 +7,7 @@ from statistics import fmean
 
 import optuna
 
-from dg.atomic import replace_file
+from dg.files.atomic import replace_file
 from dg.tracking.names import TAG_ORACLE, TAG_REASON, TAG_SWEEP, metric_name
 from sweeps.findings import command_lines
 from sweeps.plan import SweepPlan

@@ -1,4 +1,4 @@
-"""A trial as processes: `python -m dg.train` once for each seed, in a folder of its own (`dg.child_run`)."""
+"""A trial as processes: `python -m dg.train` once for each seed, in a folder of its own (`dg.grid.child_run`)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from dg.checkpoint import BEST, HISTORY
-from dg.child_run import (
+from dg.files.checkpoint import BEST, HISTORY
+from dg.grid.child_run import (
     INTERRUPTED,
     ORPHAN_PATIENCE_S,
     PROGRAM,

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dg.cluster_address import clusters_here
-from dg.guardian import end_cluster
+from dg.cluster.address import clusters_here
+from dg.cluster.guardian import end_cluster
 from tests.train_process import QUIET, wait_for
 
 ENVIRONMENT = QUIET | {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dg.command_line import GROUPS, table_of
-from dg.plugins import OptionError, make_options, resolve
+from dg.settings.command_line import GROUPS, table_of
+from dg.settings.plugins import OptionError, make_options, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from dg.checkpoint import load_file
+from dg.files.checkpoint import load_file
 
 WORDS = [
     "method=random_rigid", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=64", "epochs=12",

@@ -7,7 +7,7 @@ import torch
 
 from dg.body.mesh_body import MeshBody, check_bone_scale
 from dg.body.rest import RestBody, human36m_landmarks
-from dg.safe_load import load_npz
+from dg.files.safe_load import load_npz
 
 ASSET = Path(__file__).parent / "assets" / "open_body.npz"
 

@@ -1,6 +1,6 @@
 """SMPL's model files, `.pkl` (Python 2's with chumpy arrays too) and `.npz`, read without chumpy and without trust.
 
-A downloaded pickle runs nothing here: `dg.safe_load` builds numpy arrays and plain containers, chumpy's and
+A downloaded pickle runs nothing here: `dg.files.safe_load` builds numpy arrays and plain containers, chumpy's and
 scipy.sparse's objects become holders of their state, and everything else is refused by name.
 """
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from dg.files.safe_load import FileFormatError, load_npz, load_pickle
 from dg.pose.skeleton import SMPL_24
-from dg.safe_load import FileFormatError, load_npz, load_pickle
 
 # Other models of the family, by their number of joints.
 RELATIVES = {52: "SMPL-H", 55: "SMPL-X", 21: "MANO (two hands)", 16: "MANO", 5: "FLAME", 35: "SMAL"}

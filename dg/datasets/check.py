@@ -18,7 +18,7 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
     """`option=value` words as a dictionary; values as YAML reads them. Raises OptionError for another word."""
     import yaml
 
-    from dg.plugins import OptionError
+    from dg.settings.plugins import OptionError
 
     given = {}
     for word in words:
@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
         sys.stdout.write(f"{__doc__}\ndata sets: {', '.join(sorted(DATASETS))}\n")
         return 0 if words else WRONG_OPTION
     from dg.datasets.base import DataError
-    from dg.plugins import OptionError, make_options, resolve
+    from dg.settings.plugins import OptionError, make_options, resolve
 
     name = words[0]
     try:

@@ -24,12 +24,12 @@ from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
+from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.validation import check_joints, check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
-from dg.protocols import BENCHMARKS
 
 PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DHP")
 INTRINSICS = ("", "estimated", "calibration")

@@ -16,13 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.pw3d_regressed import RegressedJoints
 from dg.datasets.pw3d_sequences import Person, Sequence, files_of_split, read_sequence
 from dg.datasets.validation import check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17, SMPL_24
-from dg.protocols import BENCHMARKS
 
 PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DPW")
 REGRESSED = "3DPW-jreg"

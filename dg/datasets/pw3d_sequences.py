@@ -16,9 +16,9 @@ from torch import Tensor
 
 from dg.datasets.base import DataError
 from dg.datasets.validation import check_joints, check_shape
+from dg.files.safe_load import FileFormatError, load_pickle
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, SMPL_24
-from dg.safe_load import FileFormatError, load_pickle
 
 FOLDERS = {"train": "train", "val": "validation", "test": "test"}
 NEEDED = ("jointPositions", "cam_poses", "cam_intrinsics", "campose_valid")

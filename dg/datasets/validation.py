@@ -8,9 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets.base import DataError
+from dg.files.safe_load import FileFormatError, load_npz
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import Skeleton
-from dg.safe_load import FileFormatError, load_npz
 
 # Medians of a bone over a file, metres: no bone of the skeletons used here is shorter or longer, from infant to giant.
 SHORTEST_BONE_M, LONGEST_BONE_M = 0.02, 0.9

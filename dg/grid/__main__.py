@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dg.command_line import fail, help_text
-from dg.config import ConfigError
 from dg.grid.cells import GridOptions, split_words
+from dg.settings.command_line import fail, help_text
+from dg.settings.config import ConfigError
 
 if TYPE_CHECKING:
     from dg.grid.plan import Plan

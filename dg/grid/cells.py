@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from itertools import product
 
-from dg.child_run import shared_words
-from dg.command_line import table_of
-from dg.config import ConfigError, TrainConfig
-from dg.plugins import suggest
+from dg.grid.child_run import shared_words
+from dg.settings.command_line import table_of
+from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.plugins import suggest
 
 ADAPTATION = ("adapt_to", "adapt_part")  # for the methods alone that adapt
 _INPUT_OPTIONS = ("dscale2d", "depth")

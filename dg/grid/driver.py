@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 
 @runtime_checkable
 class Child(Protocol):
-    """A run under way, such as `dg.child_run.ChildRun`."""
+    """A run under way, such as `dg.grid.child_run.ChildRun`."""
 
     def poll(self) -> int | None: ...
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from dg.config import TrainConfig
+from dg.settings.config import TrainConfig
 
 CELLS_PER_GPU = 4  # processes that share one GPU; parallel=N overrules it
 # Memory a cell may take. Measured on the built-in data (peak, CPU): 0.7 GiB for method=erm inputs=xy, 1.0 GiB for
@@ -103,7 +103,7 @@ def _gpu_names() -> tuple[str, ...]:
 
 def ray_cluster(address: str) -> Resources:
     """What a cluster has in all."""
-    from dg.ray_session import join_cluster
+    from dg.cluster.session import join_cluster
 
     with closing(join_cluster(address)) as session:
         resources = session.resources()

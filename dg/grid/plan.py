@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dg.atomic import replace_file
-from dg.child_run import finished_summary
-from dg.command_line import check_plugins, parse, table_of
-from dg.config import ConfigError, TrainConfig, validate
+from dg.files.atomic import replace_file
 from dg.grid.cells import ADAPTATION, Cell, GridOptions, Spec, make_cells
-from dg.plugins import resolve
+from dg.grid.child_run import finished_summary
+from dg.settings.command_line import check_plugins, parse, table_of
+from dg.settings.config import ConfigError, TrainConfig, validate
+from dg.settings.plugins import resolve
 from dg.tracking import tracking_uri
 
 RECORD, CELL = "grid.json", "cell.json"

@@ -8,14 +8,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dg.atomic import replace_file
-from dg.child_run import INTERRUPTED, PROGRAM, ChildRun, end_orphan, shared_words
-from dg.compare import CompareOptions, NothingToCompareError, compare
+from dg.compare.__main__ import CompareOptions, NothingToCompareError, compare
+from dg.files.atomic import replace_file
+from dg.grid.child_run import INTERRUPTED, PROGRAM, ChildRun, end_orphan, shared_words
 from dg.grid.driver import GridDriver, Running
+from dg.grid.parent_run import ParentRun
 from dg.grid.places import Places
 from dg.grid.plan import Plan, PlannedCell, begun, check_folder, finished, load_record, mark_cell, write_record
 from dg.grid.view import Counts, GridView, Pace, Progress, Shown, clock, share_done
-from dg.parent_run import ParentRun
 from dg.tracking import TrackingError
 
 TAG_GRID = "grid.id"

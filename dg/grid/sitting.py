@@ -21,7 +21,7 @@ def run_grid(
     shared: words for every cell. introduce: is told what will run, before it does. Raises ConfigError, TrackingError,
     or GridBusyError.
     """
-    from dg.child_run import stopped_by_signals
+    from dg.grid.child_run import stopped_by_signals
     from dg.grid.places import find_places
     from dg.grid.plan import choose_folder, make_plan
     from dg.grid.session import GridSession

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from dg.images.networks import load_one_of, load_processor
 from dg.images.people import Person, to_skeleton
-from dg.plugins import OptionError
 from dg.pose.skeleton import COCO_17
+from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import DepthCheckpointError, find_checkpoint
 from render_workers.depth.pose_network import POSE_HUB_ID
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dg.plugins import OptionError
+from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 from render_workers.depth.pretrained import load_network
 

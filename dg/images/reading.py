@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from dg.safe_load import FileFormatError
+from dg.files.safe_load import FileFormatError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LARGEST_PIXELS = 120_000_000  # of an image; a small file may claim any size

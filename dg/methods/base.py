@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dg.losses import LIFTER_LOSSES
 from dg.methods.finite_steps import FiniteSteps, finite_rows
+from dg.methods.losses import LIFTER_LOSSES
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton

@@ -33,9 +33,9 @@ from torch import Tensor
 from dg.augment.generator import AugmentedPoses
 from dg.augment.joint_ranges import JointRanges
 from dg.augment.kinematic_generator import CameraReach, KinematicGenerator
-from dg.losses import bone_length_loss
 from dg.methods.base import MethodContext
 from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions
+from dg.methods.losses import bone_length_loss
 from dg.pose.batch import PoseBatch
 
 _WEIGHT_LENGTH = 3.0

@@ -53,9 +53,9 @@ from dg.augment.history_pool import HistoryPool
 from dg.augment.rigid import TRANSLATIONS
 from dg.augment.structure import normalised_laplacian, overall_gap, proximity
 from dg.augment.trunk import frozen_statistics
-from dg.losses import lsgan_discriminator, lsgan_generator
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
+from dg.methods.losses import lsgan_discriminator, lsgan_generator
 from dg.methods.meta_step import Domain, meta_gradient
 from dg.methods.mixing import check_mixing
 from dg.methods.survivors import Survivors

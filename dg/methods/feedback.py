@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.augment.trunk import frozen_statistics
-from dg.losses import feedback_exponential, feedback_ratio, joint_group_matrix
+from dg.methods.losses import feedback_exponential, feedback_ratio, joint_group_matrix
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import Skeleton
 from lifters.base import Lifter

@@ -30,10 +30,10 @@ from torch import Tensor
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
 from dg.augment.rigid import TRANSLATIONS
-from dg.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, lsgan_generator
 from dg.methods.base import MethodContext, StepKey
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions, check_choice
+from dg.methods.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, lsgan_generator
 from dg.pose.batch import PoseBatch
 
 FRAME_TESTS = ("full", "released")

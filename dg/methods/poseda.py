@@ -49,6 +49,7 @@ from dg.augment.global_position import ATTEMPTS, DEPTH_M, align
 from dg.augment.sequential_generator import NORMS, ROTATIONS, LocalPoses, SequentialGenerator
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
+from dg.files.safe_load import FileFormatError
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.critics import (
     CLIP,
@@ -63,7 +64,6 @@ from dg.methods.critics import (
 from dg.methods.mixing import check_mixing
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
-from dg.safe_load import FileFormatError
 
 PARTS = ("gpa", "lpa", "both")
 LIPSCHITZ = ("clip", "gp")

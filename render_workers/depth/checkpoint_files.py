@@ -5,8 +5,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from dg.plugins import OptionError
-from dg.safe_load import FileFormatError
+from dg.files.safe_load import FileFormatError
+from dg.settings.plugins import OptionError
 
 NEEDED = ("config.json", "*.safetensors")
 WANTED = (*NEEDED, "preprocessor_config.json", "model.safetensors.index.json")

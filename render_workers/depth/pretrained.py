@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from dg.plugins import OptionError
+from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 
 PRECISIONS = ("auto", "bfloat16", "float32")

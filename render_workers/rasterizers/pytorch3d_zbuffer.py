@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dg.plugins import OptionError
+from dg.settings.plugins import OptionError
 from render_workers.base import BACKGROUND, Rasterizer
 from render_workers.shading import SHININESS, Look
 

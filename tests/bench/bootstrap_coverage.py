@@ -1,4 +1,4 @@
-"""How often the interval of `dg.comparison.bootstrap` holds the true difference.
+"""How often the interval of `dg.compare.bootstrap` holds the true difference.
 
     python -m tests.bench.bootstrap_coverage
 
@@ -8,7 +8,7 @@ seeds cost.
 
 import numpy as np
 
-from dg.comparison.bootstrap import LEVEL, paired_interval
+from dg.compare.bootstrap import LEVEL, paired_interval
 
 TRIALS, RESAMPLES = 1500, 2000
 

@@ -15,7 +15,7 @@ from dataclasses import fields
 import torch
 
 from dg.datasets.h36m import Human36M, Options
-from dg.metrics import pose_errors
+from dg.evaluation.metrics import pose_errors
 from dg.pose.batch import PoseBatch
 
 HUMAN36M_TRAIN, PW3D_TEST = 1_559_752, 35_515

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from dg.datasets.base import PoseDataset
-from dg.evaluation import LifterPredictor, predict_all
+from dg.evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, pose_errors
+from dg.evaluation.predictions import LifterPredictor, predict_all
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.metrics import mpjpe_mm, pa_mpjpe_mm, pose_errors
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import H36M_16
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions

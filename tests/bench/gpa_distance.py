@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 
-from dg.checkpoint import Checkpoints
-from dg.command_line import check_plugins, parse
 from dg.datasets.base import PoseDataset
-from dg.experiment import make_method
+from dg.files.checkpoint import Checkpoints
 from dg.pose.batch import PoseBatch
-from dg.problem import load_problem
+from dg.settings.command_line import check_plugins, parse
 from dg.tracking import NullTracker
-from dg.trainer import Trainer
+from dg.training.build import make_method
+from dg.training.problem import load_problem
+from dg.training.trainer import Trainer
 
 ARMS = {
     "in place": ["method=erm"],

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.plugins import make_options, resolve
 from dg.pose.skeleton import H36M_16
+from dg.settings.plugins import make_options, resolve
 from lifters import LIFTERS
 from lifters.base import Lifter
 from tests.bench.plain_graph_lifters import PlainSemGCN, PlainSTGCN

@@ -16,16 +16,16 @@ from dataclasses import fields
 
 import torch
 
-from dg.command_line import check_plugins, parse, table_of
-from dg.experiment import make_method
-from dg.live_depth import LiveDepth
 from dg.methods import METHODS
 from dg.methods.base import DGMethod, StepKey
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.plugins import resolve
 from dg.pose.batch import PoseBatch
-from dg.problem import load_problem
-from dg.rendering import make_live_depth
+from dg.settings.command_line import check_plugins, parse, table_of
+from dg.settings.plugins import resolve
+from dg.training.build import make_method
+from dg.training.live_depth import LiveDepth
+from dg.training.problem import load_problem
+from dg.training.rendering import make_live_depth
 
 INPUTS = ("xy", "xyd")
 # So that what is timed is the stage in which the lifter learns.

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import torch
 
-from dg.checkpoint import load_file
-from dg.command_line import check_plugins, parse
-from dg.experiment import make_method
+from dg.files.checkpoint import load_file
 from dg.methods.base import StepKey
 from dg.pose.batch import PoseBatch
-from dg.problem import load_problem
+from dg.settings.command_line import check_plugins, parse
+from dg.training.build import make_method
+from dg.training.problem import load_problem
 
 POSES = 4096
 BELIEVED_OFFSET_M = 0.1  # of a surface before its joint: proposals do not depend on the source's depth

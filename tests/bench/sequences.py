@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.plugins import make_options, resolve
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import make_options, resolve
 from lifters import LIFTERS
 from lifters.base import Lifter
 from lifters.streaming import StreamingVideoPose3D

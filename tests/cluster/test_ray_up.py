@@ -17,7 +17,7 @@ import psutil
 import pytest
 import torch
 
-from dg.checkpoint import load_file
+from dg.files.checkpoint import load_file
 from tests.cluster.loopback import HEAD, RENDER, TRAINER, LoopbackCluster, missing_programs, wait_for
 
 pytestmark = pytest.mark.cluster

@@ -9,12 +9,12 @@ from dataclasses import is_dataclass
 import pytest
 from PIL import Image
 
-from dg.analyse import first_line, main
-from dg.analyses import ANALYSES
-from dg.analyses.base import Analysis
+from dg.analyse import ANALYSES
+from dg.analyse.__main__ import first_line, main
+from dg.analyse.base import Analysis
 from dg.datasets import DATASETS
-from dg.plugins import resolve
-from tests.analyses.runs import DETECTED, TARGET, train
+from dg.settings.plugins import resolve
+from tests.analyse.runs import DETECTED, TARGET, train
 
 LABELS = ("first", "second")
 

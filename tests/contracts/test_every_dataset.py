@@ -8,9 +8,9 @@ import torch
 
 from dg.datasets import DATASETS
 from dg.datasets.base import DataError, Dataset, PoseDataset
-from dg.plugins import make_options, resolve
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import make_options, resolve
 from tests.datasets.makers import MAKERS
 
 # Metres, from the shortest bone of a child's hip to a tall person's shank, with room for marker-based joints.

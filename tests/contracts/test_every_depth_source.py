@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dg.plugins import make_options, resolve
+from dg.settings.plugins import make_options, resolve
 from render_workers.base import DepthSource
 from render_workers.depth import DEPTH_SOURCES
 from tests.render_workers.depth_anything_maker import save_depth_anything

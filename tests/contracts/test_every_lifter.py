@@ -5,8 +5,8 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 
-from dg.plugins import make_options, resolve
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.settings.plugins import make_options, resolve
 from lifters import LIFTERS
 from lifters.base import Lifter
 

@@ -8,11 +8,11 @@ import torch
 
 from dg.methods import METHODS
 from dg.methods.base import DGMethod, MethodContext, SourceData, StepKey, TargetPoses, TrainingPlan
-from dg.plugins import make_options, resolve
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.settings.plugins import make_options, resolve
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
 from tests.conftest import make_camera, make_joints
 

@@ -10,10 +10,10 @@ from dg.datasets.asf_amc import bone_ends, read_amc, read_asf
 from dg.datasets.base import DataError
 from dg.datasets.cmu import CMU, WRIST_ALONG, Options, h36m_joints
 from dg.datasets.h36m import MOVING_JOINTS
+from dg.files.safe_load import load_npz
 from dg.pose.bones import bone_lengths
 from dg.pose.rotation import procrustes_rotation
 from dg.pose.skeleton import H36M_17
-from dg.safe_load import load_npz
 from tests.datasets.cmu_maker import PARENTS, amc, asf, shape_of, write_cmu
 from tests.datasets.malformed import cut
 

@@ -6,8 +6,8 @@ import torch
 
 from dg.datasets.base import DataError
 from dg.datasets.npz import CrossDataset, Options
-from dg.plugins import make_options
 from dg.pose.skeleton import H36M_16
+from dg.settings.plugins import make_options
 from tests.datasets.makers import cross_arrays
 from tests.datasets.released_baseline import released_baseline
 

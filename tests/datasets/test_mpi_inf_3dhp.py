@@ -11,9 +11,9 @@ from dg.datasets.check import main
 from dg.datasets.findings import findings
 from dg.datasets.mpi_inf_3dhp import PROTOCOLS, MpiInf3DHP, Options
 from dg.datasets.mpi_inf_3dhp_cameras import CALIBRATIONS, Views, place_root
+from dg.datasets.protocols import BENCHMARKS, Protocol
 from dg.pose.joint_map import convert_joints, skeleton_named
 from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
-from dg.protocols import BENCHMARKS, Protocol
 from tests.conftest import make_joints
 from tests.datasets import mpi_inf_3dhp_maker as maker
 

@@ -9,8 +9,8 @@ from dg.datasets.h36m import Human36M
 from dg.datasets.h36m import Options as H36MOptions
 from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.posebench import SURREAL_BATCH, SURREAL_CORRUPT, Options, PoseBench3D, _kept
+from dg.datasets.protocols import BENCHMARKS
 from dg.pose.skeleton import SMPL_24
-from dg.protocols import BENCHMARKS
 from tests.datasets.malformed import Hostile, cut
 from tests.datasets.motion import FRAMES, h36m_motion, write_h36m
 from tests.datasets.posebench_maker import (

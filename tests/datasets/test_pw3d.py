@@ -10,11 +10,11 @@ from dg.body.smpl_model import SurfaceJoints, read_smpl_model
 from dg.datasets.base import DataError
 from dg.datasets.check import main
 from dg.datasets.findings import findings
+from dg.datasets.protocols import BENCHMARKS, Protocol
 from dg.datasets.pw3d import PROTOCOLS, PW3D, Options
 from dg.datasets.pw3d_regressed import read_regressor
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import SMPL_24
-from dg.protocols import BENCHMARKS, Protocol
 from tests.datasets import pw3d_maker as maker
 
 PEOPLE, KEPT = 6, 6 * maker.FRAMES - 9

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dg.exit_codes import exit_code
 from dg.images import reading
 from dg.images.reading import ImageError, find_images, read_image
+from dg.settings.exit_codes import exit_code
 
 HEIGHT, WIDTH = 24, 32
 

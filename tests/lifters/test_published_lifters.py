@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from dg.experiment import initialise
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.training.build import initialise
 from lifters.published import load_published_file, published_weights
 from lifters.sem_gcn import SemGCN, SemGCNOptions
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dg.evaluation import LifterPredictor, predict_all
+from dg.evaluation.predictions import LifterPredictor, predict_all
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.pose.windows import Windows

@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from dg.augment.window_transform import centre_frames
-from dg.command_line import check_plugins, parse
-from dg.config import ConfigError
-from dg.experiment import make_method
 from dg.methods.base import StepKey
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16, H36M_17
-from dg.problem import load_problem
+from dg.settings.command_line import check_plugins, parse
+from dg.settings.config import ConfigError
 from dg.train import run
+from dg.training.build import make_method
+from dg.training.problem import load_problem
 from lifters.motion_bert import MotionBert, MotionBertOptions
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import ROWS, flat, make, render, same
-from tests.test_trainer import SMALL, last_weights, stopped_after
-from tests.test_trainer import same as same_weights
+from tests.training.test_trainer import SMALL, last_weights, stopped_after
+from tests.training.test_trainer import same as same_weights
 
 FRAMES = 9
 KEY = StepKey(3, 0, 1)

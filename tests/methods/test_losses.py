@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dg import losses
+from dg.methods import losses
 from dg.pose.skeleton import H36M_16, H36M_17
 
 

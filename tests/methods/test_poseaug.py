@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from dg.losses import feedback_ratio, joint_group_matrix
 from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.losses import feedback_ratio, joint_group_matrix
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_16

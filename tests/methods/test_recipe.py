@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from dg.command_line import check_plugins, parse
-from dg.experiment import options_for_windows, resolved_recipe
-from dg.losses import LIFTER_LOSSES
 from dg.methods.base import TrainingPlan, lifter_optimizer
-from dg.plugins import resolve
+from dg.methods.losses import LIFTER_LOSSES
+from dg.settings.command_line import check_plugins, parse
+from dg.settings.plugins import resolve
+from dg.training.build import options_for_windows, resolved_recipe
 from lifters import LIFTERS
 from lifters.recipe import LOSSES, Recipe
 from tests.contracts.test_every_method import make, step

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from dg.command_line import parse
-from dg.config import ConfigError, TrainConfig
 from dg.pose.batch import PoseBatch
 from dg.pose.input_spec import CHANNELS, InputSpec, split_inputs
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.pose.windows import Windows
+from dg.settings.command_line import parse
+from dg.settings.config import ConfigError, TrainConfig
 from tests.conftest import make_camera, make_joints
 
 SPEC = InputSpec("xyd+depth_features", "off", feature_sizes=(5,))

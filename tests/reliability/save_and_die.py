@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from dg.checkpoint import Checkpoints
+from dg.files.checkpoint import Checkpoints
 
 MEGABYTES = 8
 

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.test_train_on_ray import render_actors
+from tests.runs.test_train_on_ray import render_actors
 from tests.train_process import has_checkpoint, same_weights, start, wait_for
 
 pytestmark = pytest.mark.reliability

@@ -14,9 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dg.body.open_body import OpenBody
-from dg.command_line import parse
-from dg.plugins import OptionError, make_options
 from dg.pose.skeleton import H36M_17
+from dg.settings.command_line import parse
+from dg.settings.plugins import OptionError, make_options
 from dg.train import run
 from render_workers.base import RenderRequest
 from render_workers.cache import DepthCache

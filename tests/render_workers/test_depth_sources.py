@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from dg.plugins import OptionError, make_options
+from dg.settings.plugins import OptionError, make_options
 from render_workers.depth.noisy_zbuffer import NoisyZBuffer, mix, normal
 from render_workers.depth.zbuffer import ZBuffer
 

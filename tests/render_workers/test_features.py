@@ -10,9 +10,9 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from dg.body.open_body import OpenBody
-from dg.plugins import OptionError
 from dg.pose.input_spec import FEATURES
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import OptionError
 from render_workers.base import DetectionRequest, RenderAnswer, RenderRequest
 from render_workers.cache import DepthCache
 from render_workers.crop import subject_crop

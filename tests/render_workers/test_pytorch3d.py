@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from dg.body.open_body import OpenBody
-from dg.plugins import OptionError
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import OptionError
 from render_workers.crop import subject_crop
 from render_workers.rasterizers.pytorch3d_zbuffer import (
     PyTorch3DZBuffer,

@@ -16,7 +16,7 @@ import pytest
 import ray
 from ray import exceptions
 
-from dg.plugins import OptionError
+from dg.settings.plugins import OptionError
 from render_workers import pool_core
 from render_workers.pool import LocalPool
 from render_workers.pool_options import PoolFailure, PoolOptions, QuarantineError, ResourceError, WorkerStartError

@@ -7,8 +7,8 @@ import torch
 
 from dg.body.base import BodyPose
 from dg.body.open_body import OpenBody
-from dg.plugins import OptionError
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import OptionError
 from render_workers.base import RenderRequest
 from render_workers.depth.zbuffer import ZBuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer

@@ -2,7 +2,7 @@
 
 FAKE_TRAIN says what it does, or `WHAT@PART`: what the runs do whose folder has PART in its name. FAKE_EPOCH_S makes it
 take time; meanwhile it writes its history, and at Ctrl-C a checkpoint, from which it goes on. FAKE_MLFLOW: it keeps a
-run in MLflow. Without a driver it ends as dg.train_child does.
+run in MLflow. Without a driver it ends as dg.grid.train_child does.
 """
 
 import json
@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from dg.train_child import end_with_driver
+from dg.grid.train_child import end_with_driver
 
 words = dict(word.split("=", 1) for word in sys.argv[1:])
 out, seed = Path(words["out"].strip("'")), int(words["seed"])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import sweeps.reference_depth as reference_depth
-from dg.config import ConfigError, TrainConfig
+from dg.settings.config import ConfigError, TrainConfig
 from sweeps.options import ReferenceDepthOptions, split_words
 from sweeps.reference_depth import check, main
 from tests.sweeps.fake_commands import QUICK, command, install, wait_for

@@ -1,7 +1,7 @@
 import optuna
 import pytest
 
-from dg.config import ConfigError
+from dg.settings.config import ConfigError
 from sweeps.space import Choice, Range, Space, read_space, words_of
 from sweeps.space_check import check_space, idle_keys, refusal, renders
 

@@ -12,8 +12,8 @@ import pytest
 import ray
 import torch
 
-from dg.checkpoint import load_file
-from dg.command_line import parse
+from dg.files.checkpoint import load_file
+from dg.settings.command_line import parse
 from dg.train import run
 from sweeps.shared_rendering import SharedRendering
 from tests.fakes import ROOT

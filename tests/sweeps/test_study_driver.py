@@ -5,7 +5,7 @@ import random
 import pytest
 from optuna.trial import TrialState
 
-from dg.config import ConfigError
+from dg.settings.config import ConfigError
 from sweeps.storage import fix_identity, open_study
 from sweeps.study import SweepError
 from sweeps.trials import Hooks, TrialOutcome

@@ -1,6 +1,6 @@
 import pytest
 
-from dg.config import ConfigError
+from dg.settings.config import ConfigError
 from sweeps.objective import SummaryError, any_oracle, parse_objective, parse_objectives, scores_of, suffix_of
 
 TARGETS = ["synthetic:near", "npz:some/folder/uiprmd_3dpw.npz"]

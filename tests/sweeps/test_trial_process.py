@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dg.child_run import out_word, quoted, shared_words
-from dg.command_line import parse
+from dg.grid.child_run import out_word, quoted, shared_words
+from dg.settings.command_line import parse
 from sweeps.objective import Objective
 from sweeps.trial_process import TrialPlan, TrialProcess, end_orphans
 from sweeps.trials import TrialRequest

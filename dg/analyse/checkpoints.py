@@ -1,0 +1,110 @@
+"""A trained lifter out of a checkpoint, with the data and the depth that its run used."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+from dg.datasets import DATASETS
+from dg.datasets.base import PoseDataset
+from dg.evaluation.predictions import Evaluation, LifterPredictor, evaluate
+from dg.files.checkpoint import CheckpointError, load_file
+from dg.methods.base import DGMethod
+from dg.pose.joint_map import skeleton_named
+from dg.settings.command_line import check_plugins
+from dg.settings.plugins import resolve
+from dg.tracking import NO_DEPTH
+from dg.trained.stored import load_checkpoint
+from dg.training.build import device_of, make_method
+from dg.training.live_depth import LiveDepth
+from dg.training.problem import load_problem, open_target
+from dg.training.rendering import make_live_depth
+
+
+class AnalysisError(CheckpointError):
+    """A checkpoint, or a target for it, that an analysis cannot use. The message says why, and which could."""
+
+
+class TrainedRun:
+    """One checkpoint of a run. Data sets are loaded, and their depth is drawn, when they are asked for.
+
+    Depth is drawn in this process; `close` ends the render worker, if one was started.
+    """
+
+    def __init__(
+        self, place: Path, label: str, weights: str = "auto", device: str = "auto", cache_folder: str = ""
+    ) -> None:
+        """place: a checkpoint, or a run's folder, in which `weights` chooses. cache_folder: of drawn depth; empty: that
+        of the run. Raises CheckpointError and ConfigError.
+        """
+        stored = load_checkpoint(place, weights)
+        self.label, self.path, self.run_id = label, stored.path, stored.run_id
+        self.config = replace(stored.config, pool="local", device=device, cache=cache_folder or stored.config.cache)
+        self.device = device_of(self.config)
+        self.predictor = LifterPredictor(stored.lifter.to(self.device), stored.inputs)
+        self.target = cache(self._load_target)
+        self.source = cache(self._load_source)
+        self._options = check_plugins(self.config)
+        self._live: LiveDepth | None = None
+
+    @property
+    def depth_label(self) -> str:
+        """As protocol ids spell the depth source; `none` where the inputs need none."""
+        return f"rendered-{self.config.depth['name']}(oracle)" if self.config.needs_depth else NO_DEPTH
+
+    def with_depth(self, dataset: PoseDataset) -> PoseDataset:
+        """The data set on the run's device, with depth at its joints where the inputs need it."""
+        poses = dataset.poses.to(self.device)
+        if self.config.needs_depth and poses.depth is None:
+            self._live = self._live or make_live_depth(self.config, self._options, 0.0)
+            assert self._live is not None
+            poses = self._live.of_dataset(poses, dataset.digest)
+        return replace(dataset, poses=poses)
+
+    def evaluate(self, dataset: PoseDataset) -> Evaluation:
+        """Errors of the lifter; depth is drawn first where the data set lacks it.
+
+        Raises AnalysisError for a lifter whose answers are not finite.
+        """
+        ready = self.with_depth(dataset)
+        try:
+            return evaluate(self.predictor, ready, self.depth_label, self.config.frames)
+        except ValueError as error:
+            raise AnalysisError(f"{self.path} on {dataset.name}: {error}") from error
+
+    def method(self) -> DGMethod:
+        """The method as it stood. Raises AnalysisError for a checkpoint that holds the lifter alone."""
+        state = load_file(self.path)
+        if "method" not in state:
+            raise AnalysisError(
+                f"{self.path} holds the lifter alone; give a checkpoint-STEP.pt of the same folder, or the folder and "
+                "weights=last: it holds the method's own networks too"
+            )
+        config = replace(self.config, init_from="")
+        method = make_method(config, self._options, load_problem(config, self._options))
+        method.load_state_dict(state["method"])
+        return method
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.pool.close()
+
+    def _load_target(self, name: str) -> PoseDataset:
+        """A target's test part on the run's skeleton."""
+        return self._on_skeleton(open_target(name).load("test"))
+
+    def _load_source(self, split: str) -> PoseDataset:
+        """A part of what the run was trained on, without depth."""
+        source = resolve(DATASETS, "data", self.config.data["name"])(self._options["data"])
+        return self._on_skeleton(source.load(split))
+
+    def _on_skeleton(self, dataset: PoseDataset) -> PoseDataset:
+        return replace(dataset, poses=dataset.poses.convert(skeleton_named(self.config.skeleton)))
+
+
+def run_labels(places: Sequence[Path]) -> list[str]:
+    """A short name for each checkpoint: its run's folder, and its file where folders repeat."""
+    absolute = [place.absolute() for place in places]
+    folders = [p.name if p.is_dir() else p.parent.name for p in absolute]
+    labels = [f if folders.count(f) == 1 else f"{f}/{p.stem}" for f, p in zip(folders, absolute, strict=True)]
+    return [label if labels.count(label) == 1 else f"{label} #{n}" for n, label in enumerate(labels, start=1)]

@@ -1,0 +1,113 @@
+"""Errors by how far a pose lies from those of the training set: similarity to k-means prototypes, 20 / 60 / 20 %.
+
+AugLift, section 4.5 and Table 3; constants of its released code (METHODS 4.8): 100 clusters, or a 50th of the poses if
+that is less, 10 restarts, seed 42, on root-centred camera-frame poses in millimetres; a frame's novelty is its distance
+to the nearest centre. The paper clusters training poses, the code those of validation (`prototypes=val`). Published
+with PoseFormer, 27 frames, Human3.6M to Fit3D: 109.2 to 92.1 mm in the lowest 20 % of similarity. Not reproduced here:
+neither set was at hand.
+
+Departure: of a larger training set `poses` evenly spaced ones are clustered, so that it takes minutes, not hours.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.analyse.base import Comparison, Findings
+from dg.analyse.checkpoints import AnalysisError, TrainedRun
+from dg.analyse.stratified import StratifiedAnalysis
+from dg.datasets.base import PoseDataset
+from dg.pose.batch import PoseBatch
+
+CLUSTERS = 100
+POSES_PER_CLUSTER = 50
+RESTARTS = 10
+SEED = 42
+PROTOTYPES = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Options:
+    """prototypes: the source's part that is clustered, `train` (paper) or `val` (released code). poses: how many of it
+    at most, evenly spaced; 0: all.
+    """
+
+    prototypes: str = "train"
+    poses: int = 50_000
+
+    def __post_init__(self) -> None:
+        if self.prototypes not in PROTOTYPES:
+            raise ValueError(f"prototypes must be one of {list(PROTOTYPES)}, got {self.prototypes!r}")
+        if self.poses < 0:
+            raise ValueError(f"poses must be positive, or 0 for all, got {self.poses}")
+
+
+def flat_poses_mm(poses: PoseBatch) -> Float[Tensor, "frames coordinates"]:
+    """Root-centred joints of the first frame, millimetres."""
+    return (poses.root_relative[:, 0] * 1000).flatten(1)
+
+
+def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
+    """At most so many of the poses, evenly spaced; 0: all."""
+    if most == 0 or len(poses) <= most:
+        return poses
+    return poses[torch.arange(most) * len(poses) // most]
+
+
+def cluster_centres(poses_mm: Float[Tensor, "poses coordinates"]) -> Float[Tensor, "clusters coordinates"]:
+    """Centres of k-means, the best of ten starts."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    count = max(1, min(CLUSTERS, len(poses_mm) // POSES_PER_CLUSTER))
+    # One thread: with several, sums are added in the order in which threads end.
+    with threadpool_limits(1):
+        # The signature says text alone for n_init, which takes a number too.
+        restarts: Any = RESTARTS
+        found = KMeans(count, n_init=restarts, random_state=SEED).fit(poses_mm.double().cpu().numpy())
+    return torch.from_numpy(np.asarray(found.cluster_centers_))
+
+
+def novelty_mm(
+    poses_mm: Float[Tensor, "frames coordinates"], centres: Float[Tensor, "clusters coordinates"]
+) -> Float[Tensor, " frames"]:
+    """Distance of each pose to the nearest centre."""
+    return torch.cdist(poses_mm.double().cpu(), centres).amin(-1)
+
+
+class Novelty(StratifiedAnalysis):
+    """See the module's docstring."""
+
+    Options: ClassVar[type] = Options
+    names = ("highest 20 % similarity", "middle 60 %", "lowest 20 %")
+    shares = (0.2, 0.8)
+    title = "Error by similarity to the training poses"
+    score_name = "distance_mm"
+    ground_truth = "groups from ground-truth 3D poses (an oracle)"
+
+    def run(self, comparison: Comparison) -> Findings:
+        first, *others = comparison.runs
+        for other in others:
+            if other.config.data != first.config.data:
+                raise AnalysisError(
+                    f"{other.label} was trained on other data than {first.label} ({other.config.data} against "
+                    f"{first.config.data}), and novelty is measured from one training set: analyse them apart"
+                )
+        self._source = first.source(self.options.prototypes).poses
+        self._clustered = evenly_spaced(self._source, self.options.poses)
+        self._centres = cluster_centres(flat_poses_mm(self._clustered))
+        return super().run(comparison)
+
+    def score(self, dataset: PoseDataset) -> Float[Tensor, " frames"]:
+        return novelty_mm(flat_poses_mm(dataset.poses), self._centres)
+
+    def notes(self, comparison: Comparison) -> list[str]:
+        run: TrainedRun = comparison.runs[0]
+        return [
+            f"{len(self._centres)} clusters of {len(self._clustered):,} of the {len(self._source):,} poses of "
+            f"{run.source(self.options.prototypes).name} ({self.options.prototypes})"
+        ]

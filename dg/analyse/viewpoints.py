@@ -1,0 +1,219 @@
+"""From where people are seen and where they stand: source poses against what the method makes of them.
+
+PoseAug, Figure 7 and the text to it: viewpoints and positions of Human3.6M keep close to the horizontal plane and to
+one place, those of PoseAug's poses do not. The paper defines neither; here the viewpoint is the direction from the
+pelvis to the camera in the person's own frame (hips and trunk), as azimuth (0 in front, 90 on the person's left) and
+elevation (90 above the head), and the position is that of the pelvis in the camera frame. The targets stand beside
+them. Needs a checkpoint-STEP.pt, which holds the method.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.analyse.base import Analysis, Comparison, Findings, Table, Value
+from dg.analyse.checkpoints import AnalysisError, TrainedRun
+from dg.analyse.novelty import evenly_spaced
+from dg.analyse.stratified import percentile
+from dg.methods.base import DGMethod, StepKey
+from dg.pose.batch import PoseBatch
+from dg.pose.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PERCENTS = (5, 25, 50, 75, 95)
+QUANTITIES = ("azimuth_deg", "elevation_deg", "root_x_m", "root_y_m", "root_z_m")
+_BELIEVED_OFFSET_M = 0.1  # of a surface before its joint: proposals do not depend on the source's depth
+
+
+@dataclass(frozen=True)
+class Options:
+    """poses: of the source that are drawn, and of each target."""
+
+    poses: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.poses < 1:
+            raise ValueError(f"poses must be at least 1, got {self.poses}")
+
+
+def body_frame(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> Float[Tensor, "poses 3 3"]:
+    """Rows: unit vectors to the person's left, up along the trunk, and out of the chest, in the frame of the joints."""
+    left = joints[:, skeleton.index("left_hip")] - joints[:, skeleton.index("right_hip")]
+    left = torch.nn.functional.normalize(left, dim=-1)
+    trunk = joints[:, skeleton.index("thorax")] - joints[:, skeleton.root]
+    up = torch.nn.functional.normalize(trunk - (trunk * left).sum(-1, keepdim=True) * left, dim=-1)
+    return torch.stack([left, up, torch.linalg.cross(left, up)], 1)
+
+
+def viewpoint_deg(
+    joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton
+) -> tuple[Float[Tensor, " poses"], Float[Tensor, " poses"]]:
+    """Azimuth in (-180, 180] and elevation in [-90, 90] of the camera as the person sees it.
+
+    joints: camera frame, absolute, metres.
+    """
+    to_camera = torch.nn.functional.normalize(-joints[:, skeleton.root], dim=-1)
+    left, up, front = (body_frame(joints, skeleton) @ to_camera[..., None])[..., 0].unbind(-1)
+    return torch.rad2deg(torch.atan2(left, front)), torch.rad2deg(torch.asin(up.clamp(-1, 1)))
+
+
+def described(poses: PoseBatch) -> dict[str, Float[Tensor, " poses"]]:
+    """The quantities of each pose."""
+    joints = poses.joints_3d[:, poses.joints_3d.shape[1] // 2].cpu()
+    root = joints[:, poses.skeleton.root].unbind(-1)
+    return dict(zip(QUANTITIES, (*viewpoint_deg(joints, poses.skeleton), *root), strict=True))
+
+
+def augmented(run: TrainedRun, count: int) -> tuple[PoseBatch, PoseBatch]:
+    """So many source poses, drawn at random, and what the run's method makes of them, valid or not.
+
+    Raises AnalysisError for a method that adds no poses, or not yet.
+    """
+    method = run.method()
+    data = run.source("train")
+    poses = data.poses.to(run.device)
+    if run.config.needs_depth:
+        poses = poses.replace(depth=poses.joints_3d[..., 2] - _BELIEVED_OFFSET_M)
+    if run.config.frames > 1:
+        moved = method.propose_pass(poses, data.clip.to(run.device), StepKey(run.config.seed, 0, -1))
+        order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0))[:count].to(run.device)
+        if moved is not None:
+            return poses[order], moved[order]
+    else:
+        made = proposals(method, poses, count, run.config.batch_size, run.config.seed)
+        if made is not None:
+            return made
+    raise AnalysisError(
+        f"{run.path}: method {run.config.method['name']} makes no poses at this step of the training; give a "
+        "checkpoint of a method that augments, after its pre-training and warm-up"
+    )
+
+
+def proposals(
+    method: DGMethod, poses: PoseBatch, count: int, batch_size: int, seed: int
+) -> tuple[PoseBatch, PoseBatch] | None:
+    """Source poses and their proposals, batch by batch as in training; None where the method proposes none."""
+    order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0)).to(poses.joints_3d.device)
+    sources, made = [], []
+    for number, rows in enumerate(order[:count].split(batch_size)):
+        key = StepKey(seed, 0, number)
+        torch.manual_seed(key.number("propose"))
+        proposed = method.propose(poses[rows], key)
+        if proposed is None:
+            return None
+        sources.append(poses[rows])
+        made.append(replace(proposed, depth=None, confidence=None))
+    return PoseBatch.concatenate(sources), PoseBatch.concatenate(made)
+
+
+class Viewpoints(Analysis):
+    """See the module's docstring."""
+
+    Options: ClassVar[type] = Options
+
+    def run(self, comparison: Comparison) -> Findings:
+        sets: dict[str, PoseBatch] = {}
+        seen_data = []
+        for run in comparison.runs:
+            source, made = augmented(run, self.options.poses)
+            if run.config.data not in seen_data:
+                seen_data.append(run.config.data)
+                sets[f"source {run.source('train').name}"] = source
+            sets[f"augmented by {run.label}"] = made
+        for title, target in comparison.titled_targets():
+            sets[f"target {title}"] = evenly_spaced(comparison.runs[0].target(target).poses, self.options.poses)
+        # What leaves the frame is never trained on.
+        found = {name: described(poses[poses.valid]) for name, poses in sets.items()}
+        for name, values in found.items():
+            if len(values["azimuth_deg"]) == 0:
+                raise AnalysisError(f"{name}: not one of {len(sets[name])} poses lies in the frame")
+        shares = [_shares(name, sets[name], values) for name, values in found.items()]
+        spread = [_spread(name, q, values[q]) for name, values in found.items() for q in QUANTITIES]
+        notes = [
+            "of the poses in the frame; azimuth 0: the camera in front of the person, 90: on the person's left; "
+            "elevation 90: above the head",
+            "root in the camera frame: x right, y down, z forward",
+        ]
+        tables = [
+            Table("viewpoints", "From where people are seen", shares, notes=notes),
+            Table("distributions", "Viewpoints and positions", spread),
+        ]
+        return Findings(tables, "the targets' sets are ground-truth 3D (an oracle)", {"viewpoints": draw(found)})
+
+
+def _spread(name: str, quantity: str, values: Tensor) -> dict[str, Value]:
+    percentiles = {f"p{p}": percentile(values, p) for p in PERCENTS}
+    return {"set": name, "quantity": quantity, **percentiles, "std": float(values.std(unbiased=False))}
+
+
+def _shares(name: str, poses: PoseBatch, values: dict[str, Tensor]) -> dict[str, Value]:
+    azimuth, elevation = values["azimuth_deg"].abs(), values["elevation_deg"].abs()
+    front, back = (azimuth <= 45).float().mean(), (azimuth >= 135).float().mean()
+    return {
+        "set": name,
+        "poses": len(poses),
+        "in_frame_percent": 100 * float(poses.valid.float().mean()),
+        "front_percent": 100 * float(front),
+        "side_percent": 100 * float(1 - front - back),
+        "back_percent": 100 * float(back),
+        "over_30_deg_percent": 100 * float((elevation > 30).float().mean()),
+    }
+
+
+_VIEWS = (
+    ("azimuth_deg", "elevation_deg", "azimuth (deg)", "elevation (deg)"),
+    ("root_x_m", "root_z_m", "root x (m, right)", "root z (m, forward)"),
+    ("root_x_m", "root_y_m", "root x (m, right)", "root y (m, down)"),
+)
+
+
+def draw(sets: dict[str, dict[str, Tensor]]) -> "Figure":
+    """A row for each set: viewpoints, positions from above, positions as the camera sees them."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.5, 0.9 + 2.7 * len(sets)), layout="constrained")
+    heading = "Viewpoints and positions of people in the frame (darker: more; each panel on its own scale)"
+    figure.suptitle(heading, fontsize=11, fontweight="bold")
+    bands = figure.subfigures(len(sets), 1, squeeze=False)[:, 0]
+    ranges = {q: _range(q, [values[q] for values in sets.values()]) for q in QUANTITIES}
+    for band, (name, values) in zip(bands, sets.items(), strict=True):
+        band.suptitle(f"{name}: {len(values['azimuth_deg']):,} poses", fontsize=9, x=0.01, ha="left")
+        for axis, view in zip(band.subplots(1, len(_VIEWS)), _VIEWS, strict=True):
+            _draw_view(axis, values, view, ranges)
+    return figure
+
+
+def _range(quantity: str, values: list[Tensor]) -> tuple[float, float]:
+    """The same for all sets, so that rows can be compared; positions without their last half percent."""
+    if quantity.endswith("_deg"):
+        return (-180.0, 180.0) if quantity.startswith("azimuth") else (-90.0, 90.0)
+    low, high = min(percentile(v, 0.5) for v in values), max(percentile(v, 99.5) for v in values)
+    rim = max(0.05 * (high - low), 0.1)
+    return low - rim, high + rim
+
+
+def _draw_view(
+    axis: "Axes", values: dict[str, Tensor], view: tuple[str, str, str, str], ranges: dict[str, tuple[float, float]]
+) -> None:
+    x, y, x_name, y_name = view
+    weights = torch.full_like(values[x], 1 / len(values[x])).numpy()
+    axis.hist2d(
+        values[x].numpy(), values[y].numpy(), bins=(36, 24), range=[ranges[x], ranges[y]], weights=weights,
+        cmap="Blues", norm="log", cmin=1e-12,
+    )  # fmt: skip
+    axis.set_xlabel(x_name, fontsize=8)
+    axis.set_ylabel(y_name, fontsize=8)
+    axis.tick_params(labelsize=7)
+    if x == "azimuth_deg":
+        axis.set_xticks(range(-180, 181, 90))
+        axis.set_yticks(range(-90, 91, 45))
+    if y == "root_y_m":
+        axis.invert_yaxis()
+    axis.grid(color="#eeeeee", zorder=0)
+    axis.set_axisbelow(True)

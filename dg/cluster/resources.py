@@ -1,0 +1,49 @@
+"""What a run asks of a Ray cluster, and what a cluster says that it has: amounts by resource, no Ray here."""
+
+from collections.abc import Mapping
+
+from dg.settings.config import TrainConfig
+
+TRAINER = "trainer"  # custom resource of nodes that are meant for trainers
+
+
+def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
+    """GPUs of the trainer and of each render actor: a whole one each where they suffice, else equal fractions.
+
+    With a render service, whose workers have theirs already, the trainer takes as much as one of them.
+    """
+    if config.render.service:
+        share = config.render.gpus_per_actor
+        return (0.0 if config.device == "cpu" else min(gpus, share if share >= 0 else 1.0)), 0.0
+    if config.render.gpus_per_actor >= 0:
+        return (min(1.0, gpus) if config.device == "cuda" else 0.0), config.render.gpus_per_actor
+    if gpus == 0 or config.device == "cpu":
+        return 0.0, 0.0
+    share = min(1.0, int(100 * gpus / (config.render.actors + 1)) / 100)
+    return share, share
+
+
+def trainer_ask(gpus: float, cluster: Mapping[str, float]) -> dict[str, float]:
+    """What the trainer asks for: its own kind of node too, where the cluster has one."""
+    return {"CPU": 1.0, "GPU": gpus} | ({TRAINER: 1.0} if cluster.get(TRAINER, 0) >= 1 else {})
+
+
+def asked(config: TrainConfig, trainer: Mapping[str, float], actor_gpus: float) -> str:
+    """What a run asks for, in words. trainer: from `trainer_ask`."""
+    text = f"a trainer with {amounts(trainer)}"
+    if config.needs_depth and config.render.service:
+        text += f" and the workers of the render service {config.render.service}"
+    elif config.needs_depth:
+        text += f" and {config.render.actors} render actors with {amounts({'CPU': 1.0, 'GPU': actor_gpus})} each"
+    return text
+
+
+def found(cluster: Mapping[str, float]) -> str:
+    """What a cluster has, in words."""
+    models = sorted(name.partition(":")[2] for name in cluster if name.startswith("accelerator_type:"))
+    shown = {name: cluster.get(name, 0.0) for name in ("CPU", "GPU", TRAINER)}
+    return amounts(shown) + (f" ({', '.join(models)})" if models else "")
+
+
+def amounts(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in resources.items() if amount) or "nothing"

@@ -1,0 +1,169 @@
+"""Joining a Ray cluster, or starting one that ends with the run: the home of `ray.init` for training runs."""
+
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import exceptions
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from dg.cluster.address import AUTO, cluster_address, clusters_here
+from dg.cluster.guardian import Guardian, make_cluster_folder
+from dg.cluster.resources import found
+from dg.cluster.versions import NodeVersions, differences, versions_here
+from dg.settings.config import TrainConfig
+from render_workers.pool_options import ResourceError
+
+NAMESPACE = "dg"
+ANSWER_S = 5.0  # a cluster's port answers within
+VERSIONS_S = 60.0  # a node tells its versions within; it may have to start a process for it
+LOGS = "ray_logs"
+
+
+class RaySession:
+    """This process' connection to Ray. own: the cluster ends with `close`. folder: for its files, where it is own."""
+
+    def __init__(self, address: str, own: bool, folder: Path | None = None, guardian: Guardian | None = None) -> None:
+        self.address, self.own, self.folder, self.guardian = address, own, folder, guardian
+        # In a cluster that others have set up, versions are looked at while the trainer starts.
+        self._asked = {} if own or not address else _ask_versions()
+
+    def resources(self) -> dict[str, float]:
+        """What the cluster has in all."""
+        return {name: float(amount) for name, amount in ray.cluster_resources().items()}
+
+    def found(self) -> str:
+        """What there is, in words."""
+        nodes = sum(node["Alive"] for node in ray.nodes())
+        return f"{nodes} node{'s' * (nodes != 1)} with {found(self.resources())}"
+
+    def check_versions(self) -> None:
+        """Raise ResourceError if nodes run other versions than this process. Waits for their answers."""
+        asked, self._asked = self._asked, {}
+        answers = {node: _answer(ref) for node, ref in asked.items()}
+        wrong = differences(versions_here(), answers) if answers else []
+        if wrong:
+            lines = "\n  ".join(wrong)
+            raise ResourceError(
+                f"the nodes of the cluster at {self.address} do not run what this driver runs:\n  {lines}\n"
+                "  what to do: install the same Python, packages and source on all of them (setup_commands or the "
+                "image in cluster.yaml), then `ray up` again"
+            )
+
+    def keep_logs(self, out: Path) -> Path | None:
+        """Copy what Ray and the workers wrote to the run's folder, since `close` removes it; where to, or None."""
+        if self.folder is None:
+            return None
+        kept = out / LOGS
+        for path in sorted((self.folder / "session_latest" / "logs").glob("*.[eo][ru][rt]")):
+            if path.stat().st_size:
+                kept.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, kept / path.name)
+        return kept if kept.is_dir() else None
+
+    def close(self) -> None:
+        """Leave the cluster; end it if it is the run's own, with everything in it."""
+        if self.own or self.address:
+            ray.shutdown()
+        if self.guardian is not None:
+            self.guardian.release()
+
+
+def open_session(config: TrainConfig, out: Path, folders: Sequence[Path] = ()) -> RaySession:
+    """Join the cluster that the configuration names, or start one. out, folders: what the run writes to.
+
+    Uses the connection that this process has already, if any, and leaves that open. Raises ResourceError when the
+    cluster does not answer or refuses.
+    """
+    if ray.is_initialized():
+        return RaySession("", own=False)
+    address = cluster_address(config)
+    return join_cluster(address) if address else _own_cluster(config, out, folders)
+
+
+def join_cluster(address: str) -> RaySession:
+    """Connect to a running cluster. Raises ResourceError with what was asked, where, and what to do."""
+    address = _resolved(address)
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace=NAMESPACE)
+    except (OSError, ValueError, RuntimeError, exceptions.RayError) as error:
+        raise ResourceError(
+            f"asked for the Ray cluster at {address}: {_first_line(error)}\n"
+            "  try: address=HOST:PORT as `ray up` or `ray start --head` named it | submit=true from outside the "
+            "cluster | address=local for a cluster of this run's own | RAY_AUTH_MODE=token or disabled, whichever the "
+            "cluster was started with"
+        ) from error
+    return RaySession(address, own=False)
+
+
+def _resolved(address: str) -> str:
+    if address != AUTO:
+        return address
+    here = clusters_here()
+    if len(here) == 1:
+        return here[0]
+    found = f"there are {len(here)}: {', '.join(here)}" if here else "this machine is part of none"
+    raise ResourceError(
+        f"address=auto asks for the one Ray cluster of this machine; {found}\n"
+        "  try: address=HOST:PORT | address=local for a cluster of this run's own | `ray start --head` first"
+    )
+
+
+def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> RaySession:
+    folder = make_cluster_folder()
+    guardian = Guardian(out, folder, folders)
+    # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=max(os.cpu_count() or 1, config.render.actors + 1),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            namespace=NAMESPACE,
+            _temp_dir=str(folder),
+        )
+    except BaseException:
+        guardian.release()
+        raise
+    return RaySession("", own=True, folder=folder, guardian=guardian)
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+# -- versions
+
+
+def _ask_versions() -> dict[str, Any]:
+    """A task on each node that is up, by node."""
+    ask: Any = ray.remote(versions_here)
+    refs = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            here = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+            name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            # Several raylets may share a machine.
+            name = name if name not in refs else f"{name} {node['NodeID'][:6]}"
+            refs[name] = ask.options(num_cpus=0, max_retries=0, scheduling_strategy=here).remote()
+    return refs
+
+
+def _answer(ref: Any) -> NodeVersions | str:  # noqa: ANN401 - ray.ObjectRef of NodeVersions
+    try:
+        return ray.get(ref, timeout=VERSIONS_S)
+    except exceptions.GetTimeoutError:
+        return f"did not tell its versions within {VERSIONS_S:g} s"
+    except exceptions.RayTaskError as error:
+        return f"dg cannot be used there: {_first_line(error.cause)}"
+    except exceptions.RayError as error:
+        return f"cannot be reached: {_first_line(error)}"

@@ -1,0 +1,92 @@
+"""Differences of a table's rows against a baseline method, seed by seed."""
+
+from dataclasses import dataclass
+
+from dg.compare.bootstrap import LEVEL, MIN_SEEDS, Interval, paired_interval
+from dg.compare.sheets import Sheet
+from dg.compare.tables import Column, ComparisonTable, Row
+from dg.tracking.names import HIGHER_IS_BETTER
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A row less its baseline in one column. interval is None where no seed is in both."""
+
+    row: Row
+    column: Column
+    interval: Interval | None
+
+
+def add_differences(table: ComparisonTable, baseline: str) -> None:
+    """Compare each row with the baseline method's row of the same input, lifter and adaptation, where there is one."""
+    if not baseline:
+        return
+    table.baseline = baseline
+    pairs = [(row, baseline_row(table, row, baseline)) for row in table.rows if row.method != baseline]
+    if pairs and not any(reference for _, reference in pairs):
+        table.remarks.append(
+            f"no differences: no row of {baseline} has the input and lifter of another (baseline=NAME)"
+        )
+    for row, reference in pairs:
+        if reference is None:
+            continue
+        for column in table.columns:
+            ours, theirs = row.by_seed(column), reference.by_seed(column)
+            if ours and theirs:
+                shifts = [ours[seed] - theirs[seed] for seed in sorted(ours.keys() & theirs.keys())]
+                table.differences.append(Difference(row, column, paired_interval(shifts) if shifts else None))
+
+
+def baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
+    """The baseline's row to compare with. None where there is none, or several that the settings do not tell apart."""
+    fitting = [r for r in table.rows if r.method == baseline and (r.inputs, r.lifter) == (row.inputs, row.lifter)]
+    if len(fitting) > 1:
+        fitting = [r for r in fitting if _shared(r) == _shared(row)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def find_difference(table: ComparisonTable, row: Row, column: Column) -> Difference | None:
+    return next((d for d in table.differences if d.row is row and d.column == column), None)
+
+
+def differences_sheet(table: ComparisonTable) -> Sheet | None:
+    """The differences as printed; None where there is nothing to compare."""
+    if not table.differences:
+        return None
+    rows = [row for row in table.rows if any(d.row is row for d in table.differences)]
+    lines = []
+    for row in rows:
+        labels = table.labels(row)[: len(table.labels(row)) - bool(table.published)]
+        found = [find_difference(table, row, c) for c in table.columns]
+        lines.append(labels + ["-" if d is None else spell_interval(d.interval) for d in found])
+    heads = table.label_heads()[: len(table.label_heads()) - bool(table.published)]
+    sign = "positive" if table.metric in HIGHER_IS_BETTER else "negative"
+    notes = [
+        f"mean over seeds of method less {table.baseline} ({sign} is better) [{LEVEL:.0%} bootstrap interval, "
+        "paired over seeds]; it covers other seeds, not other test frames"
+    ]
+    counts = {d.interval.seeds for d in table.differences if d.interval is not None}
+    if any(n < MIN_SEEDS for n in counts):
+        notes.append(
+            f"fewer than {MIN_SEEDS} seeds: such an interval is too narrow, and one seed has none; no difference is "
+            "called certain on them"
+        )
+    if any(d.interval is not None and d.interval.certain for d in table.differences):
+        notes.append(f"*: certain, at least {MIN_SEEDS} seeds and zero outside the interval")
+    title = f"Difference to {table.baseline} · {table.title}"
+    return Sheet(title, [*heads, *table.headers()], lines, len(heads), notes)
+
+
+def spell_interval(interval: Interval | None) -> str:
+    """`-10.0 [-12.1, -8.0] (3)`, a star behind what is certain."""
+    if interval is None:
+        return "no seed in common"
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:+.1f} (1)"
+    star = "*" if interval.certain else ""
+    return f"{interval.mean:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}] ({interval.seeds}){star}"
+
+
+def _shared(row: Row) -> dict[str, str]:
+    """Settings that do not belong to the method."""
+    return {k: v for k, v in row.settings.items() if not k.startswith("method.")}

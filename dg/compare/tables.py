@@ -1,0 +1,215 @@
+"""From the results of many runs to tables of methods: what may stand side by side, and where.
+
+Only results of equal protocol and depth source share a column, only runs of equal budget share a table, and domain
+adaptation never shares one with domain generalisation (DESIGN 5.5, 5.8, 5.9). Runs that adapted to different poses
+never share a row.
+"""
+
+import re
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from dg.compare.results import RunResult
+from dg.tracking.names import HIGHER_IS_BETTER, NO_DEPTH
+
+if TYPE_CHECKING:
+    from dg.compare.beside import PublishedRow
+    from dg.compare.differences import Difference
+
+SELECTION_TITLES = {
+    "last": "last epoch",
+    "source_val": "best by source validation",
+    "oracle": "ORACLE: best by the target itself, no fair result",
+}
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Column:
+    """Results that may be compared: one target under one protocol with one depth source."""
+
+    target: str
+    protocol: str
+    depth: str
+
+
+@dataclass
+class Row:
+    """Runs that differ in their seed alone. cells: column -> seed -> (start of the run, value)."""
+
+    method: str
+    inputs: str
+    lifter: str
+    settings: dict[str, str]
+    adapted_to: str = ""
+    oracle: str = ""
+    cells: dict[Column, dict[str, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))
+
+    def add(self, column: Column, run: RunResult) -> None:
+        """A newer run of the same seed replaces an older one."""
+        known = self.cells[column].get(run.seed)
+        if known is None or known[0] < run.started:
+            self.cells[column][run.seed] = (run.started, run.values[column.target])
+
+    def by_seed(self, column: Column) -> dict[str, float]:
+        return {seed: value for seed, (_, value) in self.cells.get(column, {}).items()}
+
+    def values(self, column: Column) -> list[float]:
+        return list(self.by_seed(column).values())
+
+    def seeds(self, column: Column) -> list[str]:
+        return sorted(self.cells.get(column, {}))
+
+    @property
+    def labels(self) -> tuple[str, str, str, str]:
+        return self.method, self.inputs, self.lifter, self.adapted_to
+
+
+@dataclass
+class ComparisonTable:
+    """One regime and budget. Published rows, differences and remarks are filled in afterwards."""
+
+    title: str
+    regime: str
+    budget: dict[str, str]
+    columns: list[Column]
+    rows: list[Row]
+    metric: str
+    selection: str
+    published: "list[PublishedRow]" = field(default_factory=list)
+    differences: "list[Difference]" = field(default_factory=list)
+    baseline: str = ""
+    remarks: list[str] = field(default_factory=list)
+
+    def headers(self) -> list[str]:
+        """Targets; numbered where one target occurs under several protocols."""
+        targets = [c.target for c in self.columns]
+        return [t if targets.count(t) == 1 else f"{t} ({targets[: i + 1].count(t)})" for i, t in enumerate(targets)]
+
+    def extra(self, row: Row) -> str:
+        """The settings in which a row differs from the others of its labels."""
+        twins = [r for r in self.rows if r.labels == row.labels]
+        names = sorted({k for r in twins for k in r.settings})
+        names = [k for k in names if len({r.settings.get(k) for r in twins}) > 1]
+        return " ".join(f"{k}={row.settings.get(k, '-')}" for k in names)
+
+    def best(self, column: Column) -> Row | None:
+        """Our row with the best mean, where there is anything to choose."""
+        scored = [(statistics.fmean(r.values(column)), r) for r in self.rows if r.values(column)]
+        if len(scored) < 2:
+            return None
+        pick = max if self.metric in HIGHER_IS_BETTER else min
+        return pick(scored, key=lambda pair: pair[0])[1]
+
+    def label_heads(self) -> list[str]:
+        """Names of the columns before the targets; those that would be empty are left out."""
+        heads = ["method", "input", "lifter"]
+        heads += ["adapted to"] if self._adapts else []
+        heads += ["settings"] if self._with_extra else []
+        return heads + (["source"] if self.published else [])
+
+    def labels(self, row: Row) -> list[str]:
+        return self._labels(row.labels, self.extra(row), OURS)
+
+    def head(self) -> list[str]:
+        return self.label_heads() + self.headers()
+
+    def body(self, bold: str = "{}", plus_minus: str = "±") -> list[list[str]]:
+        """Printed cells, labels first, published rows last; `bold` formats the best of a column's own rows."""
+        lines = []
+        for row in self.rows:
+            cells = [spell(row.values(c), plus_minus) for c in self.columns]
+            marked = [bold.format(t) if self.best(c) is row else t for t, c in zip(cells, self.columns, strict=True)]
+            lines.append(self.labels(row) + marked)
+        for row in self.published:
+            cells = [f"{row.cells[c]:.1f}" if c in row.cells else "-" for c in self.columns]
+            lines.append(self._labels(row.labels, row.settings, row.source) + cells)
+        return lines
+
+    def legend(self) -> list[str]:
+        return [f"{h}: {c.protocol}" for h, c in zip(self.headers(), self.columns, strict=True)]
+
+    @property
+    def _adapts(self) -> bool:
+        return self.regime == "DA" or any(row.adapted_to for row in self.rows)
+
+    @property
+    def _with_extra(self) -> bool:
+        return any(self.extra(row) for row in self.rows) or any(row.settings for row in self.published)
+
+    def _labels(self, labels: tuple[str, str, str, str], extra: str, source: str) -> list[str]:
+        *names, adapted_to = labels
+        names += [adapted_to] if self._adapts else []
+        names += [extra] if self._with_extra else []
+        return names + ([source] if self.published else [])
+
+
+def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list[ComparisonTable]:
+    """One table for each regime and budget, DG first."""
+    groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[RunResult]] = defaultdict(list)
+    for run in runs:
+        groups[run.regime, tuple(sorted(run.budget.items()))].append(run)
+    tables = []
+    for regime, budget in sorted(groups, key=lambda key: (key[0] != "DG", key)):
+        of_regime = [dict(b) for r, b in groups if r == regime]
+        shown = _shown_budget(dict(budget), of_regime)
+        title = f"{regime} · {metric} · {SELECTION_TITLES[selection]} · {shown}".rstrip(" ·")
+        rows, columns = _rows_and_columns(groups[regime, budget])
+        tables.append(ComparisonTable(title, regime, dict(budget), columns, rows, metric, selection))
+    return tables
+
+
+def without_depth(protocol: str) -> str:
+    """A protocol id less its depth source."""
+    return re.sub(r"/depth=[^/]*", "", protocol)
+
+
+def with_depth(protocol: str, depth: str) -> str:
+    """A protocol id with another depth source."""
+    return re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol)
+
+
+def spell(values: Sequence[float], plus_minus: str = "±") -> str:
+    """`mean ± standard deviation (seeds)`."""
+    if not values:
+        return "-"
+    spread = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{spread} ({len(values)})"
+
+
+def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column]]:
+    concrete = _concrete_columns(runs)
+    rows: dict[tuple[str, ...], Row] = {}
+    for run in runs:
+        row = Row(run.method, run.input_label, run.lifter, run.settings, run.adapted_to, run.oracle)
+        row = rows.setdefault((*row.labels, *(f"{k}={v}" for k, v in sorted(row.settings.items()))), row)
+        for target in run.values:
+            for column in _columns_of(run, target, concrete):
+                row.add(column, run)
+    columns = sorted({c for row in rows.values() for c in row.cells}, key=lambda c: (c.depth, c.target, c.protocol))
+    return [rows[key] for key in sorted(rows)], columns
+
+
+def _concrete_columns(runs: Iterable[RunResult]) -> list[Column]:
+    """Columns of the runs that use depth."""
+    return [Column(t, run.protocols[t], run.depth) for run in runs if run.depth != NO_DEPTH for t in run.values]
+
+
+def _columns_of(run: RunResult, target: str, concrete: Sequence[Column]) -> list[Column]:
+    """Where a value belongs. A run without depth has no depth source to disagree about: it stands in every column
+    whose protocol is otherwise its own.
+    """
+    own = run.protocols[target]
+    if run.depth != NO_DEPTH:
+        return [Column(target, own, run.depth)]
+    fitting = {c for c in concrete if c.target == target and without_depth(c.protocol) == without_depth(own)}
+    return sorted(fitting, key=lambda c: (c.protocol, c.depth)) or [Column(target, own, NO_DEPTH)]
+
+
+def _shown_budget(budget: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
+    main = [k for k in ("data.name", "epochs", "max_steps", "batch_size", "skeleton") if budget.get(k, "0") != "0"]
+    differing = [k for k in sorted({k for o in others for k in o}) if len({o.get(k) for o in others}) > 1]
+    return " ".join(f"{k}={budget.get(k, '-')}" for k in dict.fromkeys(main + differing))

@@ -1,0 +1,139 @@
+"""Evaluation of a method on a data set: the same features and `predict` as in training, errors in millimetres."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from dg.datasets.base import PoseDataset
+from dg.evaluation.metrics import PoseErrors, pose_errors
+from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.detections import SYNTHETIC_DETECTIONS
+from dg.pose.windows import Windows
+from lifters.base import Lifter
+
+EVALUATION_FRAMES = 4096  # lifted at a time
+TTA = ("none", "flip", "reverse", "flip+reverse")
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """Lifts poses: a DG method, or a lifter that came from a file."""
+
+    @property
+    def lifter(self) -> Lifter: ...
+
+    def predict(self, poses: PoseBatch) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class LifterPredictor:
+    """A lifter by itself, without the method that trained it, in eval mode."""
+
+    lifter: Lifter
+    inputs: InputSpec
+
+    def __post_init__(self) -> None:
+        self.lifter.eval()
+
+    @torch.no_grad()
+    def predict(self, poses: PoseBatch) -> Tensor:
+        """Root-relative joints `[batch, target frames, joints, 3]`, metres."""
+        return self.lifter(poses.features(self.inputs))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors on one target under its protocol."""
+
+    target: str
+    protocol: str
+    errors: PoseErrors
+
+
+@torch.no_grad()
+def predict_all(method: Predictor, poses: PoseBatch, tta: str = "none", windows: Windows | None = None) -> Tensor:
+    """Root-relative joints `[batch, joints, 3]` for every pose, metres.
+
+    tta: one of `TTA`, as `predict_augmented` has it. windows: over the clips of `poses`; every pose is answered for
+    once, by the frames that the lifter declares.
+    """
+    windows = windows or Windows.over(torch.arange(len(poses), device=poses.joints_3d.device), 1)
+    windows = replace(windows, frames=method.lifter.inference_frames(windows.frames))
+    tiles = windows.tiles(method.lifter.target_frames(windows.frames))
+    chunk = max(1, EVALUATION_FRAMES // windows.frames)
+    found = torch.empty_like(poses.joints_3d[:, 0])
+    for start in range(0, len(tiles.anchor), chunk):
+        part = slice(start, start + chunk)
+        batch = windows.gather(poses, tiles.anchor[part], tiles.ahead)
+        predicted = predict_augmented(method, batch, tta)
+        answers = tiles.answers[part]
+        found[answers[answers >= 0]] = predicted[answers >= 0]
+    return found
+
+
+def predict_augmented(method: Predictor, batch: PoseBatch, tta: str) -> Tensor:
+    """Root-relative joints `[batch, target frames, joints, 3]`, metres, averaged over test-time augmentations.
+
+    flip: also the mirror image, its prediction mirrored back (METHODS 2.7). reverse: also the window backwards in time.
+    Both: all four (AdaptPose's four passes, METHODS 5). Raises ValueError for another name, and for a reversal of
+    single frames or of windows whose answered frames do not lie in the middle.
+    """
+    if tta not in TTA:
+        raise ValueError(f"tta must be one of {list(TTA)}, got {tta!r}")
+    predict: Callable[[PoseBatch], Tensor] = method.predict
+    views = [predict(batch)]
+    if "flip" in tta:
+        views.append(_mirror(predict(batch.flip()), batch))
+    if "reverse" in tta:
+        _check_reversible(method, batch.joints_3d.shape[1])
+        backwards = _reversed(batch)
+        views.append(predict(backwards).flip(1))
+        if "flip" in tta:
+            views.append(_mirror(predict(backwards.flip()), batch).flip(1))
+    return views[0] if len(views) == 1 else torch.stack(views).mean(0)
+
+
+def _mirror(predicted: Tensor, batch: PoseBatch) -> Tensor:
+    return predicted[..., list(batch.skeleton.flip), :] * predicted.new_tensor([-1.0, 1.0, 1.0])
+
+
+def _reversed(batch: PoseBatch) -> PoseBatch:
+    """Windows backwards in time."""
+    return batch.replace(**batch.by_frame(lambda value: value.flip(1)))
+
+
+def _check_reversible(method: Predictor, frames: int) -> None:
+    if frames == 1:
+        raise ValueError("tta=reverse turns windows around in time, but this lifter sees single frames; use tta=flip")
+    start, stop, _ = method.lifter.target_frames(frames).indices(frames)
+    if start != frames - stop:
+        raise ValueError(
+            f"tta=reverse needs a lifter that answers for the middle of its window; of {frames} frames this one "
+            f"answers for {start} to {stop - 1}"
+        )
+
+
+def evaluate(
+    method: Predictor, dataset: PoseDataset, depth_label: str, frames: int = 1, tta: str | None = None
+) -> Evaluation:
+    """Errors of a method on a data set of single frames, which carry depth if the inputs need it.
+
+    frames: length of the windows that the lifter sees. tta: instead of the data set's own. Every row counts, whatever
+    its `valid`: a protocol's frame count does not depend on what could be drawn.
+    """
+    poses, tta = dataset.poses, tta or dataset.tta
+    windows = Windows.over(dataset.clip.to(poses.joints_3d.device), frames)
+    predicted = predict_all(method, poses, tta, windows)
+    errors = pose_errors(predicted, poses.joints_3d[:, 0], poses.skeleton.root, dataset.action)
+    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors)
+
+
+def _as_seen(dataset: PoseDataset) -> PoseDataset:
+    """The data set whose protocol id names the 2D that the lifter was given: synthetic detections, if it was those."""
+    error, source = dataset.poses.detection_error, dataset.source_2d
+    if error is None or source.endswith(SYNTHETIC_DETECTIONS) or not bool(error.any()):
+        return dataset
+    return replace(dataset, source_2d=SYNTHETIC_DETECTIONS if source == "gt" else f"{source}+{SYNTHETIC_DETECTIONS}")

@@ -1,0 +1,59 @@
+"""What a run ends with: its results under every selection, and the figures of its time and its pool."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dg.evaluation.selection import History
+from dg.tracking.names import METRICS, SELECTIONS, final_metrics
+
+LEDGER = ("submitted", "done", "quarantined", "retried")
+
+
+def final_results(history: History, targets: Sequence[str]) -> list[dict[str, Any]]:
+    """One row for each selection and target; none before the first evaluation."""
+    results = []
+    for selection in SELECTIONS if history.records else ():
+        for target in targets:
+            record = history.pick(selection, target)
+            results.append({"target": target, "selection": selection, "epoch": record["epoch"],
+                            **record["targets"][target]})  # fmt: skip
+    return results
+
+
+def result_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The rows as MLflow's final metrics."""
+    metrics: dict[str, float] = {}
+    for row in results:
+        metrics |= final_metrics(row["selection"], row["target"], {name: row[name] for name in METRICS})
+    return metrics
+
+
+def run_figures(
+    seconds: Mapping[str, float], trained_poses: int, lifter_steps: int, ledger: Mapping[str, int] | None
+) -> dict[str, float]:
+    """Times and rates so far, as metrics. ledger: the pool's counts, None without a pool."""
+    total = max(seconds["total"], 1e-9)
+    figures = {
+        "time/total_s": total,
+        "time/evaluation_s": seconds["evaluation"],
+        "time/waiting_for_depth_share": seconds["waiting_for_depth"] / total,
+        "throughput/trained_poses_per_s": trained_poses / total,
+        "lifter_steps": float(lifter_steps),
+    }
+    if ledger is not None:
+        figures |= {f"render/{name}": float(value) for name, value in ledger.items()}
+        figures["throughput/rendered_poses_per_s"] = ledger["done"] / total
+    return figures
+
+
+def summary_figures(figures: Mapping[str, float], ledger: Mapping[str, int]) -> dict[str, Any]:
+    """The part of `summary.json` that tells of speed and of lost poses; zeros without a pool."""
+    return {
+        "ledger": {name: ledger.get(name, 0) for name in LEDGER},
+        "throughput": {
+            "rendered_poses_per_s": figures.get("throughput/rendered_poses_per_s", 0.0),
+            "trained_poses_per_s": figures["throughput/trained_poses_per_s"],
+        },
+        "waiting_for_depth_share": figures["time/waiting_for_depth_share"],
+        "seconds": figures["time/total_s"],
+    }

@@ -1,0 +1,112 @@
+"""Where data sets keep their frames, and what keypoint files call them. To add a layout: one function, one line below.
+
+A frame's name is its path below `images=` with `/`, or the short name of its data set:
+
+| layout | files below `images=` | a frame is called |
+|---|---|---|
+| `folder` | any | `a/b.jpg` |
+| `mpi_inf_3dhp` | `TS1/imageSequence/img_000001.jpg` | the same |
+| `pw3d` | `imageFiles/SEQUENCE/image_00000.jpg`, or from the folder `imageFiles` on | `SEQUENCE/image_00000.jpg` |
+| `h36m` | `S9/S9_Directions_1.54138969/S9_Directions_1.54138969_000001.jpg` (MMPose's), or `S9/Directions-1/imageSequence/54138969/img_000001.jpg` (of the `h36m-fetch` scripts) | `S9/Directions 1.54138969/000001` |
+| `fit3d` | `s03/images/50591643/band_pull_apart/000001.jpg` | `s03/50591643/band_pull_apart/000001` |
+
+Human3.6M and Fit3D are published as videos, so their frames lie as whoever cut them chose: other layouts work as
+`folder`. A file that does not fit its layout is no frame. The first two layouts are the data sets' own.
+"""  # noqa: E501 - rows of a table
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from dg.datasets.base import DataError
+from dg.images.reading import find_images
+from dg.settings.plugins import OptionError, suggest
+
+Namer = Callable[[str], str | None]
+_TEST_SET = re.compile(r"(?:.*/)?(TS[1-6]/imageSequence/[^/]+)")
+_OUTDOORS = re.compile(r"(?:(?:.*/)?imageFiles/)?([^/]+/image_\d+\.\w+)")
+_MMPOSE = re.compile(r"(?:.*/)?(S\d+)_([^/]+)\.(\d{8})/\1_\2\.\3_(\d+)\.\w+")
+_FETCHED = re.compile(r"(?:.*/)?(S\d+)/([^/]+)/imageSequence/(\d{8})/img_(\d+)\.\w+")
+_FIT3D = re.compile(r"(?:.*/)?(s\d+)/(?:images|videos|imageSequence)/(\d{8})/([^/]+)/(?:\w*_)?(\d+)\.\w+")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image: its short name, its path below the root, and the file."""
+
+    name: str
+    relative: str
+    path: Path
+
+
+def find_frames(root: Path, layout: str) -> list[Frame]:
+    """The frames below a folder, in their order. Raises DataError where there is none, or where two have one name,
+    OptionError for an unknown layout.
+    """
+    if layout not in LAYOUTS:
+        raise OptionError(f"layout must be one of {sorted(LAYOUTS)}, got {layout!r}{suggest(layout, list(LAYOUTS))}")
+    frames, at = [], root if root.is_dir() else root.parent
+    for path in find_images(root):
+        relative = PurePosixPath(path.relative_to(at)).as_posix()
+        name = LAYOUTS[layout](relative)
+        if name is not None:
+            frames.append(Frame(name, relative, path))
+    if not frames:
+        raise DataError(f"{root}: no frame of layout={layout} below it; expected files such as {EXAMPLES[layout]}")
+    first: dict[str, str] = {}
+    for frame in frames:
+        other = first.setdefault(frame.name, frame.relative)
+        if other != frame.relative:
+            raise DataError(f"{root}: {other} and {frame.relative} are both the frame {frame.name!r}; leave one out")
+    return frames
+
+
+def by_any_name(frames: list[Frame]) -> Mapping[str, int]:
+    """Number of the frame by its short name or by its path below the root."""
+    numbers = {frame.relative: number for number, frame in enumerate(frames)}
+    return numbers | {frame.name: number for number, frame in enumerate(frames)}
+
+
+def _folder(relative: str) -> str | None:
+    return relative
+
+
+def _mpi_inf_3dhp(relative: str) -> str | None:
+    found = _TEST_SET.fullmatch(relative)
+    return found[1] if found else None
+
+
+def _pw3d(relative: str) -> str | None:
+    found = _OUTDOORS.fullmatch(relative)
+    return found[1] if found else None
+
+
+def _h36m(relative: str) -> str | None:
+    """Actions as VideoPose3D's files spell them: `Directions 1`."""
+    found = _MMPOSE.fullmatch(relative) or _FETCHED.fullmatch(relative)
+    if not found:
+        return None
+    subject, action, camera, number = found.groups()
+    return f"{subject}/{re.sub(r'[-_](?=[0-9]+$)', ' ', action)}.{camera}/{int(number):06d}"
+
+
+def _fit3d(relative: str) -> str | None:
+    found = _FIT3D.fullmatch(relative)
+    return f"{found[1]}/{found[2]}/{found[3]}/{int(found[4]):06d}" if found else None
+
+
+LAYOUTS: dict[str, Namer] = {
+    "folder": _folder,
+    "mpi_inf_3dhp": _mpi_inf_3dhp,
+    "pw3d": _pw3d,
+    "h36m": _h36m,
+    "fit3d": _fit3d,
+}
+EXAMPLES = {
+    "folder": "a/b.jpg",
+    "mpi_inf_3dhp": "TS1/imageSequence/img_000001.jpg",
+    "pw3d": "imageFiles/downtown_walking_00/image_00000.jpg",
+    "h36m": "S9/S9_Directions_1.54138969/S9_Directions_1.54138969_000001.jpg",
+    "fit3d": "s03/images/50591643/band_pull_apart/000001.jpg",
+}

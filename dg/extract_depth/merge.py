@@ -1,0 +1,99 @@
+"""All shards as one file, and a report of what is not in it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dg.datasets.image_depth import FORMAT
+from dg.extract_depth.plan import Plan
+from dg.extract_depth.shard import FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
+from dg.files.atomic import replace_file
+from dg.files.safe_load import load_npz
+
+_LISTS = {UNREADABLE: "unreadable", NO_PERSON: "no_person", NOT_ALIGNED: "not_aligned"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """counts: images planned, fine and of each list; lists: name -> reason of every image that gave nothing."""
+
+    counts: dict[str, int]
+    lists: dict[str, dict[str, str]]
+
+    @property
+    def failed(self) -> int:
+        """Images that gave nothing though they should have; nobody in an image is no failure."""
+        return sum(len(found) for name, found in self.lists.items() if name != "no_person")
+
+    @property
+    def planned(self) -> int:
+        return self.counts["images"]
+
+
+def report_file(out: Path) -> Path:
+    return out.with_name(f"{out.name}.report.json")
+
+
+def merge(plan: Plan, parts: Path, out: Path, figures: Mapping[str, Any]) -> Report:
+    """Write the result and its report. figures: of the run, for the report alone, which may differ between runs."""
+    shards = [load_npz(shard_file(parts, number)) for number in range(plan.shard_count)]
+    joined = {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]} if shards else {}
+    report = _report(plan, joined)
+    arrays = (_of_detections if plan.keypoints is None else _of_keypoints)(plan, joined, _first_frames(plan, shards))
+    dtype = np.dtype(plan.options.dtype)
+    arrays |= {name: arrays[name].astype(dtype) for name in READINGS if name in arrays}
+    provenance = plan.provenance | {"digest": plan.digest}
+    arrays |= {"format": np.array(FORMAT), "provenance": np.array(json.dumps(provenance, sort_keys=True))}
+    replace_file(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
+    text = json.dumps({"counts": report.counts, **figures, **report.lists, "provenance": provenance}, indent=1)
+    replace_file(report_file(out), lambda file: file.write(text.encode()))
+    return report
+
+
+def _first_frames(plan: Plan, shards: list[dict[str, np.ndarray]]) -> np.ndarray:
+    """Number of the frame that each row belongs to, among all."""
+    size = plan.options.shard
+    numbers = [shard["frame"] + number * size for number, shard in enumerate(shards)]
+    return np.concatenate([np.zeros(0, np.int64), *numbers])
+
+
+def _of_detections(plan: Plan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
+    """A row for each image in which someone was found."""
+    kept = {name: joined[name] for name in ("joints_2d", "confidence", *READINGS) if name in joined}
+    names = np.array([plan.frames[number].name.encode() for number in frame], "S")
+    return {"images": names, "size": joined["size"][frame], "image": np.arange(len(frame), dtype=np.int32)} | kept
+
+
+def _of_keypoints(plan: Plan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
+    """A row for each of the keypoint file, in its order; NaN where its image gave nothing."""
+    assert plan.keypoints is not None
+    keypoints, rows = plan.keypoints, joined.get("row", np.zeros(0, np.int64))
+    shape = keypoints.joints_2d.shape[:2]
+    found: dict[str, Any] = {
+        "images": np.array([name.encode() for name in keypoints.names], "S"),
+        "size": np.zeros((len(keypoints.names), 2), np.int32),
+        "image": keypoints.image.astype(np.int32),
+    }
+    found["size"][keypoints.image[rows]] = joined["size"][frame] if len(rows) else 0
+    readings = READINGS if plan.options.inputs == "uadd" else READINGS[:1]
+    for name in ("joints_2d", "confidence", *readings):
+        found[name] = np.full((*shape, 2) if name == "joints_2d" else shape, np.nan, np.float32)
+        if len(rows):
+            found[name][rows] = joined[name]
+    return found
+
+
+def _report(plan: Plan, joined: Mapping[str, np.ndarray]) -> Report:
+    lists: dict[str, dict[str, str]] = {name: {} for name in _LISTS.values()}
+    lists["missing"] = {name: "no such frame below images=" for name in plan.missing}
+    state = joined.get("state", np.zeros(0, np.int8))
+    for number in np.flatnonzero(state != FINE):
+        reason = joined["reason"][number].decode()
+        lists[_LISTS[int(state[number])]][plan.frames[number].relative] = reason
+    counts = {"images": len(plan.frames) + len(plan.missing), "fine": int((state == FINE).sum())}
+    counts |= {name: len(found) for name, found in lists.items()} | {"without_keypoints": plan.unused}
+    return Report(counts, lists)

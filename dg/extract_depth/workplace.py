@@ -1,0 +1,70 @@
+"""The folder OUT.parts: what of an extraction is done already, and that only one is at it."""
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from filelock import FileLock, Timeout
+
+from dg.extract_depth.plan import Plan
+from dg.extract_depth.shard import shard_file
+from dg.files.atomic import replace_file
+from dg.settings.config import ConfigError
+
+
+class Workplace:
+    """Entered by one process at a time. Raises ConfigError on entry where a result is there already, where the folder
+    belongs to another extraction, and where another process is at it.
+    """
+
+    def __init__(self, out: Path, plan: Plan) -> None:
+        self.out, self.plan = out, plan
+        self.parts = out.with_name(f"{out.name}.parts")
+        self._lock = FileLock(str(out.with_name(f".{out.name}.lock")))
+
+    def __enter__(self) -> "Workplace":
+        if self.out.exists():
+            raise ConfigError(f"{self.out} is there already; give another out=, or remove it to extract anew")
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise ConfigError(f"another process is writing {self.out}; wait for it, or give another out=") from error
+        try:
+            self._claim()
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release()
+
+    def unfinished(self) -> list[int]:
+        """Numbers of the shards that are not stored yet."""
+        return [number for number in range(self.plan.shard_count) if not shard_file(self.parts, number).is_file()]
+
+    def clear(self) -> None:
+        """Everything is in the result."""
+        shutil.rmtree(self.parts)
+
+    def _claim(self) -> None:
+        path, digest = self.parts / "plan.json", self.plan.digest
+        if self.parts.exists() and path.is_file():
+            found = json.loads(path.read_text())
+            if found.get("digest") != digest:
+                changed = [k for k, v in self.plan.provenance.items() if found.get("provenance", {}).get(k) != v]
+                raise ConfigError(
+                    f"{self.parts} belongs to another extraction (other {', '.join(changed) or 'images, keypoints'}); "
+                    "give another out=, or remove that folder"
+                )
+            return
+        state = {"digest": digest, "provenance": self.plan.provenance}
+        replace_file(path, lambda file: file.write(json.dumps(state).encode()))
+
+    def _release(self) -> None:
+        self._lock.release()
+        Path(self._lock.lock_file).unlink(missing_ok=True)

@@ -1,0 +1,197 @@
+"""One `python -m dg.train` as a child process with a folder of its own: what a grid and a sweep are made of.
+
+A process of its own means that a run that crashes is a failed run and not the end of the others, that memory does not
+pile up, and that whatever dg.train can do (Ray, resume, checkpoint on Ctrl-C) holds here as well.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import psutil
+
+from dg.files.atomic import replace_file
+
+PROGRAM = (sys.executable, "-m", "dg.grid.train_child")
+INTERRUPTED = 130
+ORPHAN_PATIENCE_S = 30.0
+LOG, SUMMARY, PROCESS = "train.log", "summary.json", "process.json"
+
+
+class ChildRun:
+    """A run under way. words: for dg.train, without `out=`. environment: variables set besides this process's own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        words: Sequence[str],
+        program: Sequence[str] = PROGRAM,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOG).open("ab") as log:
+            self._log_start = log.tell()  # before it, what earlier attempts have said
+            # A session of its own: Ctrl-C on the terminal reaches the driver alone, which then asks once.
+            # The pipe is never written to: its end tells the child that the driver is gone, however it went.
+            self.process = subprocess.Popen(
+                [*program, *words, out_word(folder)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | dict(environment or {}),
+            )
+        note = json.dumps({"pid": self.process.pid}).encode()
+        replace_file(folder / PROCESS, lambda file: file.write(note))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """The exit code, or None while it runs. Does not block."""
+        code = self.process.poll()
+        if code is not None:
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+            (self.folder / PROCESS).unlink(missing_ok=True)
+        return code
+
+    def stop(self, at_once: bool = False) -> None:
+        """Ask it to checkpoint and end, or end it now with all that it started; `poll` tells when it has."""
+        if self.process.returncode is None:
+            end_process(self.pid, at_once)
+
+    def failure(self, code: int) -> str:
+        """In words why it ended with a code other than 0."""
+        return f"{last_error(self.log_lines())} (exit code {code}, log: {self.folder / LOG})"
+
+    def log_lines(self, at_most_bytes: int | None = None) -> list[str]:
+        """What this attempt has written so far, or the end of it: the lines of its log that say anything."""
+        path = self.folder / LOG
+        start = self._log_start if at_most_bytes is None else max(self._log_start, path.stat().st_size - at_most_bytes)
+        with path.open("rb") as log:
+            log.seek(start)
+            text = log.read().decode(errors="replace")
+        return [line for line in text.splitlines() if line.strip()]
+
+
+def out_word(folder: Path) -> str:
+    """The word that tells one run's process from any other's."""
+    return "out=" + quoted(str(folder))
+
+
+def quoted(value: str) -> str:
+    """A value as the command line's grammar takes it: in quotes where it holds more than plain characters."""
+    if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def shared_words(words: Sequence[str], extra: Mapping[str, str]) -> tuple[str, ...]:
+    """The user's words with the driver's own behind them: the last of two for one key holds."""
+    return (*words, *(f"{key}={quoted(value)}" for key, value in extra.items()))
+
+
+def finished_summary(folder: Path) -> dict[str, Any] | None:
+    """What a finished run wrote; None where there is none, or only that of an interrupted run."""
+    try:
+        summary = json.loads((folder / SUMMARY).read_text())
+    except (OSError, ValueError):
+        return None
+    return summary if isinstance(summary, dict) and not summary.get("interrupted", True) else None
+
+
+def last_error(lines: Sequence[str]) -> str:
+    """The message that dg.train ended with, or the last line of a traceback."""
+    starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
+    if starts:
+        message = [lines[starts[-1]].removeprefix("error: ")]
+        for line in lines[starts[-1] + 1 :]:
+            if not line.startswith("       "):
+                break
+            message.append(line.strip())
+        return "\n".join(message)
+    return lines[-1] if lines else "no output"
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """Runs children until it is told to stop."""
+
+    stops_asked: int
+
+    def stop(self) -> None:
+        """First call: what runs checkpoints and ends. Second call: it is ended at once."""
+        ...
+
+
+@contextmanager
+def stopped_by_signals(driver: Driver, children: str) -> Iterator[None]:
+    """Meanwhile SIGINT and SIGTERM stop the driver. children: what it runs, for the message."""
+
+    def caught(number: int, frame: object) -> None:
+        again = "ending them now" if driver.stops_asked else f"the running {children} checkpoint; again to stop now"
+        sys.stderr.write(f"\nstopping: {again}\n")
+        driver.stop()
+
+    before = {s: signal.signal(s, caught) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def end_process(pid: int, at_once: bool) -> None:
+    """SIGINT, at which dg.train checkpoints and ends; at once: SIGKILL, to all that it started as well."""
+    try:
+        process = psutil.Process(pid)
+        family = process.children(recursive=True) if at_once else []
+    except psutil.NoSuchProcess:
+        return
+    for member in [process, *family]:
+        try:
+            member.send_signal(signal.SIGKILL if at_once else signal.SIGINT)
+        except psutil.NoSuchProcess:
+            continue
+
+
+def end_orphan(folder: Path, patience_s: float = ORPHAN_PATIENCE_S) -> bool:
+    """End what a dead driver left running in a folder; whether there was anything.
+
+    It gets `patience_s` to end by itself (dg.grid.train_child sees that its driver is gone; a second SIGINT would
+    cost it its checkpoint), as long again after a SIGINT, then it is killed. Only a process whose command line names
+    this very folder is touched: its number may long belong to another.
+    """
+    process = _noted_process(folder)
+    if process is not None and _outlives(process, patience_s):
+        end_process(process.pid, at_once=False)
+        if _outlives(process, patience_s):
+            end_process(process.pid, at_once=True)
+    (folder / PROCESS).unlink(missing_ok=True)
+    return process is not None
+
+
+def _outlives(process: psutil.Process, patience_s: float) -> bool:
+    try:
+        process.wait(patience_s)
+    except psutil.TimeoutExpired:
+        return True
+    return False
+
+
+def _noted_process(folder: Path) -> psutil.Process | None:
+    try:
+        process = psutil.Process(json.loads((folder / PROCESS).read_text())["pid"])
+        return process if out_word(folder) in process.cmdline() else None
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None

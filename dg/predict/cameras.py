@@ -1,0 +1,59 @@
+"""The camera of a photograph: what was given, or an assumption that is said.
+
+2D is divided by half the longer side (METHODS 1.4), so that a portrait and a landscape picture of one camera give the
+same numbers; a focal length is so, too.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from dg.pose.camera import Camera
+from dg.predict.options import PredictOptions
+
+
+@dataclass(frozen=True)
+class ImageCamera:
+    """Intrinsics of one image. focal_px, center_px: x and y, pixels. known: given, and not assumed."""
+
+    size_px: tuple[int, int]
+    focal_px: tuple[float, float]
+    center_px: tuple[float, float]
+    distortion: tuple[float, ...]
+    known: bool
+
+    @property
+    def normalised(self) -> Camera:
+        """One row, by the longer side."""
+        rows = (self.focal_px, self.center_px, self.size_px, self.distortion)
+        return Camera.from_pixels(*[torch.tensor([r], dtype=torch.float32) for r in rows], longer_side=True)
+
+    @property
+    def focal_in_heights(self) -> float:
+        """Focal length over the shorter side: in image heights for a landscape picture."""
+        return sum(self.focal_px) / 2 / min(self.size_px)
+
+    @property
+    def field_of_view(self) -> float:
+        """Horizontal, degrees."""
+        return math.degrees(2 * math.atan(self.size_px[0] / 2 / self.focal_px[0]))
+
+
+def image_camera(size_px: tuple[int, int], options: PredictOptions, f_ref: float) -> ImageCamera:
+    """The camera of an image of that width and height.
+
+    Where none is given the focal length is taken to be `f_ref`, over half the longer side: the one for which
+    dscale2d=focal leaves 2D as dscale2d=paper does.
+    """
+    width, height = size_px
+    centre = (width / 2, height / 2)
+    if options.camera:
+        fx, fy, cx, cy, *bent = options.intrinsics
+        return ImageCamera(size_px, (fx, fy), (cx, cy), tuple(bent), True)
+    focal = options.focal
+    if options.fov:
+        focal = width / 2 / math.tan(math.radians(options.fov / 2))
+    known = focal > 0
+    focal = focal or f_ref * max(size_px) / 2
+    return ImageCamera(size_px, (focal, focal), centre, (0.0,) * 5, known)

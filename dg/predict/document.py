@@ -1,0 +1,82 @@
+"""The JSON file of one image: everything that was found, and what it was found with."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dg.files.atomic import replace_file
+from dg.pose.skeleton import COCO_17, Skeleton
+from dg.predict.seen import LiftedPerson, SeenImage
+
+FORMAT = "dg-prediction/1"
+_PIXELS, _METRES, _SHARE = 2, 4, 4  # decimals
+_BLOCK = 1 << 20
+
+
+def image_document(
+    image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton, made_with: Mapping[str, Any]
+) -> dict[str, Any]:
+    """As plain containers. made_with: protocol label, checkpoint, networks and versions."""
+    camera = image.camera
+    return {
+        "format": FORMAT,
+        "image": str(image.name),
+        "width": camera.size_px[0],
+        "height": camera.size_px[1],
+        "camera": {
+            "known": camera.known,
+            "focal_px": _rounded(camera.focal_px, _PIXELS),
+            "center_px": _rounded(camera.center_px, _PIXELS),
+            "distortion": list(camera.distortion),
+            "horizontal_field_of_view_deg": round(camera.field_of_view, 2),
+        },
+        "joints": list(skeleton.joints),
+        "parents": list(skeleton.parents),
+        "people": [_person(person, skeleton) for person in people],
+        **made_with,
+    }
+
+
+def _person(lifted: LiftedPerson, skeleton: Skeleton) -> dict[str, Any]:
+    seen = lifted.seen
+    placed = lifted.placed
+    return {
+        "box_px": _rounded(seen.person.box, _PIXELS),
+        "score": round(seen.person.score, _SHARE),
+        "joints_2d_px": _rounded(seen.joints_px, _PIXELS),
+        "confidence": _rounded(seen.confidence, _SHARE),
+        "depth_m": _rounded(seen.depth, _METRES),
+        "nearest_depth_m": _rounded(seen.nearest, _METRES),
+        "farthest_depth_m": _rounded(seen.farthest, _METRES),
+        "joints_3d_m": _rounded(lifted.joints_3d, _METRES),
+        "joints_3d_camera_m": _rounded(placed, _METRES),
+        "root_camera_m": None if placed is None else _rounded(placed[skeleton.root], _METRES),
+        "keypoints": {
+            "joints": list(COCO_17.joints),
+            "joints_2d_px": _rounded(seen.person.keypoints, _PIXELS),
+            "confidence": _rounded(seen.person.confidence, _SHARE),
+        },
+    }
+
+
+def write_document(document: Mapping[str, Any], path: Path) -> None:
+    """Whole or not at all; no NaN, which JSON does not know."""
+    text = json.dumps(document, indent=1, allow_nan=False)
+    replace_file(path, lambda file: file.write(text.encode()))
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _rounded(values: Any, decimals: int) -> Any:  # noqa: ANN401 - nested lists of any depth
+    return None if values is None else np.asarray(values, np.float64).round(decimals).tolist()

@@ -1,0 +1,204 @@
+"""An experiment under way, seen from its driver: in a thread of this process, or in a trainer actor on Ray."""
+
+import hashlib
+import os
+import threading
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dg.cluster.guardian import Guardian
+from dg.cluster.resources import amounts, trainer_ask
+from dg.runs.trainer_actor import TrainerActor, run_folders
+from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.exit_codes import exit_code
+
+if TYPE_CHECKING:
+    from dg.cluster.session import RaySession
+
+TRAINER_PREFIX = "trainer-"
+POLL_S = 0.25
+PLACE_S = 45.0  # the trainer must have found a place by then
+NAME_S = 15.0  # Ray takes so long at most to clear away the trainer of a driver that was killed
+
+
+class RunHandle(ABC):
+    """`poll` waits a moment for progress; `result` is for when the run has `finished`."""
+
+    @abstractmethod
+    def poll(self) -> list[dict[str, Any]]:
+        """Progress records since the last call."""
+
+    @abstractmethod
+    def finished(self) -> bool: ...
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Ask the run to checkpoint and end."""
+
+    @abstractmethod
+    def result(self) -> dict[str, Any]:
+        """The summary; raises what the run raised."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End what still runs; nothing is left behind."""
+
+
+class LocalRun(RunHandle):
+    """In this process, in a thread, so that the main thread shows progress and sees signals."""
+
+    def __init__(self, config: TrainConfig, info: RunInfo) -> None:
+        folders = run_folders(config, info)
+        self._guardian = Guardian(folders[0], folders=folders[1:])
+        self._guardian.watch(os.getpid())
+        self._actor = TrainerActor(config, info)
+        self._outcome: dict[str, Any] = {}
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._outcome["summary"] = self._actor.run()
+        except BaseException as error:  # handed to the main thread, which raises it
+            self._outcome["error"] = error
+
+    def poll(self) -> list[dict[str, Any]]:
+        self._thread.join(POLL_S)
+        return self._actor.poll()
+
+    def finished(self) -> bool:
+        return not self._thread.is_alive()
+
+    def stop(self) -> None:
+        self._actor.stop()
+
+    def result(self) -> dict[str, Any]:
+        if "error" in self._outcome:
+            raise self._outcome["error"]
+        return self._outcome["summary"]
+
+    def close(self) -> None:
+        # A thread that still runs cannot be ended: its guardian waits for the end of the process.
+        if self.finished():
+            self._guardian.release()
+
+
+class RayRun(RunHandle):
+    """In a trainer actor. The actor's own threads serve `poll` and `stop` while it trains.
+
+    Raises ResourceError when a run in the same folder is going on in the cluster.
+    """
+
+    def __init__(self, config: TrainConfig, info: RunInfo, session: "RaySession", gpus: float) -> None:
+        import ray
+        from ray import exceptions
+
+        self._ray, self._exceptions, self._session, self._out = ray, exceptions, session, info.out
+        # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
+        environment = {"OMP_NUM_THREADS": str(config.threads or os.cpu_count() or 1)}
+        if gpus == 0 and config.device == "cpu":
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        self.ask = trainer_ask(gpus, session.resources())
+        custom = {name: amount for name, amount in self.ask.items() if name not in ("CPU", "GPU")}
+        options = {
+            "num_cpus": 1, "num_gpus": gpus, "resources": custom, "max_restarts": 0, "max_concurrency": 4,
+            "runtime_env": {"env_vars": environment},
+        }  # fmt: skip
+        self.actor = _named_actor(info, options, (config, info, session.guardian is not None))
+        self._place = self.actor.place.remote()
+        self._since = time.monotonic()
+        self._running = self.actor.run.remote()
+
+    def poll(self) -> list[dict[str, Any]]:
+        self._ray.wait([self._running], timeout=POLL_S)
+        if self._place is not None and not self._placed():
+            return []
+        try:
+            return self._ray.get(self.actor.poll.remote(), timeout=30)
+        except self._exceptions.RayError:
+            return []  # `result` tells why
+
+    def _placed(self) -> bool:
+        """Whether the trainer's process runs. Raises ResourceError when the cluster has no place for it, or when its
+        nodes do not run what this driver runs.
+        """
+        if self._ray.wait([self._place], timeout=0)[0]:
+            place, self._place = self._place, None
+            self._session.check_versions()  # first: they may be why it has failed
+            try:
+                pid = self._ray.get(place)["pid"]
+            except self._exceptions.RayError:
+                return True  # `result` tells why
+            if self._session.guardian is not None:
+                self._session.guardian.watch(pid)
+            return True
+        if time.monotonic() - self._since > PLACE_S:
+            self._since = time.monotonic()
+            self._check_place()
+        return False
+
+    def _check_place(self) -> None:
+        from render_workers.pool_options import ResourceError
+
+        ask = {name: amount for name, amount in self.ask.items() if amount}
+        total, free = self._ray.cluster_resources(), self._ray.available_resources()
+        if any(free.get(name, 0) < amount for name, amount in ask.items()):
+            found = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ask)
+            raise ResourceError(
+                f"cannot start: asked for a trainer with {amounts(ask)}; after {PLACE_S:g} s the cluster has {found}\n"
+                "  try: wait for the run that holds them (python -m dg.status shows it) | more nodes "
+                "(max_workers in cluster.yaml) | device=cpu"
+            )
+
+    def finished(self) -> bool:
+        return bool(self._ray.wait([self._running], timeout=0)[0])
+
+    def stop(self) -> None:
+        self.actor.stop.remote()
+
+    def result(self) -> dict[str, Any]:
+        try:
+            return self._ray.get(self._running)
+        except self._exceptions.RayTaskError as error:
+            if exit_code(error.cause) is not None:
+                raise error.cause from None
+            raise
+        except self._exceptions.RayActorError as error:
+            kept = self._session.keep_logs(Path(self._out))
+            raise RuntimeError(
+                f"the trainer actor died: {error}; give the same command with resume=auto to go on"
+                + (f"; Ray's logs are in {kept}" if kept is not None else "")
+            ) from error
+
+    def close(self) -> None:
+        self._ray.kill(self.actor, no_restart=True)
+
+
+def trainer_name(info: RunInfo) -> str:
+    """The actor's name: one a folder, so that two runs never write to one. A run of the same name elsewhere is fine."""
+    digest = hashlib.blake2b(info.out.encode(), digest_size=4).hexdigest()
+    return f"{TRAINER_PREFIX}{info.run_name}-{digest}"
+
+
+def _named_actor(info: RunInfo, options: dict[str, Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401 - Ray's
+    import ray
+
+    from dg.cluster.session import NAMESPACE
+    from render_workers.pool_options import ResourceError
+
+    remote: Any = ray.remote(TrainerActor).options(**options, name=trainer_name(info), namespace=NAMESPACE)
+    give_up = time.monotonic() + NAME_S
+    while True:
+        try:
+            return remote.remote(*arguments)
+        except ValueError as error:
+            if "taken" not in str(error):
+                raise
+            if time.monotonic() > give_up:
+                raise ResourceError(
+                    f"a run is already training in {info.out} on this cluster (python -m dg.status shows it)\n"
+                    "  try: another out=DIR | stop that run first, then resume=auto goes on with it"
+                ) from error
+        time.sleep(0.5)

@@ -1,0 +1,95 @@
+"""The trainer as an actor: a shell that loads torch and everything else only where it runs, not in the driver.
+
+`pool=local` runs the same shell in the driver's own process.
+"""
+
+import os
+import socket
+import threading
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dg.cluster.guardian import Guardian
+from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, StatusFile
+from dg.settings.config import RunInfo, TrainConfig
+
+if TYPE_CHECKING:
+    from dg.training.build import Experiment
+
+
+class TrainerActor:
+    """One run. `run` blocks; the other methods are called meanwhile from other threads.
+
+    guarded: somebody else clears up half-written files if this process is killed.
+    """
+
+    def __init__(self, config: TrainConfig, info: RunInfo, guarded: bool = True) -> None:
+        self._config, self._info, self._guarded = config, info, guarded
+        self._records: deque[dict[str, Any]] = deque()
+        self._experiment: Experiment | None = None
+        self._stop_asked = threading.Event()
+        self._status = RunStatus(config, info, self._pool_figures)
+
+    def place(self) -> dict[str, Any]:
+        """Answers as soon as the process runs."""
+        return {"pid": os.getpid(), "node": socket.gethostname()}
+
+    def run(self) -> dict[str, Any]:
+        """The summary of the run. Raises as the experiment does."""
+        folders = run_folders(self._config, self._info)
+        guardian = None if self._guarded else Guardian(folders[0], folders=folders[1:])
+        if guardian is not None:
+            guardian.watch(os.getpid())
+        try:
+            with StatusFile(self._status, folders[0]):
+                return self._run()
+        finally:
+            if guardian is not None:
+                guardian.release()
+
+    def _run(self) -> dict[str, Any]:
+        try:
+            # Here, not in the constructor: an actor that is loading can be told from one that has no place.
+            from dg.training.build import Experiment
+
+            self._experiment = Experiment(self._config, self._info)
+            if self._stop_asked.is_set():
+                self._experiment.stop()
+            summary = self._experiment.run(self._report)
+        except BaseException as error:
+            self._status.end(FAILED, f"{type(error).__name__}: {error}")
+            raise
+        self._status.end(INTERRUPTED if summary["interrupted"] else DONE)
+        return summary
+
+    def _report(self, record: dict[str, Any]) -> None:
+        self._status.note(record)
+        self._records.append(record)
+
+    def poll(self) -> list[dict[str, Any]]:
+        """Progress records since the last call."""
+        return [self._records.popleft() for _ in range(len(self._records))]
+
+    def stop(self) -> None:
+        """Finish the batch in hand, checkpoint, and let `run` return."""
+        self._stop_asked.set()
+        if self._experiment is not None:
+            self._experiment.stop()
+
+    def status(self) -> dict[str, Any]:
+        """What `dg.status` shows."""
+        return self._status.snapshot()
+
+    def _pool_figures(self) -> tuple[Numbers, str]:
+        """Numbers of the render pool, and the last error in it."""
+        pool = None if self._experiment is None else self._experiment.pool
+        if pool is None:
+            return {}, ""
+        last_error = getattr(pool, "last_error", None)
+        return pool.status() | {"done": pool.ledger.done}, str(last_error() or "") if last_error is not None else ""
+
+
+def run_folders(config: TrainConfig, info: RunInfo) -> list[Path]:
+    """Folders that a run's trainer writes to, its own first."""
+    return [Path(info.out), *([] if config.cache == "off" else [Path(config.cache)])]

@@ -1,0 +1,73 @@
+"""What an evaluation leaves behind: results as JSON, the errors of every frame as an npz file, a run in MLflow."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dg.datasets.base import PoseDataset
+from dg.evaluation.metrics import PoseErrors
+from dg.evaluation.predictions import Evaluation
+from dg.files.atomic import replace_file
+from dg.tracking import Tracker
+from dg.tracking.names import final_metrics
+
+FILES_FOLDER = "evaluation"  # of the run's artifacts
+TAG_EVALUATES = "evaluates"  # run id or file: marks a run as an evaluation of it
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """An evaluation with the data set it was made on."""
+
+    evaluation: Evaluation
+    dataset: PoseDataset
+
+    @property
+    def target(self) -> str:
+        return self.dataset.name
+
+    def row(self, selection: str, epoch: int | None) -> dict[str, Any]:
+        """The averages over frames and over actions, as `summary.json` of a run has them, and those of each action."""
+        errors = self.evaluation.errors
+        row = {"target": self.target, "selection": selection, "epoch": "-" if epoch is None else epoch}
+        row |= {"protocol": self.evaluation.protocol, **errors.summary()}
+        return row if errors.action is None else row | {"actions": errors.per_action(self.dataset.actions)}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """One value a frame: every metric (float32), and whom and what the frame shows."""
+        errors, data = self.evaluation.errors, self.dataset
+        arrays = {
+            f.name: getattr(errors, f.name).cpu().numpy().astype(np.float32)
+            for f in fields(PoseErrors)
+            if f.name != "action"
+        }
+        arrays |= {name: getattr(data, name).cpu().numpy() for name in ("subject", "action", "clip")}
+        arrays |= {"subjects": np.array(data.subjects), "actions": np.array(data.actions)}
+        return arrays | {"protocol": np.array(self.evaluation.protocol)}
+
+
+def write_errors(results: Sequence[TargetResult], path: Path) -> None:
+    """The errors of every frame, `TARGET/mpjpe_mm` and so on, in the order of the data sets' rows."""
+    arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
+    replace_file(path, lambda file: np.savez_compressed(file, **arrays))
+
+
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    replace_file(path, lambda file: file.write(json.dumps(summary, indent=1).encode()))
+
+
+def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:
+    """The final metrics, averages over actions too."""
+    for result in results:
+        summary = {name: value for name, value in result.evaluation.errors.summary().items() if name != "n"}
+        tracker.log_metrics(final_metrics(selection, result.target, summary), step=0)
+
+
+def log_files(tracker: Tracker, files: Sequence[Path]) -> None:
+    """The files as artifacts."""
+    for path in files:
+        tracker.log_artifact(path, FILES_FOLDER)

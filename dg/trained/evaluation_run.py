@@ -1,0 +1,226 @@
+"""One evaluation: a lifter on test sets, its results written and logged. `dg.evaluate` is its command line."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dg.cluster.resources import share_gpus
+from dg.datasets.base import PoseDataset
+from dg.evaluation.predictions import TTA, LifterPredictor, evaluate
+from dg.files.checkpoint import CheckpointError
+from dg.methods.fast_matmul import use_fast_matmul
+from dg.settings.command_line import check_plugins
+from dg.settings.config import TrainConfig
+from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
+from dg.tracking.names import REGIMES, tags_of_image_depth
+from dg.trained.description import UNITS, LifterDescription
+from dg.trained.evaluation_report import (
+    TAG_EVALUATES,
+    TargetResult,
+    log_files,
+    log_results,
+    write_errors,
+    write_summary,
+)
+from dg.trained.foreign import ForeignLifter, open_program
+from dg.trained.identity import Identity, identity_of_file, identity_of_run
+from dg.trained.options import chosen, described, one_source, stored_lifter
+from dg.trained.stored import WEIGHTS, StoredLifter
+from dg.training.build import device_of, inputs_of
+from dg.training.problem import on_skeleton, open_target
+from dg.training.rendering import make_live_depth, with_feature_sizes
+
+PROTOCOL = "protocol"
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """What the command line sets; words: of the configuration."""
+
+    checkpoint: str = ""
+    published: str = ""
+    model: str = ""
+    unit: str = "m"
+    trust: bool = False
+    weights: str = "auto"
+    tta: str = PROTOCOL
+    label: str = ""
+    regime: str = "DG"
+    out: str = ""
+    words: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        one_source(checkpoint=self.checkpoint, published=self.published, model=self.model)
+        for name, choices in (("unit", UNITS), ("weights", WEIGHTS), ("tta", (PROTOCOL, *TTA)), ("regime", REGIMES)):
+            chosen(name, getattr(self, name), choices)
+
+    @property
+    def name(self) -> str:
+        """Of the lifter, in tables and default paths."""
+        place = Path(self.checkpoint or self.published or self.model).absolute()
+        own = place.name if place.is_dir() else place.parent.name
+        return self.label or (own if self.checkpoint else place.stem)
+
+    @property
+    def place(self) -> Path:
+        """The results' JSON file."""
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        return Path(self.out or f"runs/evaluate-{self.name}-{stamp}/evaluation.json").absolute()
+
+
+def load_lifter(options: EvaluateOptions) -> StoredLifter:
+    """The lifter that is meant, with the configuration under which it is evaluated.
+
+    Raises ConfigError and CheckpointError.
+    """
+    if not options.model:
+        return stored_lifter(options.checkpoint, options.published, options.weights, options.words)
+    path = Path(options.model)
+    program = open_program(path, options.trust)
+    if program.description is None:
+        config = with_feature_sizes(described(options.words, ("inputs",)))
+        description = LifterDescription.of_config(config, options.unit)
+    else:
+        description = program.description
+        config = described(options.words, known=description.settings)
+    lifter = ForeignLifter(program, description)
+    selection = "source_val" if description.made_from.get("selection") == "source_val" else "last"
+    run_id = str(description.made_from.get("run_id") or "")
+    return StoredLifter(path, config, lifter, inputs_of(config), selection, run_id=run_id)
+
+
+def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
+    """The lifter on every target of its configuration, with depth drawn where its input needs it.
+
+    Raises DataError, CheckpointError for a lifter whose answers are not finite, ConfigError, and what the pool raises.
+    """
+    config = stored.config
+    device = device_of(config)
+    options = check_plugins(config)
+    targets = load_targets(config)
+    predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
+    with _gpus_per_actor(config) as gpus:
+        live = make_live_depth(config, options, gpus)
+        try:
+            results = []
+            for dataset in targets:
+                poses = dataset.poses.to(device)
+                if live is not None and poses.depth is None:
+                    poses = live.of_dataset(poses, dataset.digest)
+                results.append(_evaluate_target(stored, predictor, replace(dataset, poses=poses), tta))
+            return results
+        finally:
+            if live is not None:
+                live.pool.close()
+
+
+def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: PoseDataset, tta: str) -> TargetResult:
+    try:
+        own = None if tta == PROTOCOL else tta
+        found = evaluate(predictor, dataset, stored.config.depth_label, stored.config.frames, own)
+    except CheckpointError:
+        raise
+    except ValueError as error:
+        raise CheckpointError(f"{stored.path} on {dataset.name}: {error}") from error
+    return TargetResult(found, dataset)
+
+
+def load_targets(config: TrainConfig) -> list[PoseDataset]:
+    """The test part of every target on the lifter's skeleton; names that repeat are numbered."""
+    targets: list[PoseDataset] = []
+    for number, name in enumerate(config.target_names):
+        target = open_target(name).load("test")
+        if target.name in {t.name for t in targets}:
+            target = replace(target, name=f"{target.name}_{number}")
+        targets.append(replace(target, poses=on_skeleton(target, config)))
+    return targets
+
+
+@contextmanager
+def _gpus_per_actor(config: TrainConfig) -> Iterator[float]:
+    """Joins or starts a Ray cluster for `pool=ray`, and shares its GPUs as dg.train does."""
+    if config.pool != "ray" or not config.needs_depth:
+        yield 0.0
+        return
+    from dg.cluster.session import open_session
+
+    with closing(open_session(config, Path.cwd())) as session:
+        yield share_gpus(config, session.resources().get("GPU", 0.0))[1]
+
+
+# -- results
+
+
+def identity_of(options: EvaluateOptions, config: TrainConfig) -> Identity:
+    """Who the lifter is: its run, or its file."""
+    if options.checkpoint:
+        return identity_of_run(config)
+    lifter = Path(options.model).suffix.lstrip(".") if options.model else config.lifter["name"]
+    return identity_of_file(options.name, options.regime, lifter, config)
+
+
+def summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
+    """What the JSON file holds of lifter and results."""
+    config = stored.config
+    return {
+        "file": str(stored.path),
+        "evaluates": stored.run_id,
+        "method": identity.method,
+        "regime": identity.regime,
+        "lifter": identity.lifter,
+        "inputs": config.inputs,
+        "dscale2d": config.dscale2d_resolved,
+        "d_ref": config.d_ref,
+        "frames": config.frames,
+        "depth": config.depth["name"] if config.needs_depth else NO_DEPTH,
+        "seed": identity.seed,
+        "selection": stored.selection,
+        "results": [r.row(stored.selection, stored.epoch) for r in results],
+    }
+
+
+def run(options: EvaluateOptions) -> dict[str, Any]:
+    """Evaluate, write the files and log the run; returns what the JSON file holds. Raises as its parts do."""
+    start = time.monotonic()
+    use_fast_matmul()
+    stored = load_lifter(options)
+    config, place = stored.config, options.place
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    identity = identity_of(options, config)
+    uri = tracking_uri(config.tracking.uri)
+    prepare(uri, config.tracking.experiment)  # before the work: it finds out whether there is a store
+    results = evaluate_lifter(stored, options.tta)
+    errors = place.with_name(f"{place.stem}.errors.npz")
+    write_errors(results, errors)
+    summary = summarise(stored, identity, results) | {"errors": str(errors)}
+    summary["wall_s"] = round(time.monotonic() - start, 3)
+    tracker = make_tracker(uri, config.tracking.experiment, place.parent)
+    summary["run_id"] = _log(tracker, options, stored, identity, results)
+    write_summary(summary, place)
+    log_files(tracker, (errors, place))
+    tracker.finish()
+    return summary | {"out": str(place), "see": ui_command(uri)}
+
+
+def _log(
+    tracker: Tracker,
+    options: EvaluateOptions,
+    stored: StoredLifter,
+    identity: Identity,
+    results: Sequence[TargetResult],
+) -> str:
+    """Begin the evaluation's own run and log its results; returns its id."""
+    config = stored.config
+    protocols = {r.target: r.evaluation.protocol for r in results}
+    tags = environment_tags() | identity.tags(config, stored.selection, protocols)
+    tags |= tags_of_image_depth(tags, {r.dataset.source_depth for r in results})
+    tags[TAG_EVALUATES] = stored.run_id or stored.path.name
+    run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
+    log_results(tracker, results, stored.selection)
+    return run_id

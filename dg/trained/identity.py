@@ -1,0 +1,83 @@
+"""Who a lifter is, in the words by which `dg.compare` knows the run that trained it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dg.datasets.base import DataError
+from dg.pose.joint_map import skeleton_named
+from dg.settings.command_line import check_plugins, table_of
+from dg.settings.config import TrainConfig
+from dg.settings.plugins import resolve
+from dg.tracking import NO_DEPTH, run_tags
+from dg.trained.description import SETTINGS
+from dg.training.build import options_for_windows, resolved_recipe
+from dg.training.problem import load_adaptation
+
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Parameters as MLflow keeps them, and what tags name."""
+
+    method: str
+    regime: str
+    lifter: str
+    params: Mapping[str, Any]
+    seed: int | None = None
+    oracle: tuple[str, ...] = ()
+    adapted_to: str = ""
+
+    def tags(self, config: TrainConfig, selection: str, protocols: Mapping[str, str]) -> dict[str, str]:
+        """A run's tags. protocols: target -> protocol id."""
+        return run_tags(
+            method=self.method,
+            regime=self.regime,
+            lifter=self.lifter,
+            inputs=config.inputs,
+            dscale2d=config.dscale2d_resolved,
+            depth_source=config.depth["name"] if config.needs_depth else NO_DEPTH,
+            selection=selection,
+            oracle=(*(("depth",) if config.needs_depth else ()), *self.oracle),
+            protocols=protocols,
+            adapted_to=self.adapted_to,
+        )
+
+
+def identity_of_run(config: TrainConfig) -> Identity:
+    """Of a lifter that one of our runs trained: the same parameters, so that its numbers stand in the same row."""
+    plugins = check_plugins(config)
+    method = resolve(table_of("method"), "method", config.method["name"])
+    lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])
+    recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, plugins["lifter"])))
+    params = config.flat() | {f"{g}.{k}": v for g, chosen in plugins.items() for k, v in asdict(chosen).items()}
+    return Identity(
+        method=config.method["name"],
+        regime=method.regime,
+        lifter=config.lifter["name"],
+        params=params | {f"recipe.{k}": v for k, v in asdict(recipe).items()},
+        seed=config.seed,
+        oracle=method.oracles(plugins["method"]),
+        adapted_to=_adapted_to(config),
+    )
+
+
+def identity_of_file(name: str, regime: str, lifter: str, config: TrainConfig) -> Identity:
+    """Of a lifter of unknown training: with the little that is known of it, it shares no table with runs of a known
+    budget.
+    """
+    params = {key: getattr(config, key) for key in SETTINGS} | {"dscale2d": config.dscale2d_resolved}
+    params |= {"method.name": name, "lifter.name": lifter, "seed": "-", "data.name": NOT_STATED}
+    return Identity(name, regime, lifter, params)
+
+
+def _adapted_to(config: TrainConfig) -> str:
+    """Whose 2D the run saw, as its own tags have it; as it was typed where those data are not here."""
+    if not config.adapt_to:
+        return ""
+    try:
+        adaptation = load_adaptation(config, skeleton_named(config.skeleton))
+    except DataError:
+        adaptation = None
+    return f"{config.adapt_to if adaptation is None else adaptation.name}:{config.adapt_part}"

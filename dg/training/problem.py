@@ -1,0 +1,121 @@
+"""What is trained and on what: source, targets and the 2D of an adaptation target, on the run's skeleton."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from dg.datasets import DATASETS
+from dg.datasets.base import Dataset, PoseDataset
+from dg.datasets.image_depth import converted
+from dg.methods.base import TargetPoses
+from dg.pose.batch import PoseBatch
+from dg.pose.bones import bone_lengths
+from dg.pose.boxes import box_size
+from dg.pose.detections import SYNTHETIC_DETECTIONS
+from dg.pose.joint_map import skeleton_named
+from dg.pose.skeleton import Skeleton
+from dg.settings.command_line import table_of
+from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.plugins import make_options, resolve
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Everything that does not change during a run."""
+
+    train: PoseDataset
+    val: PoseDataset
+    targets: tuple[PoseDataset, ...]
+    depth_label: str
+    adaptation: TargetPoses | None = None
+
+
+def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
+    """The source's training and validation part and every target, on the run's skeleton."""
+    source = resolve(DATASETS, "data", config.data["name"])(options["data"])
+    skeleton = skeleton_named(config.skeleton)
+    train, val = (prepared(source.load(split), config) for split in ("train", "val"))
+    targets = []
+    for number, name in enumerate(config.target_names):
+        target = open_target(name).load("test")
+        if target.name in {t.name for t in targets}:
+            target = replace(target, name=f"{target.name}_{number}")
+        targets.append(prepared(target, config))
+    return Problem(train, val, tuple(targets), config.depth_label, load_adaptation(config, skeleton))
+
+
+def open_target(name: str) -> Dataset:
+    """The data set behind `NAME:ARGUMENT`."""
+    kind, _, argument = name.partition(":")
+    plugin = resolve(DATASETS, "target", kind)
+    return plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument)))
+
+
+def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | None:
+    """The 2D that a domain-adaptation method may see. Raises ConfigError where method and adapt_to disagree."""
+    name = config.method["name"]
+    adapts = resolve(table_of("method"), "method", name).regime == "DA"
+    if adapts and not config.adapt_to:
+        raise ConfigError(f"method={name} is domain adaptation: say whose 2D poses it may see, adapt_to=NAME:ARGUMENT")
+    if not adapts:
+        if config.adapt_to:
+            raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
+        return None
+    found = open_target(config.adapt_to).load(config.adapt_part)
+    target = replace(found, poses=found.poses.convert(skeleton))
+    return TargetPoses(target.name, config.adapt_part, target.poses.joints_2d[:, 0], target.poses.camera)
+
+
+def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
+    """A data set on the run's skeleton, its 2D named after what the lifter will be given.
+
+    Raises ConfigError for detected 2D without confidence where the run's poses are seen as a detector sees them.
+    """
+    poses = on_skeleton(dataset, config)
+    if not config.detects or poses.confidence is not None:
+        return replace(dataset, poses=poses)
+    if dataset.source_2d != "gt":
+        raise ConfigError(
+            f"inputs={config.inputs} needs the confidence of detected 2D, but {dataset.name} has {dataset.source_2d} "
+            "2D without any; give detections that carry it, or ground-truth 2D, which gets synthetic detections"
+        )
+    return replace(dataset, poses=poses, source_2d=SYNTHETIC_DETECTIONS)
+
+
+def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
+    """A data set's poses on the run's skeleton, with the depth from images that they may bring with them.
+
+    Raises ConfigError where the run's inputs need more than was extracted from the images.
+    """
+    poses = converted(dataset.poses, skeleton_named(config.skeleton))
+    if poses.depth is None:
+        return poses
+    channels, _, features = config.inputs.partition("+")
+    if features:
+        raise ConfigError(
+            f"inputs={config.inputs}: {dataset.name} has depth from images, but no {features}, which are read from "
+            f"rendered pictures alone; take inputs={channels}, or leave image_depth out"
+        )
+    if channels == "uadd" and poses.depth_spread is None:
+        raise ConfigError(
+            f"inputs=uadd needs nearest and farthest depth, but the depth of {dataset.name} was extracted right at its "
+            "joints; extract it anew with inputs=uadd (python -m dg.extract_depth)"
+        )
+    return poses
+
+
+def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:
+    """With the mean box of the training poses as `box_ref` where dscale2d=box leaves it open."""
+    if config.dscale2d_resolved != "box" or config.box_ref > 0:
+        return config
+    poses = train.poses
+    # Rounded, so that the digest of a resumed run does not hang on the order of a sum.
+    return replace(config, box_ref=round(float(box_size(poses.joints_2d[poses.valid]).double().mean()), 6))
+
+
+def subject_bone_lengths(dataset: PoseDataset) -> torch.Tensor:
+    """Median bone lengths of each subject, `[subjects, bones]`, metres."""
+    lengths = bone_lengths(dataset.poses.joints_3d[:, 0], dataset.poses.skeleton)
+    present = dataset.subject.unique()
+    return torch.stack([lengths[dataset.subject == s].median(0).values for s in present])

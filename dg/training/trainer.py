@@ -1,0 +1,363 @@
+"""The training loop: propose ahead, have depth rendered, update in order, evaluate, checkpoint, log.
+
+It knows no method, no Ray and no data set by name. Same configuration and seed give the same weights, whatever the
+number of render workers, whichever of them died, and wherever the run was stopped and resumed (SYSTEMS 2.6).
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from dg.datasets.base import PoseDataset
+from dg.evaluation.predictions import Evaluation, evaluate
+from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
+from dg.evaluation.selection import History
+from dg.files.checkpoint import Checkpoints, save_file
+from dg.methods.base import DGMethod, StepKey, training_anchors
+from dg.methods.finite_steps import DivergedError
+from dg.pose.batch import PoseBatch
+from dg.pose.windows import Windows
+from dg.settings.config import TrainConfig
+from dg.tracking.base import Tracker
+from dg.tracking.names import epoch_metric
+from dg.training.live_depth import LiveDepth, PendingDepth
+from dg.training.pending import load_pending, save_pending
+from dg.training.problem import Problem
+
+Report = Callable[[dict[str, Any]], None]
+CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
+
+
+@dataclass
+class _Position:
+    """Where the loop stands. A pass is one walk over the source; an epoch is as many lifter steps as a pass has
+    batches, so that epochs cost the same for every method.
+    """
+
+    source_pass: int = 0
+    batch: int = 0
+    ended_epoch: int = 0
+
+
+class Trainer:
+    """One run. `fit` returns the summary; `stop` may be called from another thread or a signal handler."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        problem: Problem,
+        method: DGMethod,
+        live_depth: LiveDepth | None,
+        checkpoints: Checkpoints,
+        tracker: Tracker,
+        report: Report,
+        draw: Callable[[PoseBatch], Any] | None = None,
+    ) -> None:
+        self.config, self.problem, self.method = config, problem, method
+        self.live_depth, self.checkpoints, self.tracker, self.report = live_depth, checkpoints, tracker, report
+        self.draw = draw  # a contact sheet of rendered poses as an image
+        self.plan = method.context.plan
+        self.history = History()
+        self.position = _Position()
+        self.best_lifter: dict[str, torch.Tensor] | None = None
+        self.seconds = {"total": 0.0, "waiting_for_depth": 0.0, "evaluation": 0.0}
+        self.trained_poses = 0
+        self.picture: PoseBatch | None = None  # the last rendered proposal, for the contact sheet
+        self.windows = Windows.over(problem.train.clip, config.frames).to(method.context.device)
+        self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames).to(method.context.device)
+        self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
+        self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
+        self._stop = threading.Event()
+        self._targets: tuple[PoseDataset, ...] | None = None
+        self._val: PoseDataset | None = None
+        self._recent: list[dict[str, torch.Tensor]] = []
+
+    def stop(self) -> None:
+        """Finish the batch in hand, checkpoint and return from `fit`."""
+        self._stop.set()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
+
+    def fit(self, run_id: str) -> dict[str, Any]:
+        """Train to the end of the budget. Returns the results and figures of the run.
+
+        Raises DivergedError for a loss that is not finite; the newest checkpoint is then the one before.
+        """
+        self.run_id = run_id
+        clock = _Clock(self.seconds["total"])
+        source = self._with_depth(self.problem.train)
+        last_save = time.monotonic()
+        batches = self._batches(source)
+        while self.method.lifter_steps < self.plan.total_steps and not self.stopped:
+            self._update(*next(batches))
+            self.seconds["total"] = clock.now()
+            epoch = self.method.lifter_steps // self.plan.steps_per_epoch
+            finished = self.method.lifter_steps >= self.plan.total_steps
+            if epoch > self.position.ended_epoch or finished:
+                self._end_epoch(max(epoch, self.position.ended_epoch + 1), finished)
+                last_save = time.monotonic()
+            elif self.stopped or time.monotonic() - last_save > 60 * self.config.checkpoint_minutes:
+                self._save()
+                last_save = time.monotonic()
+        for _, _, proposal in self._queue:  # drawn ahead of the last update and not needed any more
+            self._arrived(proposal)
+        self._check_ledger()
+        self.seconds["total"] = clock.now()
+        return self._summary()
+
+    # -- one pass after another -----------------------------------------------------------------------------------
+
+    def _batches(self, source: PoseBatch) -> Iterator[tuple[StepKey, PoseBatch, PoseBatch | None]]:
+        """Source batches with their rendered proposals, in order, for ever. Proposals run ahead by `lookahead`."""
+        while True:
+            first = self.position.batch
+            order = self._order()
+            moved = self._moved(source)
+            for key, proposal in self._resumed:
+                self._queue.append((key, self._gather(source, order, key.batch), proposal))
+            first += len(self._resumed)
+            self._resumed.clear()
+            for number in range(first, self.plan.steps_per_epoch):
+                key = StepKey(self.config.seed, self.position.source_pass, number)
+                batch = self._gather(source, order, number)
+                ahead = self._propose(batch, key) if moved is None else self._gather(moved, order, number)
+                self._queue.append((key, batch, ahead))
+                if len(self._queue) > self.config.render.lookahead:
+                    yield self._next()
+            while self._queue:
+                yield self._next()
+            self._check_ledger()
+            self.position.source_pass += 1
+            self.position.batch = 0
+
+    def _gather(self, poses: PoseBatch, order: torch.Tensor, number: int) -> PoseBatch:
+        """The windows of one batch."""
+        rows = slice(number * self.config.batch_size, (number + 1) * self.config.batch_size)
+        return self.windows.gather(poses, order[rows])
+
+    def _moved(self, source: PoseBatch) -> PoseBatch | None:
+        """With windows of several frames: the source as the method moves it for this pass, with depth."""
+        if self.config.frames == 1 or self.method.pretraining:
+            return None
+        key = StepKey(self.config.seed, self.position.source_pass, -1)
+        moved = self.method.propose_pass(source, self.problem.train.clip.to(self.method.context.device), key)
+        if moved is None or self.live_depth is None:
+            return moved
+        start = time.monotonic()
+        moved = self.live_depth.of_pass(moved, key.number("depth"))
+        self.seconds["waiting_for_depth"] += time.monotonic() - start
+        return moved
+
+    def _next(self) -> tuple[StepKey, PoseBatch, PoseBatch | None]:
+        key, batch, proposal = self._queue.popleft()
+        self.position.batch = key.batch + 1
+        return key, batch, self._arrived(proposal)
+
+    def _order(self) -> torch.Tensor:
+        """The windows' anchors in this pass's order."""
+        key = StepKey(self.config.seed, self.position.source_pass, -1)
+        order = torch.randperm(len(self.anchors), generator=key.generator("order"))
+        return self.anchors[order.to(self.anchors.device)]
+
+    def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
+        torch.manual_seed(key.number("propose"))
+        proposal = self.method.propose(batch, key)
+        if proposal is None or self.live_depth is None:
+            return proposal
+        return self.live_depth.submit(proposal, key.number("depth"), batch)
+
+    def _arrived(self, proposal: PoseBatch | PendingDepth | None) -> PoseBatch | None:
+        if not isinstance(proposal, PendingDepth):
+            return proposal
+        start = time.monotonic()
+        rendered = proposal.result()
+        self.seconds["waiting_for_depth"] += time.monotonic() - start
+        if bool(rendered.valid.any()):
+            self.picture = rendered
+        return rendered
+
+    def _update(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> None:
+        # Dropout draws from torch's own stream: set it from the step, so that a resumed run draws the same.
+        torch.manual_seed(key.number("update"))
+        before = self.method.lifter_steps
+        try:
+            update = self.method.update(batch, proposal, key)
+        except DivergedError as error:
+            raise DivergedError(f"{error}\n  the batch: {self._dump(key, batch, proposal)}") from error
+        self.trained_poses += len(batch) * (self.method.lifter_steps - before)
+        self._recent.append(update.metrics)
+        if len(self._recent) % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
+            loss = self._losses()
+            self.report({
+                "kind": "step", "lifter_steps": self.method.lifter_steps, "total_steps": self.plan.total_steps,
+                "loss": loss.get("loss/lifter"), "pool": self._pool_status(),
+            })  # fmt: skip
+
+    def _dump(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> str:
+        """Keep a batch on which training broke down, for people to look into; returns where."""
+        path = self.checkpoints.folder / "diverged.pt"
+        save_file(path, {"key": vars(key), "batches": save_pending([(key, batch), (key, proposal)])})
+        return str(path)
+
+    def _losses(self) -> dict[str, float]:
+        """Means of the scalars since the last epoch, of those that are numbers. Raises DivergedError if none is."""
+        names = {name for metrics in self._recent for name in metrics}
+        means = {
+            name: _mean(torch.stack([m[name].float() for m in self._recent if name in m])) for name in sorted(names)
+        }
+        wrong = [name for name, value in means.items() if name.startswith("loss/") and not _finite(value)]
+        if wrong:
+            raise DivergedError(
+                f"{', '.join(wrong)} is not a number after {self.method.lifter_steps} lifter steps; "
+                "lower lr, or resume=auto from the last checkpoint with another seed"
+            )
+        return means
+
+    # -- the end of an epoch --------------------------------------------------------------------------------------
+
+    def _end_epoch(self, epoch: int, last: bool) -> None:
+        losses = self._losses()
+        self._recent.clear()
+        self.position.ended_epoch = epoch
+        scores = self._evaluate(epoch) if last or epoch % self._every() == 0 else {}
+        self._save()
+        metrics = losses | scores | self._figures()
+        self.tracker.log_metrics(metrics, step=epoch)
+        if scores:
+            self.tracker.flush(timeout_s=2.0)
+        if scores and self.draw is not None and self.picture is not None:
+            self.tracker.log_image(self.draw(self.picture), "augmented_poses", step=epoch)
+        self.report({
+            "kind": "epoch", "epoch": epoch, "epochs": self.plan.total_steps / self.plan.steps_per_epoch,
+            "lifter_steps": self.method.lifter_steps, "total_steps": self.plan.total_steps,
+            "losses": losses, "scores": scores, "seconds": self.seconds["total"], "pool": self._pool_status(),
+        })  # fmt: skip
+
+    def _every(self) -> int:
+        epochs = self.plan.total_steps / self.plan.steps_per_epoch
+        return self.config.evaluate_every or max(1, round(epochs / 10))
+
+    def _evaluate(self, epoch: int) -> dict[str, float]:
+        start = time.monotonic()
+        if self._val is None or self._targets is None:
+            self._val = replace(self.problem.val, poses=self._with_depth(self.problem.val))
+            self._targets = tuple(replace(t, poses=self._with_depth(t)) for t in self.problem.targets)
+        label, frames = self.problem.depth_label, self.config.frames
+        val = evaluate(self.method, self._val, label, frames)
+        results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
+        is_best = self.history.add(epoch, _record(val), {name: _record(e) for name, e in results.items()})
+        if is_best:
+            self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
+            best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
+            self.checkpoints.save_best(best)
+        self.checkpoints.save_history(self.history.records)
+        self.seconds["evaluation"] += time.monotonic() - start
+        scores = {epoch_metric("val", name): value for name, value in self._metrics(val).items()}
+        for target, result in results.items():
+            scores |= {epoch_metric(target, name): value for name, value in self._metrics(result).items()}
+        return scores
+
+    @staticmethod
+    def _metrics(evaluation: Evaluation) -> dict[str, float]:
+        return {k: v for k, v in evaluation.errors.summary().items() if k != "n"}
+
+    def _with_depth(self, dataset: PoseDataset) -> PoseBatch:
+        poses = dataset.poses.to(self.method.context.device)
+        if self.live_depth is None or poses.depth is not None:  # it came with its images
+            return poses
+        self.report({"kind": "note", "text": f"depth of {len(poses):,} poses of {dataset.name}"})
+        return self.live_depth.of_dataset(poses, dataset.digest)
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        """Everything the next batch depends on, the proposals in flight included, so that a resumed run equals one
+        that never stopped, bit for bit.
+        """
+        in_flight = [(key, self._arrived(proposal)) for key, _, proposal in self._queue]
+        state = {
+            "config_digest": self.config.digest(),
+            "config": self.config.plain(),
+            "run_id": self.run_id,
+            "method": self.method.state_dict(),
+            "position": vars(self.position),
+            "pending": save_pending(in_flight),
+            "history": self.history.records,
+            "best_lifter": self.best_lifter,
+            "seconds": self.seconds,
+            "trained_poses": self.trained_poses,
+            "ledger": {} if self.live_depth is None else vars(self.live_depth.pool.ledger),
+        }
+        path = self.checkpoints.save(self.method.lifter_steps, state)
+        self.report({"kind": "checkpoint", "path": str(path)})
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        device = self.method.context.device
+        self.method.load_state_dict(state["method"])
+        self.position = _Position(**state["position"])
+        pending = load_pending(state["pending"], self.problem.train.poses.skeleton, device)
+        self._resumed = deque(
+            (StepKey(self.config.seed, self.position.source_pass, number), poses) for number, poses in pending
+        )
+        self.history.records = state["history"]
+        self.best_lifter = state["best_lifter"]
+        self.seconds, self.trained_poses = state["seconds"], state["trained_poses"]
+        if self.live_depth is not None:
+            vars(self.live_depth.pool.ledger).update(state["ledger"])
+
+    # -- figures --------------------------------------------------------------------------------------------------
+
+    def _pool_status(self) -> dict[str, float]:
+        return {} if self.live_depth is None else self.live_depth.pool.status()
+
+    def _check_ledger(self) -> None:
+        if self.live_depth is not None:
+            self.live_depth.pool.ledger.check()
+
+    def _figures(self) -> dict[str, float]:
+        ledger = None if self.live_depth is None else vars(self.live_depth.pool.ledger)
+        figures = run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
+        return figures | {"skipped_steps": float(self.method.finite_steps.skipped)}
+
+    def _summary(self) -> dict[str, Any]:
+        results = final_results(self.history, [t.name for t in self.problem.targets])
+        if not self.stopped:
+            self.tracker.log_metrics(result_metrics(results), step=self.position.ended_epoch)
+        ledger = {} if self.live_depth is None else vars(self.live_depth.pool.ledger)
+        return {
+            "results": results,
+            "val": self.history.records[-1]["val"] if self.history.records else {},
+            "lifter_steps": self.method.lifter_steps,
+            "interrupted": self.stopped,
+        } | summary_figures(self._figures(), ledger)
+
+
+class _Clock:
+    """Seconds of training, going on from an earlier session's."""
+
+    def __init__(self, before: float) -> None:
+        self.start = time.monotonic() - before
+
+    def now(self) -> float:
+        return time.monotonic() - self.start
+
+
+def _mean(values: torch.Tensor) -> float:
+    """Of the finite ones: a step that was left out says nothing of the others. NaN where there is none."""
+    return float(values[values.isfinite()].mean())
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _record(evaluation: Evaluation) -> dict[str, Any]:
+    return {"protocol": evaluation.protocol, **evaluation.errors.summary()}

@@ -1,0 +1,172 @@
+import csv
+import io
+import subprocess
+import sys
+
+import pytest
+
+from dg.compare import __main__ as compare
+from dg.evaluation.metrics import PoseErrors
+from dg.settings.plugins import OptionError
+from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags
+from tests.compare.make_results import benchmark_id
+
+
+def test_wrong_options_are_all_named_with_what_is_possible():
+    with pytest.raises(OptionError) as wrong:
+        compare.parse_options(["selction=last", "format=pdf", "stray", "publish=all", "published=everything"])
+    words = ("'selection'", "latex", "key=value", "did you mean 'published'", "similar")
+    assert all(word in str(wrong.value) for word in words)
+    assert compare.main(["selction=last"]) == 2
+    assert compare.parse_options(["tracking.uri=off"]).tracking_uri == "off"
+
+
+def test_options_may_be_written_with_dashes():
+    plain = compare.parse_options(["paper=auglift", "table=4", "format=csv"])
+    for words in (
+        ["--paper", "auglift", "--table", "4", "format=csv"],
+        ["--paper=auglift", "--table=4", "--format=csv"],
+    ):
+        assert compare.parse_options(words) == plain
+    with pytest.raises(OptionError, match="did you mean 'paper'"):
+        compare.parse_options(["--papr", "auglift"])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["paper=auglift"], "go together"),
+        (["table=4"], "go together"),
+        (["format=png"], "out=FILE.png"),
+        (["format=png", "out=x.png", "paper=auglift", "table=4"], "no paper="),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(words, reason, capsys):
+    assert compare.main(words) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_missing_database_is_not_created(tmp_path, capsys):
+    assert compare.main([f"tracking_uri=sqlite:///{tmp_path / 'no.db'}"]) == 4
+    assert "train first" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_store_that_is_none_is_one_clear_error(tmp_path, capsys):
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all, only some text" * 100)
+    assert compare.main([f"tracking_uri=sqlite:///{tmp_path / 'mlflow.db'}"]) == 2
+    assert "cannot read the tracking store" in capsys.readouterr().err
+
+
+def test_help_is_short_work():
+    code = (
+        "import sys, dg.compare; assert dg.compare.main(['--help']) == 0;"
+        "assert not {'torch', 'mlflow', 'numpy', 'yaml', 'matplotlib'} & set(sys.modules), sys.modules"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    # table= stands behind paper= in its line
+    assert all(f" {option}=" in shown for option in vars(compare.CompareOptions()))
+
+
+def test_every_metric_of_an_evaluation_has_a_place():
+    assert set(METRICS) == set(PoseErrors.__dataclass_fields__) - {"action"}
+
+
+def track(uri, folder, method, seed, value, status="FINISHED", tags=None, parent=None):
+    tracker = make_tracker(uri, "dg", folder)
+    params = {"method": {"name": method}, "seed": seed, "epochs": 2, "batch_size": 8, "data": {"name": "synthetic"}}
+    identity = run_tags(
+        method=method, regime="DG", lifter="simple_baseline", inputs="xyd", dscale2d="focal", depth_source="zbuffer",
+        selection="source_val", oracle=("depth",), protocols={"near": "near/x/n5"},
+    )  # fmt: skip
+    tracker.start(f"{method}-{seed}", params, identity | (tags or {}), parent_run_id=parent)
+    tracker.log_metrics({final_metric("source_val", t, "mpjpe_mm"): value for t in ("near", "unlabelled")}, step=2)
+    tracker.finish(status)
+    return tracker.run_id
+
+
+def track_benchmark(uri, folder, method, seed, value, regime="DG", adapted_to=""):
+    """A blind run on all of Human3.6M, tested on the 2,929 frames of 3DHP."""
+    tracker = make_tracker(uri, "dg", folder)
+    data = {"name": "h36m", "label": "h36m", "stride": 1, "subjects_train": ["S1", "S5", "S6", "S7", "S8"]}
+    params = {"method": {"name": method}, "seed": seed, "epochs": 50, "batch_size": 1024, "data": data}
+    identity = run_tags(
+        method=method, regime=regime, lifter="simple_baseline", inputs="xy", dscale2d="off", depth_source="none",
+        selection="source_val", protocols={"3DHP-2929": benchmark_id("3DHP-2929")}, adapted_to=adapted_to,
+    )  # fmt: skip
+    tracker.start(f"{method}-{seed}", params, identity)
+    tracker.log_metrics({final_metric("source_val", "3DHP-2929", "mpjpe_mm"): value}, step=50)
+    tracker.finish()
+
+
+def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    prepare(uri, "dg")
+    assert compare.main([f"tracking_uri={uri}"]) == 4
+    assert "no run at all" in capsys.readouterr().err
+    parent = track(uri, tmp_path / "grid", "erm", 9, 1.0, tags={"sweep.id": "none: a parent"})
+    for seed, value in ((0, 90.0), (1, 94.0)):
+        track(uri, tmp_path / f"e{seed}", "erm", seed, value)
+    track(uri, tmp_path / "p", "poseaug", 0, 80.0, parent=parent)
+    track(uri, tmp_path / "k", "poseaug", 1, 1.0, status="KILLED")
+    track(uri, tmp_path / "s", "poseaug", 2, 2.0, tags={"sweep.id": "s1"})
+    assert compare.main([f"tracking_uri={uri}"]) == 0
+    shown = capsys.readouterr().out
+    assert "92.0 ± 2.8 (2)" in shown
+    assert "-10.0 (1)" in shown
+    assert "zbuffer (oracle)" in shown
+    assert "Left out: 1 killed runs, 2 sweep trials." in shown
+    assert "unlabelled" not in shown, "a result without a protocol is no result"
+    assert protocol_tag("near") == "protocol.near"
+    out = tmp_path / "deep" / "table.csv"
+    assert compare.main([f"tracking_uri={uri}", "format=csv", f"out={out}"]) == 0
+    assert [row["method"] for row in csv.DictReader(out.open())] == ["erm", "poseaug"]
+    assert compare.main([f"tracking_uri={uri}", "experiment=dgg"]) == 4
+    assert "did you mean 'dg'" in capsys.readouterr().err
+    assert compare.main([f"tracking_uri={uri}", "selection=last"]) == 4
+    _only_the_children_of_a_parent(uri, parent, capsys)
+
+
+def _only_the_children_of_a_parent(uri, parent, capsys):
+    text = compare.compare(compare.CompareOptions(tracking_uri=uri, parent=parent, format="csv"))
+    assert [row["method"] for row in csv.DictReader(io.StringIO(text))] == ["poseaug"]
+    for stranger in ("0" * 32, "it's"):
+        assert compare.main([f"tracking_uri={uri}", f"parent={stranger}"]) == 4
+        assert "was started by the run" in capsys.readouterr().err
+
+
+def test_our_runs_stand_beside_the_papers_in_every_output(tmp_path, capsys):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    prepare(uri, "dg")
+    for seed in range(5):
+        track_benchmark(uri, tmp_path / f"e{seed}", "erm", seed, 86.0 + seed)
+        track_benchmark(uri, tmp_path / f"p{seed}", "poseaug", seed, 76.0 + seed)
+    track_benchmark(uri, tmp_path / "test", "poseda", 0, 60.0, "DA", "3DHP-2929:test")
+    track_benchmark(uri, tmp_path / "train", "poseda", 1, 70.0, "DA", "3DHP-2929:train")
+    assert compare.main([f"tracking_uri={uri}"]) == 0
+    dg, da = capsys.readouterr().out.split("### DA")
+    assert "PoseAug, Table 4; ORACLE selection" in dg
+    assert "-10.0 [-10.0, -10.0] (5)*" in dg
+    assert "3DHP-2929:t" not in dg
+    assert [line.split("|")[4].strip() for line in da.splitlines() if "| ours" in line] == [
+        "3DHP-2929:test", "3DHP-2929:train",
+    ]  # fmt: skip
+    assert compare.main([f"tracking_uri={uri}", "--paper", "poseaug", "--table", "4"]) == 0
+    assert "85.3 / **88.0 ± 1.6 (5)**" in capsys.readouterr().out
+    picture = tmp_path / "deep" / "table.png"
+    assert compare.main([f"tracking_uri={uri}", "format=png", f"out={picture}"]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
+def test_a_papers_table_is_shown_without_a_store_too(form, tmp_path, capsys):
+    words = [f"tracking_uri=sqlite:///{tmp_path / 'no.db'}", "paper=auglift", "table=4", f"format={form}"]
+    assert compare.main(words) == 0
+    assert "92.6" in capsys.readouterr().out
+    assert compare.main(["paper=auglft", "table=4"]) == 2
+    assert "did you mean 'auglift'" in capsys.readouterr().err
+
+
+def test_a_picture_is_no_text():
+    with pytest.raises(OptionError, match="no text"):
+        compare.compare(compare.CompareOptions(format="png", out="x.png"))

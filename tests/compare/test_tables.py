@@ -1,0 +1,102 @@
+import pytest
+
+from tests.compare.make_results import run, tables
+
+
+def test_seeds_are_averaged_with_their_standard_deviation():
+    (table,) = tables(run(100.0, 0), run(104.0, 1), run(102.0, 2), run(90.0, method="poseaug"))
+    assert table.body() == [
+        ["erm", "xyd+dscale2d=focal, zbuffer", "simple_baseline", "102.0 ± 2.0 (3)"],
+        ["poseaug", "xyd+dscale2d=focal, zbuffer", "simple_baseline", "90.0 (1)"],
+    ]
+    assert table.best(table.columns[0]).method == "poseaug"
+
+
+def test_a_newer_run_of_the_same_seed_replaces_the_older_in_either_order():
+    old, new = run(100.0, started=1), run(50.0, started=2)
+    for runs in ((old, new), (new, old)):
+        (table,) = tables(*runs)
+        assert table.body()[0][-1] == "50.0 (1)"
+
+
+def test_budgets_never_share_a_table():
+    for change in ({"epochs": "40"}, {"batch_size": "64"}, {"data.stride": "5"}, {"max_steps": "100"}):
+        two = tables(run(), run(method="poseaug", params=change))
+        assert len(two) == 2, change
+        (name,) = change
+        assert all(f"{name}=" in t.title for t in two)
+
+
+def test_domain_adaptation_never_shares_a_table_with_generalisation():
+    dg, da = tables(run(method="poseda", regime="DA"), run())
+    assert (dg.title[:4], da.title[:4]) == ("DG ·", "DA ·")
+    assert [r.method for r in dg.rows + da.rows] == ["erm", "poseda"]
+
+
+def test_protocols_and_depth_sources_never_share_a_column():
+    other = run(80.0, method="dh_aug", protocols={"near": "near/other-truth/n10/h36m_16/2d=gt/depth=zbuffer/tta=none"})
+    (table,) = tables(run(100.0), run(90.0, method="poseaug", depth="noisy_zbuffer"), other)
+    assert table.headers() == ["near (1)", "near (2)", "near (3)"]
+    assert [row[-3:].count("-") for row in table.body()] == [2, 2, 2]
+    assert all(c.protocol in " ".join(table.legend()) for c in table.columns)
+
+
+def test_equal_protocols_with_another_training_depth_do_not_share_a_column_either():
+    protocol = {"near": "near/x/depth=rendered/tta=none"}
+    (table,) = tables(run(protocols=protocol), run(depth="noisy_zbuffer", protocols=protocol))
+    assert len(table.columns) == 2
+
+
+def test_a_run_without_depth_stands_beside_every_depth_source():
+    (table,) = tables(run(100.0), run(90.0, depth="noisy_zbuffer"), run(150.0, depth="none"))
+    assert len(table.columns) == 2
+    assert [row[-2:] for row in table.body() if row[1] == "xy"] == [["150.0 (1)"] * 2]
+    (alone,) = tables(run(150.0, depth="none"))
+    assert [c.depth for c in alone.columns] == ["none"]
+
+
+def test_configurations_that_differ_are_never_averaged_and_the_difference_is_shown():
+    (table,) = tables(run(100.0), run(80.0, seed=1, params={"d_ref": "5.0"}))
+    assert table.head()[3] == "settings"
+    assert [row[3:] for row in table.body()] == [["d_ref=4.5", "100.0 (1)"], ["d_ref=5.0", "80.0 (1)"]]
+
+
+@pytest.mark.parametrize(
+    "change", [{"render.actors": "9"}, {"tracking.uri": "x"}, {"targets": "[]"}, {"pool": "local"}]
+)
+def test_what_cannot_change_a_number_does_not_split_a_row(change):
+    (table,) = tables(run(100.0), run(80.0, seed=1, params=change))
+    assert len(table.rows) == 1
+
+
+def test_depth_settings_do_not_split_runs_without_depth():
+    change = {"depth.name": "noisy_zbuffer", "d_ref": "6.0", "body.name": "smpl"}
+    (table,) = tables(run(100.0, depth="none"), run(80.0, seed=1, depth="none", params=change))
+    assert table.body()[0][-1] == "90.0 ± 14.1 (2)"
+
+
+def test_the_best_is_the_highest_where_high_is_good_and_oracle_says_so():
+    (table,) = tables(run(100.0), run(80.0, method="poseaug"), selection="oracle", metric="auc")
+    assert table.best(table.columns[0]).method == "erm"
+    assert "ORACLE" in table.title
+
+
+def test_runs_adapted_to_train_and_to_test_poses_never_share_a_row():
+    da = [run(v, s, method="poseda", regime="DA", adapted_to=f"near:{part}")
+          for part, v, s in (("test", 60.0, 0), ("train", 70.0, 1), ("test", 62.0, 2))]  # fmt: skip
+    (table,) = tables(*da)
+    assert table.head() == ["method", "input", "lifter", "adapted to", "near"]
+    assert [row[3:] for row in table.body()] == [["near:test", "61.0 ± 1.4 (2)"], ["near:train", "70.0 (1)"]]
+
+
+def test_every_title_names_regime_and_selection():
+    for regime in ("DG", "DA"):
+        for selection, words in (("last", "last epoch"), ("source_val", "source validation"), ("oracle", "ORACLE")):
+            (table,) = tables(run(regime=regime), selection=selection)
+            assert table.title.startswith(f"{regime} · ")
+            assert words in table.title
+
+
+def test_a_depth_source_that_is_an_oracle_says_so_in_its_row():
+    (table,) = tables(run(oracle="depth"))
+    assert table.body()[0][1] == "xyd+dscale2d=focal, zbuffer (oracle)"

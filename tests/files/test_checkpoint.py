@@ -1,0 +1,104 @@
+"""A checkpoint is whole or absent, loads without executing anything, and belongs to one run."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dg.files.atomic import replace_file
+from dg.files.checkpoint import CheckpointError, Checkpoints, load_file
+
+_SAVE_FOR_EVER = """
+import sys, torch
+from pathlib import Path
+from dg.files.checkpoint import Checkpoints
+checkpoints = Checkpoints(Path(sys.argv[1]))
+print("ready", flush=True)
+step = 0
+while True:
+    step += 1
+    checkpoints.save(step, {"config_digest": "d", "step": step, "weights": torch.full((200_000,), float(step))})
+"""
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(7, {"config_digest": "d", "weights": torch.arange(3)})
+    state = checkpoints.load_latest("d")
+    assert state is not None
+    assert torch.equal(state["weights"], torch.arange(3))
+
+
+def test_only_the_last_two_are_kept_and_the_marker_names_the_newest(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    for step in (5, 10, 15):
+        checkpoints.save(step, {"config_digest": "d"})
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*")) == [
+        "checkpoint-000000010.pt",
+        "checkpoint-000000015.pt",
+    ]
+    assert checkpoints.latest() == tmp_path / "checkpoint-000000015.pt"
+
+
+def test_no_checkpoint_is_no_error(tmp_path):
+    assert Checkpoints(tmp_path / "absent").load_latest("d") is None
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
+    Checkpoints(tmp_path).save(1, {"config_digest": "d"})
+    with pytest.raises(CheckpointError, match="other settings"):
+        Checkpoints(tmp_path).load_latest("e")
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut", "text", "list"])
+def test_a_damaged_file_is_one_clear_error_that_names_it(tmp_path, damage):
+    path = tmp_path / "x.pt"
+    if damage == "cut":
+        torch.save({"a": torch.zeros(1000)}, path)
+        path.write_bytes(path.read_bytes()[:500])
+    elif damage == "text":
+        path.write_text("weights")
+    elif damage == "list":
+        torch.save([1, 2], path)
+    with pytest.raises(CheckpointError, match=r"x\.pt"):
+        load_file(path)
+
+
+def test_a_hostile_pickle_runs_nothing(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path / 'ran'}",))
+
+    (tmp_path / "x.pt").write_bytes(pickle.dumps({"a": Hostile()}))
+    with pytest.raises(CheckpointError):
+        load_file(tmp_path / "x.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_writer_that_is_killed_leaves_a_loadable_checkpoint(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    last = 0
+    for _ in range(8):
+        process = subprocess.Popen([sys.executable, "-c", _SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(0.05 + 0.15 * torch.rand(1, generator=generator).item())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        state = Checkpoints(tmp_path).load_latest("d")
+        if state is not None:
+            last = state["step"]
+            assert (state["weights"] == float(last)).all()
+    assert last > 0
+
+
+def test_an_atomic_write_replaces_and_leaves_no_other_file(tmp_path):
+    for content in (b"old", b"new"):
+        replace_file(tmp_path / "a.json", lambda file, content=content: file.write(content))
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("a.json", b"new")]

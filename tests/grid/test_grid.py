@@ -1,0 +1,317 @@
+"""A grid as a whole: small programs in the place of dg.train, and at the end the real one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from dg.grid import session as grid_session
+from dg.grid.__main__ import main
+from dg.grid.cells import split_words
+from dg.grid.driver import GridDriver
+from dg.grid.places import CELL_BYTES, CELLS_PER_GPU, Resources, find_places
+from dg.grid.plan import make_plan
+from dg.grid.view import Counts, Pace, Progress, clock, share_done
+
+FAKE_TRAIN = Path(__file__).parents[1] / "sweeps" / "fake_train.py"
+FOUR = ["methods=[erm,random_rigid]", "inputs=[xy,xyd]", "tracking.uri=off"]
+NAMES = [f"{m}-simple_baseline-{i}-s0" for m in ("erm", "random_rigid") for i in ("xy", "xyd")]
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, dg.grid.__main__ as g; code = g.main(['--help']); "
+        "heavy = {'torch', 'ray', 'mlflow', 'optuna', 'rich', 'hydra'} & set(sys.modules); "
+        "sys.exit(f'{heavy}' if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "methods=[...]" in done.stdout
+    assert "parallel=0" in done.stdout
+
+
+# -- how many at once -------------------------------------------------------------------------------------------------
+
+
+def places(*words, asked=0, cores=8.0, memory=float("inf"), gpus=(), inputs="[xy,xyd]"):
+    plan = make_plan(*split_words(["methods=[erm]", f"inputs={inputs}", *words]))
+    there = Resources(cores, memory, gpus)
+    return find_places([p.config for p in plan.cells], asked, lambda with_gpus: there, lambda address: there)
+
+
+@pytest.mark.parametrize(
+    ("words", "there", "expected"),
+    [
+        ([], {}, 8),
+        (["threads=3"], {}, 2),
+        (["threads=16"], {}, 1),
+        ([], {"memory": 3.5 * CELL_BYTES}, 3),
+        ([], {"memory": 1.0}, 1),
+        ([], {"cores": 64, "gpus": ("0", "1")}, 2 * CELLS_PER_GPU),
+        ([], {"asked": 5}, 5),
+        (["pool=ray"], {}, 2),  # a trainer and two render actors each
+        (["address=a:1", "render.actors=7"], {"cores": 40}, 5),
+        (["address=a:1", "render.actors=7"], {"cores": 40, "inputs": "[xy]"}, 40),  # nothing to render
+        (["address=a:1", "render.gpus_per_actor=0.5", "device=cuda"], {"cores": 96, "gpus": ("0", "1", "2", "3")}, 2),
+        (["address=a:1", "device=cpu"], {"cores": 96, "gpus": ("0",)}, 32),
+    ],
+)
+def test_as_many_at_once_as_the_machine_or_the_cluster_carries(words, there, expected):
+    assert places(*words, **there).parallel == expected
+
+
+def test_cells_at_once_are_spread_over_the_gpus():
+    found = places("threads=2", gpus=("3", "5"))
+    assert [found.environment(n)["CUDA_VISIBLE_DEVICES"] for n in range(4)] == ["3", "5", "3", "5"]
+    assert found.environment(0)["OMP_NUM_THREADS"] == "2"
+    assert "CUDA_VISIBLE_DEVICES" not in places().environment(0)
+
+
+# -- the driver -------------------------------------------------------------------------------------------------------
+
+
+class Looks:
+    """A child that ends after so many looks, or when it is stopped; `stubborn`, only at once."""
+
+    def __init__(self, looks, code=0, stubborn=False):
+        self.looks, self.code, self.stubborn, self.stops = looks, code, stubborn, []
+
+    def poll(self):
+        self.looks -= 1
+        return self.code if self.looks <= 0 else None
+
+    def stop(self, at_once=False):
+        self.stops.append(at_once)
+        if at_once or not self.stubborn:
+            self.looks, self.code = 0, 130
+
+
+def drive(children, parallel, on_tick=lambda driver: None):
+    seen, most = [], []
+    driver = GridDriver(
+        list(range(len(children))),
+        start=lambda item, place: seen.append(("start", item, place)) or children[item],
+        ended=lambda running, code: seen.append(("end", running.item, code)),
+        tick=lambda: (most.append(len(driver.running)), on_tick(driver)),
+        parallel=parallel,
+        poll_s=0.0,
+    )
+    return driver.run(), seen, max(most)
+
+
+def test_the_driver_keeps_its_places_full_and_a_failure_ends_nothing_else():
+    done, seen, most = drive([Looks(1), Looks(5, code=1), Looks(1), Looks(2)], parallel=2)
+    assert done
+    assert most <= 2
+    assert seen[:2] == [("start", 0, 0), ("start", 1, 1)]
+    assert ("start", 2, 0) in seen, "the free place is taken"
+    assert {(i, c) for what, i, c in seen if what == "end"} == {(0, 0), (1, 1), (2, 0), (3, 0)}
+
+
+def test_a_stop_asks_the_running_once_starts_nothing_more_and_waits():
+    children = [Looks(99), Looks(99), Looks(99)]
+    done, seen, _ = drive(children, 2, lambda driver: driver.stops_asked or driver.stop())
+    assert not done
+    assert [c.stops for c in children] == [[False], [False], []]
+    assert len([s for s in seen if s[0] == "end"]) == 2
+
+
+def test_a_second_stop_ends_the_stubborn_at_once():
+    child = Looks(999, stubborn=True)
+    done, seen, _ = drive([child], 1, lambda driver: driver.stop() if driver.stops_asked < 2 else None)
+    assert not done
+    assert child.stops == [False, True]
+    assert seen[-1] == ("end", 0, 130)
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_the_time_left_is_that_of_the_work_left():
+    pace = Pace()
+    assert pace.left_s(["a"], [], 1) is None
+    pace.add("a", 10.0)
+    pace.add("a", 20.0)
+    pace.add("b", 45.0)
+    assert pace.expected("a") == 15.0
+    assert pace.expected("new") == 30.0
+    assert pace.left_s(["a", "b"], [], 1) == 60.0
+    assert pace.left_s(["a", "b"], [], 2) == 30.0
+    assert pace.left_s(["a"], [Progress("b", 5.0)], 2) == 40.0, "no less than the longest that runs"
+    assert pace.left_s([], [Progress("a", 99.0)], 2) == 0.0
+
+
+def test_before_any_cell_has_ended_those_under_way_tell_how_long_they_take():
+    assert share_done("epoch   3/12  step 40") == 0.25
+    assert share_done("depth of 2,100 poses") == 0.0
+    begun = [Progress("a", 10.0, 0.25), Progress("b", 10.0)]
+    assert Pace().left_s(["a"], begun, 1) == 40.0 + 30.0 + 30.0
+    assert Pace().left_s(["a"], [Progress("b", 10.0)], 1) is None
+
+
+def test_counts_and_clocks_read_well():
+    assert Counts(1, 1, 2, 3).text(90.0) == "1/7 done, 1 failed, 2 running, 3 left, about 1:30 min to go"
+    assert Counts(2, 0, 0, 0).text(0.0) == "2/2 done"
+    assert [clock(s) for s in (3.4, 59.4, 61, 3661)] == ["3 s", "59 s", "1:01 min", "1:01 h"]
+
+
+# -- a whole grid with a small program --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_train(tmp_path, monkeypatch):
+    program = (sys.executable, str(FAKE_TRAIN))
+    monkeypatch.setattr(grid_session, "GridSession", partial(grid_session.GridSession, program=program))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def starts(folder):
+    return {p.parent.name: p.read_text() for p in folder.glob("*/starts")}
+
+
+def test_a_grid_runs_every_cell_once_and_again_skips_them_all(fake_train, capsys):
+    assert main([*FOUR, "parallel=2"]) == 0
+    out = capsys.readouterr().out
+    assert "4 runs = 2 methods x 1 lifter x 2 inputs x 1 seed" in out
+    assert "2 at once on this machine, each a process of 1 thread" in out
+    assert "source val 60.0 · synthetic_near 91.0 · synthetic_wide 120.0 mm" in out
+    assert "[4/4 done]" in out
+    (folder,) = (fake_train / "runs").glob("grid-*")
+    assert starts(folder) == dict.fromkeys(NAMES, "x")
+    assert [c["name"] for c in json.loads((folder / "grid.json").read_text())["cells"]] == NAMES
+
+    assert main([*FOUR, "parallel=2"]) == 0
+    assert "4 finished before" in capsys.readouterr().out
+    assert starts(folder) == dict.fromkeys(NAMES, "x"), "nothing ran twice"
+    assert main([*FOUR, "seeds=[0,1]", f"out={folder}"]) == 0
+    assert set(starts(folder).values()) == {"x"}
+    assert len(starts(folder)) == 8
+
+
+def test_a_failure_is_reported_the_others_go_on_and_it_is_tried_again(fake_train, capsys, monkeypatch):
+    monkeypatch.setenv("FAKE_TRAIN", "exit4@random_rigid-simple_baseline-xy-s0")
+    assert main([*FOUR, "out=g"]) == 1
+    out = capsys.readouterr().out
+    assert f"{NAMES[2]}: FAILED" in out
+    assert "the data is gone\nlook there (exit code 4, log: " in out
+    assert "  | error: the data is gone" in out
+    assert "3/4 done, 1 failed" in out
+    assert f"1 failed; try them again with\n  python -m dg.grid '{FOUR[0]}' '{FOUR[1]}' tracking.uri=off out=" in out
+    monkeypatch.setenv("FAKE_TRAIN", "fine")
+    assert main([*FOUR, "out=g"]) == 0
+    assert starts(fake_train / "g") == dict.fromkeys(NAMES, "x") | {NAMES[2]: "xx"}
+
+
+def test_a_run_without_a_result_is_a_failure(fake_train, capsys, monkeypatch):
+    monkeypatch.setenv("FAKE_TRAIN", "silent@erm")
+    assert main(["methods=[erm]", "tracking.uri=off", "out=g"]) == 1
+    out = capsys.readouterr().out
+    assert "it left no result in g/erm-simple_baseline-xyd-s0" in out
+    assert "no run has finished" in out
+
+
+def test_a_wrong_word_starts_nothing(fake_train, capsys):
+    assert main([*FOUR, "epochs=0"]) == 2
+    assert capsys.readouterr().err.startswith("error: epochs must be positive")
+    assert not list(fake_train.iterdir())
+
+
+def test_other_settings_are_refused_in_a_folder_that_was_begun(fake_train, capsys):
+    assert main([*FOUR, "out=g"]) == 0
+    assert main([*FOUR, "out=g", "epochs=5"]) == 2
+    assert "epochs: 30 then, 5 now" in capsys.readouterr().err
+    assert starts(fake_train / "g") == dict.fromkeys(NAMES, "x")
+
+
+def test_two_drivers_never_work_in_one_folder(fake_train, capsys):
+    from filelock import FileLock
+
+    (fake_train / "g").mkdir()
+    with FileLock(fake_train / "g/.grid.lock"):
+        assert main([*FOUR, "out=g"]) == 3
+    assert "another driver" in capsys.readouterr().err
+
+
+DRIVER = (
+    "import sys; from functools import partial; import dg.grid.session as s; import dg.grid.__main__ as g;"
+    f"s.GridSession = partial(s.GridSession, program=(sys.executable, {str(FAKE_TRAIN)!r}));"
+    "sys.exit(g.main(sys.argv[1:]))"
+)
+
+
+def wait_until(what):
+    end = time.monotonic() + 60
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_driver_that_is_interrupted_or_killed_leaves_checkpoints_and_no_process(fake_train, capsys, monkeypatch, how):
+    words = [*FOUR, "parallel=2", "out=g"]
+    settings = {"env": os.environ | {"FAKE_TRAIN": "hang@erm"}, "text": True, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", DRIVER, *words], **settings) as driver:
+        runs = [fake_train / "g" / name for name in NAMES[:2]]
+        wait_until(lambda: all((run / "ready").exists() for run in runs))
+        children = psutil.Process(driver.pid).children()
+        assert len(children) == 2
+        driver.send_signal(how)
+        out = driver.communicate(timeout=60)[0]
+    assert driver.returncode == (130 if how == signal.SIGINT else -signal.SIGKILL)
+    assert not psutil.wait_procs(children, timeout=20)[1]
+    assert all((run / "checkpoint").exists() for run in runs)
+    if how == signal.SIGINT:
+        assert "interrupted; go on with\n  python -m dg.grid" in out
+
+    monkeypatch.setenv("FAKE_TRAIN", "hang@erm")
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "2 to go on with, 2 to start" in out
+    assert f"{NAMES[0]}: started, going on from its checkpoint" in out
+    assert starts(fake_train / "g") == dict(zip(NAMES, ("xx", "xx", "x", "x"), strict=True))
+
+
+# -- the real thing ---------------------------------------------------------------------------------------------------
+
+TINY = [
+    "methods=[erm,random_rigid]", "inputs=[xy,xyd]", "epochs=1", "max_steps=2", "batch_size=64", "data.clips=6",
+    "data.frames=12", "targets=[synthetic:near]", "lifter.width=32", "device=cpu", "parallel=2", "out=grid",
+]  # fmt: skip
+
+
+def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert main(TINY) == 0
+    out = capsys.readouterr().out
+    table = [line for line in out.splitlines() if line.startswith("|")]
+    for method in ("erm", "random_rigid"):
+        for inputs in ("xy ", "xyd+dscale2d=focal, zbuffer (oracle)"):
+            assert any(line.startswith(f"| {method} ") and f"| {inputs}" in line for line in table)
+    assert (tmp_path / "grid/comparison.md").read_text().strip() in out
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dg").experiment_id])
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
+    assert parent.data.params["grid.methods"] == "['erm', 'random_rigid']"
+    children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert sorted(r.info.run_name for r in children) == sorted(NAMES)
+    assert {r.data.tags["grid.id"] for r in runs} == {parent.data.tags["grid.id"]}
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"comparison.md", "grid.json"}
+
+    assert main(TINY) == 0
+    out = capsys.readouterr().out
+    assert "4 finished before" in out
+    assert [line for line in out.splitlines() if line.startswith("|")] == table
+    assert len(client.search_runs([parent.info.experiment_id])) == 5

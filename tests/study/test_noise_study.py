@@ -1,0 +1,69 @@
+"""Gain of depth against noise: what is left is a share of exact depth's, and every level is its own depth source."""
+
+import pytest
+
+from dg.grid.cells import parse_list, parse_spec, split_words
+from dg.settings.config import ConfigError
+from dg.study import noise
+from dg.study.__main__ import main
+from dg.study.lines import Point, lines_of
+from dg.study.words import with_defaults
+
+SMALL = [
+    "seeds=[0]", "epochs=1", "max_steps=2", "batch_size=64", "data.clips=6", "data.frames=12", "lifter.width=16",
+    "targets=['synthetic:near?clips=3&frames=12']", "device=cpu", "parallel=2", "out=study",
+]  # fmt: skip
+
+
+def points(sees, errors):
+    labels = {"target": "near", "method": "erm", "lifter": "simple_baseline", "input": sees}
+    return [Point(labels, "near", x, "0", error) for x, error in errors.items()]
+
+
+def test_the_share_of_the_gain_is_all_of_it_without_noise_and_nothing_at_the_blind_error():
+    lines = lines_of(
+        points("xy", dict.fromkeys((0, 100, 400), 180.0)) + points("xyd", {0: 120.0, 100: 135.0, 400: 180.0})
+    )
+    (kept,) = noise.gains_kept(lines)
+    assert {x: share[""] for x, share in kept.values.items()} == {0: 100.0, 100: 75.0, 400: 0.0}
+
+
+def test_there_is_no_share_without_exact_depth_or_without_the_blind_lifter():
+    assert noise.gains_kept(lines_of(points("xyd", {0: 120.0, 100: 135.0}))) == []
+    assert noise.gains_kept(lines_of(points("xy", {100: 180.0}) + points("xyd", {100: 135.0}))) == []
+
+
+def test_levels_scale_every_error_of_the_default_but_the_edges():
+    inner = noise.inputs_word((0, 100, 200)).removeprefix("inputs=")
+    blind, exact, *noisy = [parse_spec(part) for part in parse_list(inner)]
+    assert (str(blind), str(exact)) == ("xy", "xyd?depth=zbuffer")
+    once, twice = ({k: float(v) for k, v in spec.options if k != "depth"} for spec in noisy)
+    assert once == {"depth.log_scale": 0.06, "depth.shift_m": 0.05, "depth.warp": 0.02, "depth.white_m": 0.01}
+    assert twice == {name: 2 * value for name, value in once.items()}
+
+
+@pytest.mark.parametrize("word", ["levels=[x]", "levels=[100,100]", "levels=[-1]", "levels=[]"])
+def test_levels_that_make_no_sense_are_refused(word):
+    with pytest.raises(ConfigError, match="levels must be"):
+        noise.parse_levels(word.partition("=")[2])
+
+
+def test_what_the_study_chooses_cannot_be_given():
+    for word in ("inputs=[xy]", "depth=zbuffer", "depth.shift_m=1", "tracking.uri=off", "metric=mm"):
+        with pytest.raises(ConfigError):
+            noise.own_words([word])
+    assert split_words([*with_defaults([], noise.GRID_DEFAULTS), noise.inputs_word((0, 50))])[0].seeds == (0, 1, 2)
+
+
+def test_the_study_goes_from_its_runs_to_table_and_figure(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["noise", "levels=[0,100]", *SMALL]) == 0
+    said = capsys.readouterr().out
+    assert "3 runs" in said
+    assert "Share of exact depth's gain" in said
+    assert (tmp_path / "study" / "noise.png").stat().st_size > 10_000
+    rows = (tmp_path / "study" / "noise.csv").read_text().splitlines()
+    assert len(rows) == 1 + 2 * 2  # two inputs at two levels
+    # A further level is added to what is there.
+    assert main(["noise", "levels=[0,100,300]", *SMALL]) == 0
+    assert "3 finished before, 1 to start" in capsys.readouterr().out
