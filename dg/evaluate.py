@@ -1,53 +1,43 @@
-"""`python -m dg.evaluate CHECKPOINT [targets=[NAME:ARGUMENT,...]] [key=value ...]`: a lifter on test sets, each under
-its protocol.
-
-CHECKPOINT is a best.pt or checkpoint-STEP.pt that dg.train wrote, or the folder of its run. It tells its own lifter and
-input; given may be what does not change them: targets, depth, body, render, pool, address, cache, tracking, device,
-threads (as for dg.train; pool=local, targets those of the run). Depth is drawn where the input needs it.
-
-options (key=default):
-  published=                instead of CHECKPOINT: a published PoseAug checkpoint; say lifter=NAME inputs=xy with it
-  model=                    instead of CHECKPOINT: a TorchScript or ONNX file that lifts [batch, joints, channels]; say
-                            inputs=xy|xyd, and skeleton=, frames=, dscale2d=, ... where they are not the defaults; files
-                            of dg.export tell all that themselves
-  unit=m                    m | mm, of such a file's output
-  trust=false               true: a TorchScript file may run; it is a program, with all the rights that you have
-  weights=auto              in a run's folder: best (by source validation) | last; auto: best where there is one
-  tta=protocol              none | flip | reverse | flip+reverse, instead of the test set's own; reverse turns windows
-                            around in time
-  label=                    what tables call the lifter of published= or model=; empty: the file's name
-  regime=DG                 DG | DA, of the same
-  out=                      JSON file for the results, with the errors of every frame beside it (.errors.npz); empty:
-                            runs/evaluate-NAME-TIME/evaluation.json
-
-exit codes: 0 done, 2 wrong option, 3 resources, 4 data or file that cannot be used, 6 too many quarantined poses
-"""
+"""`dg evaluate CHECKPOINT [targets=[NAME:ARGUMENT,...]] [key=value ...]`: a lifter on test sets."""
 
 import sys
 from collections.abc import Sequence
 
-from dg.settings.command_line import fail
-from dg.settings.exit_codes import exit_code
+from dg.settings.command import Command, run_command
+from dg.settings.errors import DATA, QUARANTINED, RESOURCES
+from dg.trained.settings import EvaluateOptions, evaluate_options
+
+COMMAND = Command(
+    name="evaluate",
+    about="""Evaluate a lifter on test sets, each under its protocol.
+
+CHECKPOINT is a best.pt or checkpoint-STEP.pt that dg train wrote, or the folder of its run. It tells its own lifter and
+input.""",
+    settings=EvaluateOptions,
+    usage="[CHECKPOINT] [key=value ...]",
+    train_keys="of dg train's keys those that do not change the lifter: targets, depth, body, render, pool, address, "
+    "cache, tracking, device, threads (pool=local, targets those of the run). Depth is drawn where the input needs it.",
+    codes=(RESOURCES, DATA, QUARANTINED),
+    needs=True,
+    examples=(
+        "dg evaluate runs/mine 'targets=[npz:FILE1,npz:FILE2?stride=5]'",
+        "dg evaluate published=FILE.pth.tar lifter=video_pose_3d inputs=xy targets=npz:FILE",
+    ),
+)
 
 
-def main(words: Sequence[str]) -> int:
+def main(args: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
-    if not words or {"-h", "--help", "help"} & set(words):
-        print(__doc__)
-        return 0 if words else 2
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    options = evaluate_options(args)
     # After the help, which needs no torch.
     from dg.runs.display import Display
-    from dg.trained.evaluation_run import EvaluateOptions, run
-    from dg.trained.options import split_words
+    from dg.trained.evaluation_run import run
 
-    try:
-        checkpoint, given, rest = split_words(words, EvaluateOptions)
-        summary = run(EvaluateOptions(checkpoint, words=tuple(rest), **given))
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return fail(error, code)
+    summary = run(options)
     display = Display()
     display.results(summary["results"])
     display.say(f"{summary['wall_s']:.1f} s; written to {summary['out']} and, frame by frame, {summary['errors']}")

@@ -1,31 +1,20 @@
-"""`python -m dg.status [address=...] [run=OUT]`: what the runs are doing that are going on.
-
-run=OUT tells about one run by the folder that it writes to, also when it has ended or died. Otherwise: every run on
-this machine, and every run in the Ray cluster at address= (HOST:PORT, auto, or http://HOST:8265 from outside it; empty:
-RAY_ADDRESS, else the cluster that this machine is part of, if any).
-
-options (key=default):
-  address=                  of a Ray cluster
-  run=                      folder of a run
-
-exit codes: 0 done, 2 wrong option, 3 the cluster does not answer, 4 no run in that folder
-"""
+"""`dg status [address=...] [run=OUT]`: what the runs are doing that are going on."""
 
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dg.cluster.address import API_SERVER, clusters_here
 from dg.cluster.guardian import guarded_runs
 from dg.runs.status_file import ENDED, read_status
-from dg.settings.command_line import fail
+from dg.settings.command import Command, fail, run_command
 from dg.settings.config import ConfigError
-from dg.settings.exit_codes import DATA, exit_code
-from dg.settings.plugins import suggest
+from dg.settings.errors import DATA, RESOURCES
+from dg.settings.reader import read
 
 ANSWER_S = 5.0
 DEAD = "dead"
@@ -34,47 +23,40 @@ Status = dict[str, Any]
 
 @dataclass(frozen=True)
 class StatusOptions:
-    """What the command line sets."""
+    """What is asked about. Raises ConfigError for both at once."""
 
-    address: str = ""
-    run: str = ""
+    address: str = ""  # of a Ray cluster: HOST:PORT, auto, or http://HOST:8265 from outside it; empty: RAY_ADDRESS,
+    # else the cluster that this machine is part of, if any
+    run: str = ""  # folder that one run writes to, also when it has ended or died
 
     def __post_init__(self) -> None:
         if self.address and self.run:
             raise ConfigError("give address= or run=, not both: a folder is read without asking a cluster")
 
 
-def main(words: Sequence[str]) -> int:
+COMMAND = Command(
+    name="status",
+    about="Show every run on this machine, and every run in the Ray cluster at address=.",
+    settings=StatusOptions,
+    codes=(RESOURCES, DATA),
+    examples=("dg status", "dg status run=runs/mine"),
+)
+
+
+def main(args: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
-    if {"-h", "--help"} & set(words):
-        print(__doc__)
-        return 0
-    try:
-        options = parse_options(words)
-        if options.run:
-            return _show_folder(Path(options.run))
-        url = _url(options.address)
-        if url:
-            return _ask_from_outside(url)
-        _show_all(options.address or os.environ.get("RAY_ADDRESS", ""))
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return fail(error, code)
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    options = read(StatusOptions, args)
+    if options.run:
+        return _show_folder(Path(options.run))
+    url = _url(options.address)
+    if url:
+        return _ask_from_outside(url)
+    _show_all(options.address or os.environ.get("RAY_ADDRESS", ""))
     return 0
-
-
-def parse_options(words: Sequence[str]) -> StatusOptions:
-    """Raises ConfigError for keys that do not exist."""
-    known = [f.name for f in fields(StatusOptions)]
-    given = {}
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals or key not in known:
-            raise ConfigError(f"expected key=value with a key of {known}, got {word!r}{suggest(key, known)}")
-        given[key] = value
-    return StatusOptions(**given)
 
 
 def _url(address: str) -> str:

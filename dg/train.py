@@ -1,7 +1,6 @@
-"""`python -m dg.train [key=value ...]`: one training run, in a Ray trainer actor with a pool of render actors.
+"""`dg train [key=value ...]`: one training run, in a Ray trainer actor with a pool of render actors.
 
-`pool=local` runs the same in this process, without Ray. Exit codes: 0 done, 2 configuration, 3 resources, 4 data,
-5 diverged, 6 too many quarantined poses, 130 interrupted.
+`pool=local` runs the same in this process, without Ray. A run that is interrupted goes on with `resume=auto`.
 """
 
 import json
@@ -10,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,41 +21,56 @@ from dg.cluster.resources import asked, share_gpus
 from dg.files.atomic import replace_file
 from dg.runs.handle import LocalRun, RayRun, RunHandle
 from dg.runs.trainer_actor import run_folders
-from dg.settings.command_line import fail, help_text, parse
-from dg.settings.config import RunInfo, TrainConfig
-from dg.settings.exit_codes import exit_code
+from dg.settings.command import Command, run_command
+from dg.settings.command_line import parse, table_of
+from dg.settings.config import GROUPS, RunInfo, TrainConfig
+from dg.settings.errors import DATA, DIVERGED, INTERRUPTED, QUARANTINED, RESOURCES
 
 if TYPE_CHECKING:
     from dg.runs.display import Display
 
-WHAT = "Train a lifter with a domain-generalisation method, evaluate it on the targets, log it to MLflow."
+
+def plugin_lines() -> list[tuple[str, str]]:
+    """The plug-in groups with what may be chosen, for help."""
+    return [(f"{group}={default}", " | ".join(table_of(group))) for group, (_, default) in GROUPS.items()]
 
 
-def main(words: list[str]) -> int:
+COMMAND = Command(
+    name="train",
+    about="Train a lifter with a domain-generalisation method, evaluate it on the targets, log it to MLflow.\n\n"
+    "A plug-in is chosen by name and takes options as NAME.option=value; `dg train method=poseaug --help` lists those "
+    "of one:",
+    settings=TrainConfig,
+    names=plugin_lines,
+    codes=(RESOURCES, DATA, DIVERGED, QUARANTINED),
+    examples=(
+        "dg train method=random_rigid pool=local epochs=10",
+        "dg train data=h36m data.root=DIR 'targets=[npz:FILE1,npz:FILE2]' method=poseaug lifter=video_pose_3d seed=0",
+    ),
+)
+
+
+def main(args: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
-    if {"--help", "-h"} & set(words):
-        print(help_text("dg.train", WHAT))
-        return 0
-    try:
-        config = parse(words)
-        config = replace(config, out=config.out or default_out(config))
-        if config.submit:
-            from dg.cluster.submit import submit
+    return run_command(COMMAND, args, _main)
 
-            return submit(config, words, summary_line(config))
-        print(f"dg.train on {where(config)}: {summary_line(config)}\n  results in {config.out}", flush=True)
-        if unused := unused_clusters(config):
-            print(f"  {unused}", flush=True)
+
+def _main(args: list[str]) -> int:
+    config = parse(args)
+    config = replace(config, out=config.out or default_out(config))
+    if config.submit:
+        from dg.cluster.submit import submit
+
+        return submit(config, args, summary_line(config))
+    print(f"dg train on {where(config)}: {summary_line(config)}\n  results in {config.out}", flush=True)
+    if unused := unused_clusters(config):
+        print(f"  {unused}", flush=True)
+    try:
         summary = run(config)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped at once; `resume=auto` and the same words go on from the last checkpoint\n")
-        return 130
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return fail(error, code)
-    return 130 if summary["interrupted"] else 0
+        sys.stderr.write("stopped at once; `resume=auto` and the same arguments go on from the last checkpoint\n")
+        return INTERRUPTED
+    return INTERRUPTED if summary["interrupted"] else 0
 
 
 def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from dg.settings.errors import QUARANTINED, RESOURCES
+
 # Below this many quarantined poses a ratio says nothing: one bad pose in the first batch is not a systematic bug.
 QUARANTINE_FLOOR = 10
 
@@ -78,6 +80,8 @@ class PoolOptions:
 class PoolFailure(RuntimeError):  # noqa: N818 - a state of the pool, and the base of its errors
     """The pool cannot go on: its message holds cause, evidence and remedy."""
 
+    exit_code = RESOURCES
+
 
 class WorkerStartError(PoolFailure):
     """Workers cannot be built; the message ends with the worker's own traceback."""
@@ -85,6 +89,8 @@ class WorkerStartError(PoolFailure):
 
 class QuarantineError(PoolFailure):
     """More poses failed than `max_quarantine` allows: a systematic fault, not a few odd poses."""
+
+    exit_code = QUARANTINED
 
 
 class ResourceError(PoolFailure):

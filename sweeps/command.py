@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Callable, Sequence
 
-from dg.settings.command_line import fail
+from dg.settings.command import fail
 from sweeps.plan import SweepPlan
 
 
@@ -39,7 +39,7 @@ def run(program: str, make_plan: Callable[[], SweepPlan], words: Sequence[str]) 
 
 def _explained(error: Exception) -> tuple[int | None, Exception]:
     """Exit code and message; None for an error that is our own mistake."""
-    from dg.train import exit_code
+    from dg.settings.errors import exit_code
     from sweeps.lock import StudyBusyError
     from sweeps.storage import storage_lost
     from sweeps.study import SweepError

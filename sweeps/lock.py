@@ -10,11 +10,15 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 
+from dg.settings.errors import RESOURCES
+
 _HOLDER = "driver"
 
 
 class StudyBusyError(RuntimeError):
     """Another driver works on this study."""
+
+    exit_code = RESOURCES
 
 
 class StudyLock:

@@ -13,7 +13,8 @@ Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 inter
 import sys
 from collections.abc import Sequence
 
-from dg.settings.command_line import fail, help_text, parse
+from dg.settings.command import fail
+from dg.settings.command_line import parse
 from dg.settings.config import ConfigError, TrainConfig
 from sweeps.command import run
 from sweeps.objective import MPJPE, Objective, parse_objective
@@ -43,7 +44,7 @@ once: python -m sweeps.search."""
 def main(words: list[str]) -> int:
     """The whole command; returns the exit code."""
     if {"--help", "-h"} & set(words):
-        print(help_text("sweeps.reference_depth", WHAT))
+        print(WHAT)
         return 0
     refused = {PARAMETER: "the sweep chooses it; for one value use python -m dg.train"} | REFUSED
     try:

@@ -13,7 +13,7 @@ Exit codes: as dg.train (0 done, 2 configuration, 3 resources, 4 data, 130 inter
 import sys
 from collections.abc import Mapping, Sequence
 
-from dg.settings.command_line import fail, help_text
+from dg.settings.command import fail
 from dg.settings.config import ConfigError
 from sweeps.command import run
 from sweeps.objective import SECONDS, any_oracle, names_of, parse_objectives
@@ -50,7 +50,7 @@ All other keys are dg.train's and hold for every trial, except seed and resume."
 def main(words: list[str]) -> int:
     """The whole command; returns the exit code."""
     if {"--help", "-h"} & set(words):
-        print(help_text("sweeps.search", WHAT))
+        print(WHAT)
         return 0
     is_space = [word.startswith(("space=", "space.")) for word in words]
     try:

@@ -1,122 +1,109 @@
-"""`python -m dg.analyse NAME CHECKPOINT... [key=value ...]`: look closer at what trained lifters do.
-
-CHECKPOINT is a best.pt or checkpoint-STEP.pt of dg.train, or the folder of its run; several are compared side by side,
-changes counted from the first. Prints tables, writes CSV, JSON and PNG, and adds them to the checkpoints' MLflow runs.
-What rests on ground truth is said to. `NAME --help` shows the options of one.
-
-options of all (key=default):
-  targets=               test sets, [NAME:ARGUMENT,...]; empty: those of the checkpoints' runs
-  labels=                names of the checkpoints, [a,b]; empty: their folders
-  weights=auto           in a run's folder: best (by source validation) | last; auto: best where there is one
-  metric=mpjpe_mm        mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm
-  out=                   folder for the files; empty: runs/analyses/NAME
-  tracking_uri=          MLflow store of the runs; empty: that of their training; off: log nothing
-  device=auto            auto | cpu | cuda
-  cache=                 folder of drawn depth; empty: that of the runs; off: draw anew
-
-exit codes: 0 done, 2 wrong option, 3 no such device, 4 a checkpoint or data set that cannot serve
-"""
+"""`dg analyse NAME CHECKPOINT... [key=value ...]`: look closer at what trained lifters do."""
 
 import ast
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_origin
+from typing import TYPE_CHECKING, Any, Literal
 
 from dg.analyse import ANALYSES
-from dg.settings.command_line import fail
-from dg.settings.plugins import OptionError, make_options, resolve, suggest
+from dg.settings.command import Command, run_command
+from dg.settings.errors import DATA, RESOURCES, ConfigError
+from dg.settings.plugins import make_options, resolve, suggest
+from dg.settings.reader import build, keys, split_args, to_tree
+from dg.tracking.names import Metric
 
 if TYPE_CHECKING:
     from dg.analyse.base import Analysis, Comparison
 
-WRONG_OPTION = 2
-METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm")
-WEIGHTS = ("auto", "best", "last")
-DEVICES = ("auto", "cpu", "cuda")
-
 
 @dataclass(frozen=True)
-class Settings:
-    """What every analysis takes."""
+class AnalyseOptions:
+    """What every analysis takes. Raises ConfigError for a target that is no NAME:ARGUMENT."""
 
-    targets: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    weights: str = "auto"
-    metric: str = "mpjpe_mm"
-    out: str = ""
-    tracking_uri: str = ""
-    device: str = "auto"
-    cache: str = ""
+    targets: tuple[str, ...] = ()  # test sets, NAME:ARGUMENT each; empty: those of the checkpoints' runs
+    labels: tuple[str, ...] = ()  # names of the checkpoints; empty: their folders
+    weights: Literal["auto", "best", "last"] = "auto"  # of a run's folder: best by source validation, or last; auto:
+    # best where there is one
+    metric: Metric = "mpjpe_mm"
+    out: str = ""  # folder for the files; empty: runs/analyses/NAME
+    tracking_uri: str = ""  # MLflow store of the runs; empty: that of their training; off: log nothing
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cache: str = ""  # folder of drawn depth; empty: that of the runs; off: draw anew
 
     def __post_init__(self) -> None:
-        for name, known in (("metric", METRICS), ("weights", WEIGHTS), ("device", DEVICES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
         wrong = [t for t in self.targets if ":" not in t]
         if wrong:
-            raise ValueError(f"targets must be NAME:ARGUMENT each, such as npz:FILE, got {wrong}")
+            raise ConfigError(f"targets must be NAME:ARGUMENT each, such as npz:FILE, got {wrong}")
 
 
-class _Common:
-    """So that `make_options` checks the settings too."""
+COMMAND = Command(
+    name="analyse",
+    about="""Look closer at what trained lifters do. CHECKPOINT is a best.pt or checkpoint-STEP.pt of dg train, or the
+folder of its run; several are compared side by side, changes counted from the first. Prints tables, writes CSV, JSON
+and PNG, and adds them to the checkpoints' MLflow runs. What rests on ground truth is said to.
 
-    Options = Settings
+`dg analyse NAME --help` shows the keys of one analysis. NAME is one of:""",
+    settings=AnalyseOptions,
+    usage="NAME CHECKPOINT... [key=value ...]",
+    names=lambda: [(name, first_line(name)) for name in ANALYSES],
+    codes=(RESOURCES, DATA),
+    needs=True,
+    examples=("dg analyse occlusion runs/mine runs/other", "dg analyse tail runs/mine targets=npz:FILE"),
+)
 
 
-def main(words: Sequence[str]) -> int:
+def main(args: Sequence[str]) -> int:
     """Run one analysis; returns the exit code."""
-    if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(help_text())
-        return 0 if words else WRONG_OPTION
-    name, rest = words[0], list(words[1:])
-    from dg.settings.exit_codes import exit_code
+    name = args[0] if args and args[0] in ANALYSES else ""
+    if name and {"-h", "--help"} & set(args):
+        from dg.settings.help import plugin_help
 
-    try:
-        plugin = resolve(ANALYSES, "analysis", name)
-        if {"-h", "--help"} & set(rest):
-            sys.stdout.write(help_of(name, plugin))
-            return 0
-        paths, settings, analysis = parse(name, plugin, rest)
-        analyse(name, analysis, paths, settings)
-    except Exception as error:
-        code = exit_code(error)
-        if code is None:
-            raise
-        return fail(error, code)
+        print(plugin_help("analyse", name, resolve(ANALYSES, "analysis", name)))
+        return 0
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    name = args[0]
+    plugin = resolve(ANALYSES, "analysis", name)
+    paths, settings, analysis = parse(name, plugin, args[1:])
+    analyse(name, analysis, paths, settings)
     return 0
 
 
-def parse(name: str, plugin: type[Any], words: Sequence[str]) -> "tuple[list[Path], Settings, Analysis]":
-    """Checkpoints, common settings, and the analysis with its options. Raises OptionError."""
-    from dg.datasets.check import options_of
+def parse(name: str, plugin: type[Any], args: Sequence[str]) -> "tuple[list[Path], AnalyseOptions, Analysis]":
+    """Checkpoints, common settings, and the analysis with its options.
 
-    paths = [Path(w) for w in words if "=" not in w or Path(w).exists()]
-    options = [w for w in words if Path(w) not in paths]
-    given = options_of(options)
+    Args:
+        name: of the analysis.
+        plugin: its class.
+        args: checkpoints, and `key=value` each.
+
+    Raises:
+        ConfigError: with every problem.
+    """
+    places, pairs = split_args(args, positional=True)
+    paths = [Path(place) for place in places]
     if not paths:
-        raise OptionError(f"which checkpoints? python -m dg.analyse {name} runs/FOLDER/best.pt [...]")
-    common, own = [f.name for f in fields(Settings)], [f.name for f in fields(plugin.Options)]
-    unknown = [key for key in given if key not in (*common, *own)]
+        raise ConfigError(f"which checkpoints? dg analyse {name} runs/FOLDER/best.pt [...]")
+    common, own = keys(AnalyseOptions), keys(plugin.Options)
+    unknown = [key for key, _ in pairs if key not in (*common, *own)]
     if unknown:
         known = [*own, *common]
-        raise OptionError(f"unknown option {unknown[0]!r} of {name}; it takes {known}{suggest(unknown[0], known)}")
-    kinds = {f.name: f.type for f in (*fields(Settings), *fields(plugin.Options))}
-    for key, _, text in (word.partition("=") for word in options):
-        if kinds[key] is str:
-            given[key] = text  # YAML would make a truth value of `off`
-        elif get_origin(kinds[key]) is tuple and isinstance(given[key], str):
-            given[key] = [given[key]]  # one needs no brackets
-    settings = make_options(_Common, "analysis", name, {k: v for k, v in given.items() if k in common})
+        raise ConfigError(f"unknown option {unknown[0]!r} of {name}; it takes {known}{suggest(unknown[0], known)}")
+    tree, _ = to_tree(AnalyseOptions, [pair for pair in pairs if pair[0] in common])
+    settings = build(AnalyseOptions, tree)
     if settings.labels and len(set(settings.labels)) != len(paths):
-        raise OptionError(f"labels must name each checkpoint: {len(paths)} checkpoints, labels {list(settings.labels)}")
-    return paths, settings, plugin(make_options(plugin, "analysis", name, {k: v for k, v in given.items() if k in own}))
+        raise ConfigError(f"labels must name each checkpoint: {len(paths)} checkpoints, labels {list(settings.labels)}")
+    given = {key: value for key, value in pairs if key in own}
+    return paths, settings, plugin(make_options(plugin, "analysis", name, given))
 
 
-def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: Settings) -> "Comparison":
+def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: AnalyseOptions) -> "Comparison":
     """Load the checkpoints, look at them, print, write and log. Raises as the parts do."""
     from rich.console import Console
 
@@ -142,22 +129,6 @@ def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: Se
     for outcome in dict.fromkeys(outcomes):
         console.print(outcome, highlight=False, markup=False)
     return comparison
-
-
-def help_text() -> str:
-    """Usage and the analyses with what they do; loads none of them."""
-    lines = [f"  {name:<15} {first_line(name)}" for name in ANALYSES]
-    return f"{__doc__}\nanalyses:\n" + "\n".join(lines) + "\n"
-
-
-def help_of(name: str, plugin: type[Any]) -> str:
-    """One analysis: what it is, and its own options."""
-    module = sys.modules[plugin.__module__]
-    options = [f"  {f.name}={f.default}" for f in fields(plugin.Options)] or ["  none"]
-    said = "\n".join(line.strip() for line in (plugin.Options.__doc__ or "").splitlines())
-    return (
-        f"{name}: {module.__doc__}\nits own options (beside those of all):\n" + "\n".join([*options, "", said]) + "\n"
-    )
 
 
 def first_line(name: str) -> str:

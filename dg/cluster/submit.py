@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from dg.cluster.address import API_SERVER, AUTO, clusters_here
 from dg.settings.config import TrainConfig
-from dg.settings.exit_codes import INTERRUPTED
+from dg.settings.errors import INTERRUPTED
 from render_workers.pool_options import ResourceError
 
 if TYPE_CHECKING:

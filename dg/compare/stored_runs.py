@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dg.compare.results import RunResult
+from dg.settings.errors import DATA
 from dg.settings.plugins import suggest
 from dg.tracking import TrackingError, tracking_uri
 from dg.tracking.names import (
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 class NothingToCompareError(ValueError):
     """No run that could be shown. Exit code 4."""
+
+    exit_code = DATA
 
 
 def stored_runs(uri: str, experiment: str, parent: str = "") -> "list[Run]":

@@ -10,12 +10,16 @@ from jaxtyping import Int
 from torch import Tensor
 
 from dg.pose.batch import PoseBatch
+from dg.settings.errors import DATA
+from dg.settings.reader import home
 
 SPLITS = ("train", "val", "test")
 
 
 class DataError(ValueError):
     """A data file that is missing or malformed: the message names file, expectation, finding and remedy."""
+
+    exit_code = DATA
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,7 @@ class Dataset(ABC):
         """
         place, _, query = argument.partition("?")
         kinds = {f.name: f.type for f in fields(cls.Options)}
-        options: dict[str, Any] = {cls.located_by: place}
+        options: dict[str, Any] = {cls.located_by: home(place)}
         for name, text in parse_qsl(query, keep_blank_values=True):
             options[name] = _value_of(text.replace(" ", "+"), kinds.get(name, str), name, argument)
         return options

@@ -1,61 +1,47 @@
-"""`python -m dg.datasets.check NAME [option=value ...]`: is this data set what we take it for?
-
-Loads every split and prints counts, people, bone lengths left and right, root depth, how far the 2D lies from the
-projected 3D, and the protocol id; ends with a verdict. Options are those of the data set, such as `root=DIR stride=5
-subjects_train=[S1,S5]`.
-
-exit codes: 0 nothing wrong, 1 something looks wrong, 2 wrong option, 4 a file is missing or malformed
-"""
+"""`dg check NAME [option=value ...]`: is this data set what we take it for?"""
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
-WRONG, WRONG_OPTION, BAD_FILE = 1, 2, 4
+from dg.datasets import DATASETS
+from dg.settings.command import Command, run_command
+from dg.settings.config import ConfigError
+from dg.settings.errors import DATA, FAILED
+from dg.settings.reader import split_args
+
+COMMAND = Command(
+    name="check",
+    about="""Load every split of a data set and print counts, people, bone lengths left and right, root depth, how far
+the 2D lies from the projected 3D, and the protocol id; end with a verdict. Options are those of the data set: `dg train
+data=NAME --help` lists them.
+
+It ends with 1 where something looks wrong.""",
+    settings=None,
+    usage="NAME [option=value ...]",
+    names=lambda: [("NAME", " | ".join(sorted(DATASETS)))],
+    codes=(FAILED, DATA),
+    needs=True,
+    examples=("dg check h36m root=DIR", "dg check npz path=FILE stride=5"),
+)
 
 
-def options_of(words: Sequence[str]) -> dict[str, Any]:
-    """`option=value` words as a dictionary; values as YAML reads them. Raises OptionError for another word."""
-    import yaml
-
-    from dg.settings.plugins import OptionError
-
-    given = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if not equals:
-            raise OptionError(f"expected option=value, got {word!r}")
-        try:
-            given[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise OptionError(f"{word!r}: the value is no YAML; put it in quotes: {name}='\"...\"'") from error
-    return given
-
-
-def main(words: Sequence[str]) -> int:
+def main(args: Sequence[str]) -> int:
     """Print the findings of every split; returns the exit code."""
-    from dg.datasets import DATASETS
+    return run_command(COMMAND, args, _main)
 
-    if not words or words[0] in ("-h", "--help"):
-        sys.stdout.write(f"{__doc__}\ndata sets: {', '.join(sorted(DATASETS))}\n")
-        return 0 if words else WRONG_OPTION
-    from dg.datasets.base import DataError
-    from dg.settings.plugins import OptionError, make_options, resolve
 
-    name = words[0]
-    try:
-        plugin = resolve(DATASETS, "data set", name)
-        dataset = plugin(make_options(plugin, "data set", name, options_of(words[1:])))
-    except OptionError as error:
-        sys.stderr.write(f"{error}\n")
-        return WRONG_OPTION
-    try:
-        problems = [problem for split in dataset.splits for problem in _show(dataset, split)]
-    except DataError as error:
-        sys.stderr.write(f"{error}\n")
-        return BAD_FILE
+def _main(args: list[str]) -> int:
+    from dg.settings.plugins import make_options, resolve
+
+    names, pairs = split_args(args, positional=True)
+    if len(names) != 1:
+        raise ConfigError(f"expected one data set and option=value, got {' '.join(args)}")
+    plugin = resolve(DATASETS, "data set", names[0])
+    dataset = plugin(make_options(plugin, "data set", names[0], dict(pairs)))
+    problems = [problem for split in dataset.splits for problem in _show(dataset, split)]
     _print_verdict(problems)
-    return WRONG if problems else 0
+    return FAILED if problems else 0
 
 
 def _show(dataset: Any, split: str) -> list[str]:  # noqa: ANN401 - a Dataset, whose module is heavy

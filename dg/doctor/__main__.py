@@ -1,42 +1,45 @@
-"""`python -m dg.doctor [FILE.yaml ...] [key=value ...]`: is this machine, or a cluster file, ready?
-
-Without a file it looks at this machine: interpreter, packages against constraints.txt, CUDA, a triangle drawn, memory,
-disk, shared memory, open files, the MLflow store, ports, Ray, body model and depth weights. key=value words are
-dg.train's: say those of the run that you plan (body=smpl body.path=FILE depth=depth_anything_v2 tracking.uri=URI).
-
-With files it looks at those: for `ray up`, by Ray's own validator and for known traps; for KubeRay (RayJob,
-RayCluster), for known traps. With words too, at this machine as well. Nothing is started, changed or downloaded.
-
-exit codes: 0 nothing wrong (there may be warnings), 2 an error, or a wrong word
-"""
+"""`dg doctor [FILE.yaml ...] [key=value ...]`: is this machine, or a cluster file, ready?"""
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dg.settings.command_line import fail, parse
-from dg.settings.config import ConfigError
+from dg.settings.command import Command, run_command
+from dg.settings.command_line import parse
+from dg.settings.reader import split_args
 
 if TYPE_CHECKING:
     from dg.doctor import Finding
 
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+COMMAND = Command(
+    name="doctor",
+    about="""Look whether this machine, or a cluster file, is ready.
+
+Without a file it looks at this machine: interpreter, packages against constraints.txt, CUDA, a triangle drawn, memory,
+disk, shared memory, open files, the MLflow store, ports, Ray, body model and depth weights.
+
+With files it looks at those: for `ray up`, by Ray's own validator and for known traps; for KubeRay (RayJob,
+RayCluster), for known traps. With keys too, at this machine as well. Nothing is started, changed or downloaded.
+
+It ends with 0 where nothing is wrong (there may be warnings), and with 2 for an error or a wrong key.""",
+    settings=None,
+    usage="[FILE.yaml ...] [key=value ...]",
+    train_keys="keys: those of dg train; give those of the run that you plan.",
+    examples=("dg doctor cluster.yaml", "dg doctor body=smpl body.path=FILE depth=depth_anything_v2"),
+)
 
 
-def main(words: Sequence[str]) -> int:
+def main(args: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
-    if {"--help", "-h", "help"} & set(words):
-        sys.stdout.write(__doc__ or "")
-        return 0
-    settings = [word for word in words if "=" in word]
-    files = [word for word in words if "=" not in word]
-    try:
-        if wrong := [word for word in files if word.startswith("-")]:
-            raise ConfigError(f"unknown option {wrong[0]!r}; expected files and key=value words")
-        config = parse(settings)
-    except ConfigError as error:
-        return fail(error, 2)
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    files, pairs = split_args(args, positional=True)
+    settings = [f"{key}={value}" for key, value in pairs]
+    config = parse(settings)
     # After the help, which needs none of it.
     from dg.doctor import diagnose_file, diagnose_machine
 

@@ -46,8 +46,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.settings.command_line import fail
-from dg.settings.exit_codes import exit_code
+from dg.settings.command import fail
+from dg.settings.errors import exit_code
 
 if TYPE_CHECKING:
     from dg.extract_depth.merge import Report

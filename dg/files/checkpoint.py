@@ -18,6 +18,8 @@ KEEP = 2
 class CheckpointError(ValueError):
     """A checkpoint that is missing, damaged, or of another run. The message names the file and the remedy."""
 
+    exit_code = 4  # as dg.settings.errors.DATA
+
 
 def save_file(path: Path, state: dict[str, Any]) -> None:
     """Save tensors, numbers and containers, nothing else: `load_file` refuses more."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dg.grid.cells import GridOptions, split_words
-from dg.settings.command_line import fail, help_text
+from dg.settings.command import fail
 from dg.settings.config import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ In most shells the lists need quotes."""
 def main(words: list[str]) -> int:
     """The whole command; returns the exit code."""
     if {"--help", "-h"} & set(words):
-        print(help_text("dg.grid", WHAT))
+        print(WHAT)
         return 0
     try:
         options, shared = split_words(words)

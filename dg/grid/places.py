@@ -74,7 +74,7 @@ def _on_machine(config: TrainConfig, asked: int, machine: Resources) -> Places:
 
 def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
     """How often the GPUs that one run claims go into those there are."""
-    from dg.train import share_gpus
+    from dg.cluster.resources import share_gpus
 
     claims = []
     for config in configs:

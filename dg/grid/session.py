@@ -8,7 +8,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dg.compare.__main__ import CompareOptions, NothingToCompareError, compare
+from dg.compare.comparison import NothingToCompareError, compare
+from dg.compare.settings import CompareOptions
 from dg.files.atomic import replace_file
 from dg.grid.child_run import INTERRUPTED, PROGRAM, ChildRun, end_orphan, shared_words
 from dg.grid.driver import GridDriver, Running
@@ -16,6 +17,7 @@ from dg.grid.parent_run import ParentRun
 from dg.grid.places import Places
 from dg.grid.plan import Plan, PlannedCell, begun, check_folder, finished, load_record, mark_cell, write_record
 from dg.grid.view import Counts, GridView, Pace, Progress, Shown, clock, share_done
+from dg.settings.errors import RESOURCES
 from dg.tracking import TrackingError
 
 TAG_GRID = "grid.id"
@@ -26,6 +28,8 @@ TAIL = 5  # lines of a failed cell's log that are shown
 
 class GridBusyError(RuntimeError):
     """Another driver works in this folder."""
+
+    exit_code = RESOURCES
 
 
 class GridSession:

@@ -8,12 +8,15 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from dg.pose.batch import PoseBatch
+from dg.settings.errors import DIVERGED
 
 PATIENCE = 10
 
 
 class DivergedError(RuntimeError):
     """Training does not give numbers any more. Exit code 5."""
+
+    exit_code = DIVERGED
 
 
 class FiniteSteps:

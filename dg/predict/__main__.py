@@ -35,8 +35,8 @@ no image that can be read
 import sys
 from collections.abc import Sequence
 
-from dg.settings.command_line import fail
-from dg.settings.exit_codes import exit_code
+from dg.settings.command import fail
+from dg.settings.errors import exit_code
 
 
 def main(words: Sequence[str]) -> int:

@@ -12,7 +12,6 @@ from dg.evaluation.predictions import TTA
 from dg.images.detector import DEVICES, RT_DETR, VIT_POSE, DetectorOptions
 from dg.settings.config import ConfigError
 from dg.settings.plugins import OptionError, make_options, suggest
-from dg.trained.options import chosen
 from dg.trained.stored import WEIGHTS
 from render_workers.depth.depth_anything_v2 import DepthAnythingV2
 
@@ -102,6 +101,12 @@ class PredictOptions:
         if "checkpoint" in self.depth_options:
             own.pop("revision", None)
         return make_options(DepthAnythingV2, "depth", DEPTH, {"input_px": INPUT_PX, **own, **self.depth_options})
+
+
+def chosen(name: str, value: str, choices: Sequence[str]) -> None:
+    """Raises ConfigError for a value that is none of the choices."""
+    if value not in choices:
+        raise ConfigError(f"{name} must be one of {list(choices)}, got {value!r}{suggest(value, list(choices))}")
 
 
 def parse_words(words: Sequence[str]) -> PredictOptions:

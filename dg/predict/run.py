@@ -16,7 +16,6 @@ from dg.images.detector import PersonPoseDetector, to_skeleton
 from dg.images.joint_depth import depth_at_joints, joint_depths, torso_px
 from dg.images.people import Person
 from dg.images.reading import ImageError, find_images, read_image
-from dg.pose.uadd import RadiusLaw
 from dg.predict.cameras import ImageCamera, image_camera
 from dg.predict.document import file_digest, image_document, write_document
 from dg.predict.image_depth import ImageDepth
@@ -26,6 +25,7 @@ from dg.predict.picture import draw_picture, shrink_of, write_picture
 from dg.predict.seen import LiftedPerson, SeenImage, SeenPerson
 from dg.settings.config import ConfigError
 from dg.trained.stored import StoredLifter, load_checkpoint
+from dg.training.rendering import radius_law
 from render_workers.depth.checkpoint_files import content_digest
 
 SUMMARY = "summary.json"
@@ -64,7 +64,7 @@ class Predictor:
         if stored.inputs.needs_depth:
             self.depth = depth or ImageDepth(options.network(dict(stored.config.depth)), self.device)
         self.lifter = ImageLifter(stored, self.device, options.tta)
-        self.law = RadiusLaw(stored.config.radius_mode, stored.config.r_min, stored.config.r_max)
+        self.law = radius_law(stored.config)
 
     @property
     def stored(self) -> StoredLifter:

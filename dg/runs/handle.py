@@ -12,7 +12,7 @@ from dg.cluster.guardian import Guardian
 from dg.cluster.resources import amounts, trainer_ask
 from dg.runs.trainer_actor import TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
-from dg.settings.exit_codes import exit_code
+from dg.settings.errors import exit_code
 
 if TYPE_CHECKING:
     from dg.cluster.session import RaySession

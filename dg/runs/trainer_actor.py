@@ -15,7 +15,7 @@ from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, S
 from dg.settings.config import RunInfo, TrainConfig
 
 if TYPE_CHECKING:
-    from dg.training.build import Experiment
+    from render_workers.base import RenderPool
 
 
 class TrainerActor:
@@ -27,8 +27,8 @@ class TrainerActor:
     def __init__(self, config: TrainConfig, info: RunInfo, guarded: bool = True) -> None:
         self._config, self._info, self._guarded = config, info, guarded
         self._records: deque[dict[str, Any]] = deque()
-        self._experiment: Experiment | None = None
-        self._stop_asked = threading.Event()
+        self._stop = threading.Event()
+        self._pool: RenderPool | None = None
         self._status = RunStatus(config, info, self._pool_figures)
 
     def place(self) -> dict[str, Any]:
@@ -36,7 +36,7 @@ class TrainerActor:
         return {"pid": os.getpid(), "node": socket.gethostname()}
 
     def run(self) -> dict[str, Any]:
-        """The summary of the run. Raises as the experiment does."""
+        """The summary of the run. Raises as `dg.training.run.train` does."""
         folders = run_folders(self._config, self._info)
         guardian = None if self._guarded else Guardian(folders[0], folders=folders[1:])
         if guardian is not None:
@@ -51,12 +51,9 @@ class TrainerActor:
     def _run(self) -> dict[str, Any]:
         try:
             # Here, not in the constructor: an actor that is loading can be told from one that has no place.
-            from dg.training.build import Experiment
+            from dg.training.run import train
 
-            self._experiment = Experiment(self._config, self._info)
-            if self._stop_asked.is_set():
-                self._experiment.stop()
-            summary = self._experiment.run(self._report)
+            summary = train(self._config, self._info, self._report, self._stop, self._watch)
         except BaseException as error:
             self._status.end(FAILED, f"{type(error).__name__}: {error}")
             raise
@@ -73,17 +70,18 @@ class TrainerActor:
 
     def stop(self) -> None:
         """Finish the batch in hand, checkpoint, and let `run` return."""
-        self._stop_asked.set()
-        if self._experiment is not None:
-            self._experiment.stop()
+        self._stop.set()
 
     def status(self) -> dict[str, Any]:
         """What `dg.status` shows."""
         return self._status.snapshot()
 
+    def _watch(self, pool: "RenderPool") -> None:
+        self._pool = pool
+
     def _pool_figures(self) -> tuple[Numbers, str]:
         """Numbers of the render pool, and the last error in it."""
-        pool = None if self._experiment is None else self._experiment.pool
+        pool = self._pool
         if pool is None:
             return {}, ""
         last_error = getattr(pool, "last_error", None)

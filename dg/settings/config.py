@@ -1,17 +1,34 @@
-"""What a run is: a tree of frozen dataclasses, and one `validate` that collects every problem.
+"""What a run is: a tree of frozen dataclasses, and `problems`, which finds what does not fit together.
 
-Nothing here imports torch, Ray or Hydra; `dg.settings.command_line` fills the tree from the command line. The
+Nothing here imports torch or Ray. `dg.settings.reader` fills the tree from the command line and checks each field by
+its type. The comment behind a field is its line in `--help`, under the heading of its part of the class. The
 dictionaries (`data`, `method`, `lifter`, `depth`, `body`) hold a plug-in's name and its options; the plug-in's own
-`Options` dataclass checks them (`dg.settings.plugins.make_options`).
+dataclass checks them (`dg.settings.plugins.make_options`).
 """
 
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt
 
 from dg.pose.input_spec import split_inputs
+from dg.settings.errors import ConfigError
+
+__all__ = [
+    "FREE_KEYS",
+    "GROUPS",
+    "ConfigError",
+    "DetectionConfig",
+    "RenderConfig",
+    "RunInfo",
+    "TrackingConfig",
+    "TrainConfig",
+    "problems",
+    "validate",
+]
 
 # Each group is a plug-in table: the name that may be chosen, and its default.
 GROUPS = {
@@ -22,46 +39,62 @@ GROUPS = {
     "body": ("dg.body:BODIES", "open"),
 }
 
+# Keys that decide no number of a run: where it runs and what it records. The digest leaves them out, and so do
+# comparisons of stored runs.
+FREE_KEYS = (
+    "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
+    "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
+    "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
+)  # fmt: skip
 
-class ConfigError(ValueError):
-    """A wrong setting. The message says what was expected, what came and what to do. Exit code 2."""
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Count = Annotated[int, Gt(0)]
+CountOrZero = Annotated[int, Ge(0)]
+Device = Literal["auto", "cpu", "cuda"]
+Dscale2d = Literal["auto", "off", "paper", "focal", "box"]
+
+
+@dataclass(frozen=True)
+class DetectionConfig:
+    """2D as a detector sees it, for the inputs that have a confidence (AugLift's UADD)."""
+
+    source: Literal["auto", "synthetic"] = "auto"  # synthetic: also where the inputs have no confidence
+    radius_mode: Literal["linear", "scale"] = "linear"  # disk in which uadd reads depth; scale: by torso length
+    r_min: Positive = 3.0  # its radius where the 2D is certain, pixels of a frame 1000 wide
+    r_max: float = 30.0  # and where it is not
+    background_m: NotNegative = 3.0  # wall behind rendered people, metres from their farthest joint; 0: none
 
 
 @dataclass(frozen=True)
 class RenderConfig:
-    """The pool of render workers (SYSTEMS 2.4) and what each of them draws (METHODS 4.4).
+    """The pool of render workers (SYSTEMS 2.4) and what each of them draws (METHODS 4.4)."""
 
-    gpus_per_actor: -1 shares the cluster's GPUs evenly between the trainer and the actors. min_actors: the run starts
-    with so many and waits for no more. max_actors: a number, or auto: `actors` in a cluster of this run's own, as many
-    as the nodes have room for, coming and going with them, in one that it joined. service: name of a render service
-    that several runs share (a sweep starts one); empty: a pool of this run's own.
-    """
-
-    actors: int = 2
-    min_actors: int = 1
-    max_actors: str = "auto"
-    service: str = ""
-    per_actor: int = 2
-    lookahead: int = 4
-    gpus_per_actor: float = -1.0
-    start_timeout_s: float = 300.0
-    watchdog_s: float | None = None
-    max_quarantine: float = 1e-4
-    rasterizer: str = "warp"
-    resolution: int = 128
-    subject_span_px: int = 100
-    min_pool: int = 3
-    micro_batch: int = 256
-    device: str = "auto"
+    actors: Count = 2  # render actors that a run asks for
+    min_actors: int = 1  # the run starts with so many and waits for no more
+    max_actors: str = "auto"  # a number; auto: `actors` in a cluster of this run's own, what has room in a joined one
+    service: str = ""  # render service that several runs share, NAMESPACE/NAME; empty: a pool of this run's own
+    per_actor: Count = 2  # requests on their way to each actor
+    lookahead: Count = 4  # batches that are proposed ahead of the update
+    gpus_per_actor: float = -1.0  # -1: the cluster's GPUs are shared evenly between the trainer and the actors
+    start_timeout_s: Positive = 300.0  # the first actor must have started by then
+    watchdog_s: float | None = None  # an actor that answers nothing for so long is replaced; none: by measured times
+    max_quarantine: NotNegative = 1e-4  # share (or, from 1 on, number) of poses that may fail before the run stops
+    rasterizer: Literal["warp", "pytorch3d"] = "warp"
+    resolution: Count = 128  # pixels of the square crop around a person
+    subject_span_px: Count = 100  # of these, what the person's larger side takes
+    min_pool: Literal[1, 3, 5] = 3  # window of the minimum around a joint, pixels
+    micro_batch: Count = 256  # poses that a worker draws at once
+    device: str = "auto"  # auto | cpu | cuda, of the workers
 
 
 @dataclass(frozen=True)
 class TrackingConfig:
-    """Where MLflow keeps its runs. uri `off` logs nothing; empty means `sqlite:///mlflow.db` in this folder."""
+    """Where MLflow keeps its runs."""
 
-    uri: str = ""
+    uri: str = ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here; off: log nothing
     experiment: str = "dg"
-    run_name: str = ""
+    run_name: str = ""  # empty: the folder's name
     parent_run_id: str = ""
 
 
@@ -69,51 +102,52 @@ class TrackingConfig:
 class TrainConfig:
     """One training run. The command line sets any of it: `epochs=20 render.actors=4 method=erm`."""
 
+    # -- what is trained on
     data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
     targets: list[str] = field(default_factory=list)  # NAME:ARGUMENT each; empty: the two shifted synthetic domains
-    method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
     adapt_to: str = ""  # NAME:ARGUMENT of the target whose 2D poses a domain-adaptation method may see
-    adapt_part: str = "test"  # train | test: which part of it; test is transductive
+    adapt_part: Literal["train", "test"] = "test"  # which part of it; test is transductive
+    skeleton: Literal["h36m_16", "h36m_17"] = "h36m_16"
+    frames: int = 1  # length of the windows that the lifter sees, odd
+    # -- method and lifter
+    method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
+    recipe: Literal["original", "common"] = "original"  # optimiser, rate and loss: its authors', or PoseAug's for all
+    init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
+    # -- input and depth
+    inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
+    dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D
+    d_ref: Positive = 4.5  # reference depth of dscale2d, metres
+    f_ref: Positive = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
+    depth_clip: Positive = 2.0  # clip of the root-relative depth channels, metres
+    box_ref: NotNegative = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
-    inputs: str = (
-        "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features or both
-    )
-    dscale2d: str = "auto"  # off | paper | focal | box; auto: focal for xyd, off for xy, box for detected 2D
-    d_ref: float = 4.5  # reference depth of dscale2d, metres
-    f_ref: float = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
-    depth_clip: float = 2.0  # clip of the root-relative depth channels, metres
-    box_ref: float = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     pose_network: str = "usyd-community/vitpose-base-simple"  # ViTPose of image_features: hub id or folder
     feature_sizes: list[int] = field(default_factory=list)  # channels of each of the features; empty: the networks'
-    detections: str = "auto"  # synthetic: true 2D is seen as a detector would; auto: where inputs has a confidence
-    radius_mode: str = "linear"  # linear | scale (by torso length): law of the disk in which uadd reads depth
-    r_min: float = 3.0  # its radius where the 2D is certain, pixels of a frame 1000 wide
-    r_max: float = 30.0  # and where it is not
-    background_m: float = 3.0  # wall behind rendered people, metres from their farthest joint; 0: none
-    skeleton: str = "h36m_16"  # h36m_16 | h36m_17
-    frames: int = 1  # length of the windows that the lifter sees, odd
-    epochs: int = 30  # budget: lifter steps / batches in one pass over the source, pre-training included
+    # -- detected 2D
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    # -- budget
+    epochs: Count = 30  # lifter steps / batches in one pass over the source, pre-training included
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
-    max_steps: int = 0  # end the lifter's training early, after so many lifter steps; 0: do not
-    batch_size: int = 256  # the papers take 1024 on Human3.6M
-    recipe: str = "original"  # original: optimiser, rate and loss of the lifter's authors; common: PoseAug's for all
-    lr: float = 0.0  # of the lifter, the same for every method; 0: the recipe's
-    lr_schedule: str = "auto"  # auto: the recipe's | constant | linear | cosine | exponential, over the whole budget
-    grad_clip: float = 1.0
-    seed: int = 0
-    device: str = "auto"  # auto | cpu | cuda, of the trainer
-    threads: int = 0  # torch threads of the trainer; 0: what the render workers leave
-    pool: str = "ray"  # ray: trainer actor and render actors; local: everything in this process
+    max_steps: CountOrZero = 0  # end the lifter's training early, after so many lifter steps; 0: do not
+    batch_size: Annotated[int, Ge(2)] = 256  # the papers take 1024 on Human3.6M
+    lr: NotNegative = 0.0  # of the lifter, the same for every method; 0: the recipe's
+    lr_schedule: Literal["auto", "constant", "linear", "cosine", "exponential"] = "auto"  # auto: the recipe's
+    grad_clip: Positive = 1.0
+    seed: CountOrZero = 0
+    evaluate_every: CountOrZero = 0  # epochs between evaluations; 0: about ten in a run
+    # -- where it runs
+    device: Device = "auto"  # of the trainer
+    threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave
+    pool: Literal["ray", "local"] = "ray"  # trainer actor and render actors, or everything in this process
     address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone
     submit: bool = False  # send this run to a cluster as a Ray job and show its log; Ctrl-C leaves it running
     render: RenderConfig = field(default_factory=RenderConfig)
-    evaluate_every: int = 0  # epochs between evaluations; 0: about ten in a run
-    checkpoint_minutes: float = 10.0  # also checkpoint at a batch boundary after so many minutes
-    resume: str = "never"  # never | auto: go on from the newest checkpoint in `out`
-    init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
+    # -- records
     out: str = ""  # folder of this run; empty: runs/METHOD-INPUTS-SEED-TIME
+    resume: Literal["never", "auto"] = "never"  # auto: go on from the newest checkpoint in `out`
+    checkpoint_minutes: Positive = 10.0  # also checkpoint at a batch boundary after so many minutes
     cache: str = ".cache/depth"  # rendered depth of un-augmented poses; off: render anew
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -126,7 +160,7 @@ class TrainConfig:
     @property
     def detects(self) -> bool:
         """Whether poses are rendered as a detector sees them."""
-        return self._channels in _DETECTED or self.detections == "synthetic"
+        return self._channels in _DETECTED or self.detection.source == "synthetic"
 
     @property
     def needs_depth(self) -> bool:
@@ -154,14 +188,16 @@ class TrainConfig:
 
     def digest(self) -> str:
         """Of everything that decides the numbers of a run; a checkpoint of another digest is not resumed."""
-        free = ("out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "render")
-        free = (*free, "pool", "address", "submit")  # where it runs
-        chosen = {k: v for k, v in asdict(self).items() if k not in (*free, *self._idle())}
-        chosen["render"] = {
-            k: getattr(self.render, k)
-            for k in ("lookahead", "rasterizer", "resolution", "subject_span_px", "min_pool", "micro_batch")
-        }
-        return hashlib.blake2b(json.dumps(chosen, sort_keys=True).encode(), digest_size=8).hexdigest()
+        return hashlib.blake2b(json.dumps(self.decisive(), sort_keys=True).encode(), digest_size=8).hexdigest()
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that decide the numbers of a run, nested, without the keys that have no meaning in it."""
+        chosen = {k: v for k, v in asdict(self).items() if k not in (*FREE_KEYS, *self._idle())}
+        chosen["render"] = {k: v for k, v in asdict(self.render).items() if f"render.{k}" not in FREE_KEYS}
+        if "detection" in chosen:  # as they were named when the first runs were stored
+            detection = chosen.pop("detection")
+            chosen |= {"detections" if name == "source" else name: value for name, value in detection.items()}
+        return chosen
 
     def plain(self) -> dict[str, Any]:
         """Nested plain containers, for a checkpoint; `TrainConfig.from_plain` reads them."""
@@ -170,12 +206,14 @@ class TrainConfig:
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> "TrainConfig":
         """The inverse of `plain`. Keys of another version are left out, absent ones take their default."""
-        nested = {"render": RenderConfig, "tracking": TrackingConfig}
         known = {f.name for f in fields(TrainConfig)}
         values = {name: value for name, value in plain.items() if name in known}
-        for name, kind in nested.items():
+        for name, kind in NESTED.items():
             inner = {f.name for f in fields(kind)}
             values[name] = kind(**{k: v for k, v in plain.get(name, {}).items() if k in inner})
+        if "detections" in plain:  # a checkpoint from before these keys were a group
+            old = {k: plain[k] for k in ("radius_mode", "r_min", "r_max", "background_m") if k in plain}
+            values["detection"] = DetectionConfig(source=plain["detections"], **old)
         return TrainConfig(**values)
 
     def flat(self) -> dict[str, Any]:
@@ -188,7 +226,7 @@ class TrainConfig:
         idle = [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if "image_features" in self.features else ["pose_network"]
-        return (*idle, *(() if self.detects else ("detections", "radius_mode", "r_min", "r_max", "background_m")))
+        return (*idle, *(() if self.detects else ("detection",)))
 
 
 @dataclass(frozen=True)
@@ -213,46 +251,28 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 
 _DETECTED = ("xyc", "xycd", "uadd")
-_CHOICES = {
-    "dscale2d": ("auto", "off", "paper", "focal", "box"),
-    "detections": ("auto", "synthetic"),
-    "radius_mode": ("linear", "scale"),
-    "skeleton": ("h36m_16", "h36m_17"),
-    "recipe": ("original", "common"),
-    "lr_schedule": ("auto", "constant", "linear", "cosine", "exponential"),
-    "pool": ("ray", "local"),
-    "resume": ("never", "auto"),
-    "adapt_part": ("train", "test"),
-    "device": ("auto", "cpu", "cuda"),
-}
-_POSITIVE = ("d_ref", "f_ref", "depth_clip", "r_min", "epochs", "batch_size", "grad_clip", "checkpoint_minutes")
-_NOT_NEGATIVE = ("lr", "box_ref", "background_m", "max_steps", "seed", "threads", "evaluate_every")
-_RENDER_POSITIVE = ("actors", "per_actor", "lookahead", "resolution", "subject_span_px", "micro_batch")
+NESTED = {f.name: f.default_factory for f in fields(TrainConfig) if is_dataclass(f.default_factory)}
 
 
 def problems(config: TrainConfig) -> list[str]:
-    """Everything that is wrong with a configuration, in words; empty when it can run."""
-    found = []
-    for name, choices in _CHOICES.items():
-        if getattr(config, name) not in choices:
-            found.append(f"{name} must be one of {list(choices)}, got {getattr(config, name)!r}")
-    found += _input_problems(config)
-    found += [f"{n} must be positive, got {getattr(config, n)!r}" for n in _POSITIVE if not getattr(config, n) > 0]
-    found += [f"{n} must not be negative, got {getattr(config, n)!r}" for n in _NOT_NEGATIVE if getattr(config, n) < 0]
-    found += _render_problems(config.render)
+    """What does not fit together in a configuration, in words; empty when it can run.
+
+    Args:
+        config: each of its fields is well by itself.
+    """
+    found = _input_problems(config) + _render_problems(config.render)
     if config.render.service and config.pool != "ray":
         found.append(f"render.service needs pool=ray, got pool={config.pool}")
-    if config.r_max < config.r_min:
-        found.append(f"r_max ({config.r_max}) must not be below r_min ({config.r_min})")
+    if config.detection.r_max < config.detection.r_min:
+        found.append(
+            f"detection.r_max ({config.detection.r_max}) must not be below detection.r_min ({config.detection.r_min})"
+        )
     if config.pretrain_epochs > config.epochs:
         found.append(f"pretrain_epochs ({config.pretrain_epochs}) is part of epochs ({config.epochs}): it must be less")
     if config.frames < 1 or config.frames % 2 == 0:
         found.append(f"frames must be odd, so that a window has a centre, got {config.frames!r}")
-    if config.batch_size == 1:
-        found.append("batch_size must be at least 2: batch normalisation cannot train on one pose")
-    found += [f"target {t!r} must be NAME:ARGUMENT, such as npz:FILE" for t in config.targets if ":" not in t]
-    if config.adapt_to and ":" not in config.adapt_to:
-        found.append(f"adapt_to {config.adapt_to!r} must be NAME:ARGUMENT, such as npz:FILE")
+    named = [*(("target", t) for t in config.targets), *([("adapt_to", config.adapt_to)] if config.adapt_to else [])]
+    found += [f"{key} {name!r} must be NAME:ARGUMENT, such as npz:FILE" for key, name in named if ":" not in name]
     return found
 
 
@@ -268,11 +288,7 @@ def _input_problems(config: TrainConfig) -> list[str]:
 
 
 def _render_problems(render: RenderConfig) -> list[str]:
-    found = [
-        f"render.{n} must be positive, got {getattr(render, n)!r}"
-        for n in _RENDER_POSITIVE
-        if not getattr(render, n) > 0
-    ]
+    found = []
     if not 1 <= render.min_actors <= render.actors:
         found.append(f"render.min_actors must be in 1..render.actors ({render.actors}), got {render.min_actors!r}")
     if render.max_actors != "auto" and not (render.max_actors.isdecimal() and int(render.max_actors) >= render.actors):
@@ -285,8 +301,6 @@ def _render_problems(render: RenderConfig) -> list[str]:
         found.append(f"render.gpus_per_actor must be -1, in 0..1, or a whole number, got {gpus!r}")
     if render.service and not all(render.service.partition("/")):
         found.append(f"render.service must be empty or NAMESPACE/NAME, got {render.service!r}")
-    if render.min_pool not in (1, 3, 5):
-        found.append(f"render.min_pool must be 1, 3 or 5, got {render.min_pool!r}")
     if render.subject_span_px >= render.resolution:
         found.append(
             f"render.subject_span_px ({render.subject_span_px}) must be below render.resolution "

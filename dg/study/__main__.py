@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from dg.settings.command_line import fail
+from dg.settings.command import fail
 from dg.settings.plugins import OptionError, resolve
 from dg.study import STUDIES
 
@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        from dg.settings.exit_codes import exit_code
+        from dg.settings.errors import exit_code
 
         code = _CODES.get(type(error).__name__) or exit_code(error)
         if code is None:

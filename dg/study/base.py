@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from dg.settings.errors import DATA
+
 
 class Study(ABC):
     """One question that takes many runs. The docstring of its file is its help."""
@@ -18,3 +20,5 @@ class Study(ABC):
 
 class StudyError(ValueError):
     """Something that a study needs and that is not there. The message says what would help. Exit code 4."""
+
+    exit_code = DATA

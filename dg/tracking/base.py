@@ -11,6 +11,8 @@ STATUSES = ("FINISHED", "FAILED", "KILLED")
 class TrackingError(ValueError):
     """A tracking store that cannot be used. The message names the store, the finding and the remedy."""
 
+    exit_code = 2  # as dg.settings.errors.CONFIG
+
 
 class Tracker(ABC):
     """Records one run. After `start` no call raises because of the store: a dead tracking server never ends a run."""

@@ -8,13 +8,17 @@ protocol id (DESIGN 5.9). While training: `train/...`, `val/mpjpe_mm`, `test/<ta
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
-SELECTIONS = ("last", "source_val", "oracle")
-METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")
-ACTION_METRICS = ("mpjpe_action_mm", "pa_mpjpe_action_mm", "n_mpjpe_action_mm", "pck150_action", "auc_action")
+Selection = Literal["last", "source_val", "oracle"]
+Metric = Literal["mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc"]
+ActionMetric = Literal["mpjpe_action_mm", "pa_mpjpe_action_mm", "n_mpjpe_action_mm", "pck150_action", "auc_action"]
+Regime = Literal["DG", "DA"]
+SELECTIONS: tuple[str, ...] = get_args(Selection)
+METRICS: tuple[str, ...] = get_args(Metric)
+ACTION_METRICS: tuple[str, ...] = get_args(ActionMetric)
 HIGHER_IS_BETTER = ("pck150", "auc", "pck150_action", "auc_action")
-REGIMES = ("DG", "DA")
+REGIMES: tuple[str, ...] = get_args(Regime)
 
 TAG_METHOD, TAG_REGIME, TAG_LIFTER = "method", "regime", "lifter"
 TAG_INPUTS, TAG_DSCALE2D, TAG_DEPTH = "inputs", "dscale2d", "depth_source"

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import torch
 
 from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
-from dg.evaluation.predictions import TTA, LifterPredictor, evaluate
+from dg.evaluation.predictions import LifterPredictor, evaluate
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
-from dg.tracking.names import REGIMES, tags_of_image_depth
-from dg.trained.description import UNITS, LifterDescription
+from dg.tracking.names import tags_of_image_depth
+from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
     TAG_EVALUATES,
     TargetResult,
@@ -29,48 +29,14 @@ from dg.trained.evaluation_report import (
 )
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
-from dg.trained.options import chosen, described, one_source, stored_lifter
-from dg.trained.stored import WEIGHTS, StoredLifter
+from dg.trained.options import described, stored_lifter
+from dg.trained.settings import EvaluateOptions
+from dg.trained.stored import StoredLifter
 from dg.training.build import device_of, inputs_of
 from dg.training.problem import on_skeleton, open_target
 from dg.training.rendering import make_live_depth, with_feature_sizes
 
 PROTOCOL = "protocol"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """What the command line sets; words: of the configuration."""
-
-    checkpoint: str = ""
-    published: str = ""
-    model: str = ""
-    unit: str = "m"
-    trust: bool = False
-    weights: str = "auto"
-    tta: str = PROTOCOL
-    label: str = ""
-    regime: str = "DG"
-    out: str = ""
-    words: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        one_source(checkpoint=self.checkpoint, published=self.published, model=self.model)
-        for name, choices in (("unit", UNITS), ("weights", WEIGHTS), ("tta", (PROTOCOL, *TTA)), ("regime", REGIMES)):
-            chosen(name, getattr(self, name), choices)
-
-    @property
-    def name(self) -> str:
-        """Of the lifter, in tables and default paths."""
-        place = Path(self.checkpoint or self.published or self.model).absolute()
-        own = place.name if place.is_dir() else place.parent.name
-        return self.label or (own if self.checkpoint else place.stem)
-
-    @property
-    def place(self) -> Path:
-        """The results' JSON file."""
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        return Path(self.out or f"runs/evaluate-{self.name}-{stamp}/evaluation.json").absolute()
 
 
 def load_lifter(options: EvaluateOptions) -> StoredLifter:
@@ -79,15 +45,15 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
     Raises ConfigError and CheckpointError.
     """
     if not options.model:
-        return stored_lifter(options.checkpoint, options.published, options.weights, options.words)
+        return stored_lifter(options.checkpoint, options.published, options.weights, options.args)
     path = Path(options.model)
     program = open_program(path, options.trust)
     if program.description is None:
-        config = with_feature_sizes(described(options.words, ("inputs",)))
+        config = with_feature_sizes(described(options.args, ("inputs",)))
         description = LifterDescription.of_config(config, options.unit)
     else:
         description = program.description
-        config = described(options.words, known=description.settings)
+        config = described(options.args, known=description.settings)
     lifter = ForeignLifter(program, description)
     selection = "source_val" if description.made_from.get("selection") == "source_val" else "last"
     run_id = str(description.made_from.get("run_id") or "")

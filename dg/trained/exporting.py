@@ -1,7 +1,6 @@
 """Writes a lifter into a file, and makes sure that nothing changed on the way. `dg.export` is its command line."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,44 +8,19 @@ import torch
 
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import CheckpointError
-from dg.settings.config import ConfigError
 from dg.trained.description import LifterDescription
-from dg.trained.foreign import ONNX, TORCHSCRIPT
-from dg.trained.options import chosen, stored_lifter
-from dg.trained.stored import WEIGHTS, StoredLifter
+from dg.trained.options import stored_lifter
+from dg.trained.settings import ExportOptions
+from dg.trained.stored import StoredLifter
 from dg.trained.writers import FORMATS, ExportedLifter
 
 LARGEST_CHANGE = 1e-5  # of an output by the way through a file, metres; relative where outputs exceed one
-SUFFIXES = {"torchscript": TORCHSCRIPT, "onnx": ONNX}
 _CHECKED_ROWS = (1, 64)
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What the command line sets; words: what describes a published checkpoint's lifter."""
-
-    checkpoint: str = ""
-    format: str = "torchscript"
-    out: str = ""
-    weights: str = "auto"
-    published: str = ""
-    words: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        chosen("format", self.format, FORMATS)
-        chosen("weights", self.weights, WEIGHTS)
-        if not self.out:
-            raise ConfigError("say where to write to: out=FILE")
-        if Path(self.out).suffix.lower() not in SUFFIXES[self.format]:
-            raise ConfigError(
-                f"out={self.out}: format={self.format} expects a name that ends in one of {SUFFIXES[self.format]}, by "
-                "which it is recognised again"
-            )
 
 
 def export(options: ExportOptions) -> Path:
     """Write the file and its description. Raises ConfigError and CheckpointError; a failed export writes nothing."""
-    stored = stored_lifter(options.checkpoint, options.published, options.weights, options.words)
+    stored = stored_lifter(options.checkpoint, options.published, options.weights, options.args)
     write, read = FORMATS[options.format]
     module = ExportedLifter(stored.lifter, stored.config.frames)
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())

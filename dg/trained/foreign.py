@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from dg.files.checkpoint import CheckpointError
 from dg.settings.config import ConfigError
 from dg.trained.description import METADATA_KEY, UNITS, LifterDescription, parse_description
+from dg.trained.settings import SUFFIXES
 from lifters.base import Lifter
 
-ONNX, TORCHSCRIPT = (".onnx",), (".pt", ".pth", ".ts", ".jit", ".torchscript")
+ONNX, TORCHSCRIPT = SUFFIXES["onnx"], SUFFIXES["torchscript"]
 NEEDS_EXPORT = "install it: pip install 'dg-lift[export]'"
 _PROBE = 2
 

@@ -1,166 +1,25 @@
-"""From a configuration to a running trainer: data, body, pool, lifter, method, tracker. No Ray here.
-
-`Experiment` is a plain class that runs in the trainer actor, or in the calling process with `pool=local`.
-"""
+"""The factories of a run: lifter, recipe and method, from a configuration and its task."""
 
 import math
-import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dg.files.checkpoint import CheckpointError, Checkpoints, load_file
+from dg.files.checkpoint import CheckpointError, load_file
 from dg.methods.base import DGMethod, MethodContext, SourceData, TrainingPlan, training_anchors
-from dg.methods.fast_matmul import use_fast_matmul
-from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.batch import InputSpec
 from dg.pose.skeleton import Skeleton
-from dg.settings.command_line import check_plugins, table_of
-from dg.settings.config import ConfigError, RunInfo, TrainConfig
+from dg.settings.command_line import table_of
+from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import resolve
-from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.tracking.names import tags_of_image_depth
-from dg.training.contact_sheet import contact_sheet
-from dg.training.live_depth import LiveDepth
-from dg.training.problem import Problem, load_problem, subject_bone_lengths, with_box_size
-from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
-from dg.training.trainer import Trainer
+from dg.training.problem import Problem, subject_bone_lengths, with_box_size
+from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
 from lifters.published import load_published
 from lifters.recipe import Recipe
-from render_workers.base import RenderPool, RenderRequest
-from render_workers.worker import WorkerSpec
-
-PICTURES = 12
-
-
-class Experiment:
-    """One run. `run` blocks; `poll` and `stop` may be called meanwhile from other threads (or through Ray)."""
-
-    def __init__(self, config: TrainConfig, info: RunInfo) -> None:
-        self.config, self.info = config, info
-        self._records: deque[dict[str, Any]] = deque()
-        self._trainer: Trainer | None = None
-        self._stop_asked = threading.Event()
-
-    def poll(self) -> list[dict[str, Any]]:
-        """Progress records since the last call, for the driver to show."""
-        records = []
-        while self._records:
-            records.append(self._records.popleft())
-        return records
-
-    @property
-    def pool(self) -> RenderPool | None:
-        """The pool of the run, once it trains."""
-        live = None if self._trainer is None else self._trainer.live_depth
-        return None if live is None else live.pool
-
-    def stop(self) -> None:
-        """Finish the batch in hand, checkpoint, and let `run` return."""
-        self._stop_asked.set()
-        if self._trainer is not None:
-            self._trainer.stop()
-
-    def run(self, report: Callable[[dict[str, Any]], None] | None = None) -> dict[str, Any]:
-        """Train and evaluate; returns the summary. Leaves no worker behind, whatever happens."""
-        report = report or self._records.append
-        config = self.config
-        torch.set_num_threads(config.threads or self._spare_threads())
-        use_fast_matmul()
-        # Made first: its thread imports MLflow while the data load.
-        tracker = make_tracker(self.info.tracking_uri, config.tracking.experiment, Path(self.info.out))
-        options = check_plugins(config)
-        live = make_live_depth(config, options, self.info.gpus_per_actor)  # its workers start while the data load
-        try:
-            return self._run(options, live, tracker, report)
-        finally:
-            if live is not None:
-                live.pool.close()
-
-    def _run(
-        self,
-        options: dict[str, Any],
-        live: LiveDepth | None,
-        tracker: Tracker,
-        report: Callable[[dict[str, Any]], None],
-    ) -> dict[str, Any]:
-        problem = load_problem(self.config, options)
-        # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
-        config = self.config = with_feature_sizes(with_box_size(self.config, problem.train))
-        checkpoints = Checkpoints(Path(self.info.out))
-        state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
-        run_id = tracker.start(
-            run_name=self.info.run_name,
-            params=config.flat() | _flat_options(options) | self._recipe(options),
-            tags=self._tags(problem, options),
-            run_id=state["run_id"] if state else None,
-            parent_run_id=config.tracking.parent_run_id or None,
-        )
-        report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
-                "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
-        if note := look_ahead_note(config):
-            report({"kind": "note", "text": note})
-        status, reason = "FAILED", "error"
-        try:
-            method = make_method(config, options, problem)
-            draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
-            trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw)
-            if state is not None:
-                trainer.load(state)
-            self._trainer = trainer
-            if self._stop_asked.is_set():
-                trainer.stop()
-            summary = {"run_id": run_id, "regime": method.regime} | trainer.fit(run_id)
-            status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
-            return summary
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise
-        finally:
-            tracker.finish(status, reason)
-
-    def _tags(self, problem: Problem, options: dict[str, Any]) -> dict[str, str]:
-        """What `dg.compare` and people search by."""
-        config = self.config
-        method = resolve(table_of("method"), "method", config.method["name"])
-        oracles = method.oracles(options["method"])
-        tags = environment_tags() | run_tags(
-            method=config.method["name"],
-            regime=method.regime,
-            lifter=config.lifter["name"],
-            inputs=config.inputs,
-            dscale2d=config.dscale2d_resolved,
-            depth_source=config.depth["name"] if config.needs_depth else NO_DEPTH,
-            selection="source_val",
-            oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
-            protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
-            adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
-        ) | {"config.digest": config.digest(), "mlflow.note.content": self.info.note}  # fmt: skip
-        return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
-
-    def _recipe(self, options: dict[str, Any]) -> dict[str, Any]:
-        """How the lifter is trained, as parameters."""
-        lifter = lifter_class(self.config)
-        recipe = resolved_recipe(self.config, lifter.recipe(options_for_windows(self.config, options["lifter"])))
-        return {f"recipe.{name}": value for name, value in asdict(recipe).items()}
-
-    def _spare_threads(self) -> int:
-        """The machine's cores less one for each render worker on it, at least one."""
-        import os
-
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        busy = self.config.render.actors if self.config.pool == "ray" and self.config.needs_depth else 0
-        return max(1, cores - busy)
-
-
-def _flat_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Every option of the chosen plug-ins, given or default: `{"method.feedback": "released", ...}`."""
-    return {f"{group}.{name}": value for group, chosen in options.items() for name, value in asdict(chosen).items()}
 
 
 def device_of(config: TrainConfig) -> torch.device:
@@ -275,24 +134,3 @@ def initialise(lifter: Lifter, path: Path) -> None:
     except (ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit lifter={type(lifter).__name__} with {lifter.channels} channels a "
                               f"joint: {error}") from error  # fmt: skip
-
-
-class ContactSheet:
-    """Draws some of the poses that the method proposed, with the depth that the lifter is given for them."""
-
-    def __init__(self, live: LiveDepth, spec: WorkerSpec) -> None:
-        self.live, self.spec, self.worker = live, spec, None
-
-    def draw(self, poses: PoseBatch) -> Any:  # noqa: ANN401 - a PIL image
-        chosen = poses[poses.valid.nonzero()[:PICTURES, 0]].to("cpu")
-        self.worker = self.worker or self.spec.build()
-        request = RenderRequest(
-            self.live.body.fit(chosen.joints_3d[:, 0], chosen.skeleton),
-            chosen.camera,
-            chosen.joints_2d[:, 0],
-            torch.arange(len(chosen)),
-        )
-        images = self.worker.images(request)
-        titles = [f"{z:.1f} m" for z in chosen.joints_3d[:, 0, chosen.skeleton.root, 2].tolist()]
-        rgb = images["rgb"].transpose(0, 2, 3, 1)
-        return contact_sheet(rgb, images["depth"], images["joints_px"], chosen.skeleton, titles)

@@ -6,15 +6,21 @@ from functools import lru_cache
 from typing import Union
 
 import numpy as np
+import torch
 from jaxtyping import Shaped
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import Skeleton
+from dg.training.live_depth import LiveDepth
+from render_workers.base import RenderRequest
+from render_workers.worker import WorkerSpec
 
 Array = Union[np.ndarray, Tensor]  # noqa: UP007 - jaxtyping distributes over a Union
 
 TILE_PX = 192
+PICTURES = 12
 _GAP, _LINE = 6, 16
 _PAPER, _INK, _BACKDROP = (255, 255, 255), (30, 30, 30), (24, 24, 32)
 _LEFT, _RIGHT, _MIDDLE, _SOURCE = (255, 140, 0), (0, 190, 255), (235, 235, 235), (150, 150, 150)
@@ -132,3 +138,29 @@ def _turbo() -> np.ndarray:
     from matplotlib import colormaps
 
     return (colormaps["turbo"](np.arange(256))[:, :3] * 255).astype(np.uint8)
+
+
+class ContactSheet:
+    """Draws some of the poses that the method proposed, with the depth that the lifter is given for them."""
+
+    def __init__(self, live: LiveDepth, spec: WorkerSpec) -> None:
+        self.live, self.spec, self.worker = live, spec, None
+
+    def draw(self, poses: PoseBatch) -> Image.Image:
+        """The sheet.
+
+        Args:
+            poses: with depth; the first valid ones are drawn.
+        """
+        chosen = poses[poses.valid.nonzero()[:PICTURES, 0]].to("cpu")
+        self.worker = self.worker or self.spec.build()
+        request = RenderRequest(
+            self.live.body.fit(chosen.joints_3d[:, 0], chosen.skeleton),
+            chosen.camera,
+            chosen.joints_2d[:, 0],
+            torch.arange(len(chosen)),
+        )
+        images = self.worker.images(request)
+        titles = [f"{z:.1f} m" for z in chosen.joints_3d[:, 0, chosen.skeleton.root, 2].tolist()]
+        rgb = images["rgb"].transpose(0, 2, 3, 1)
+        return contact_sheet(rgb, images["depth"], images["joints_px"], chosen.skeleton, titles)

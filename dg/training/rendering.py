@@ -50,8 +50,16 @@ def look_ahead_note(config: TrainConfig) -> str:
 
 def uadd_options(config: TrainConfig) -> UaddOptions:
     """How render workers see poses as a detector does."""
-    law = RadiusLaw(config.radius_mode, config.r_min, config.r_max)
-    return UaddOptions(law, background_m=config.background_m)
+    return UaddOptions(radius_law(config), background_m=config.detection.background_m)
+
+
+def radius_law(config: TrainConfig) -> RadiusLaw:
+    """The disk in which depth is read around a joint.
+
+    Args:
+        config: of the run.
+    """
+    return RadiusLaw(config.detection.radius_mode, config.detection.r_min, config.detection.r_max)
 
 
 def with_feature_sizes(config: TrainConfig) -> TrainConfig:

@@ -45,7 +45,7 @@ class _Position:
 
 
 class Trainer:
-    """One run. `fit` returns the summary; `stop` may be called from another thread or a signal handler."""
+    """One run. `fit` returns the summary; `stop` may be set or called from another thread or a signal handler."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Trainer:
         tracker: Tracker,
         report: Report,
         draw: Callable[[PoseBatch], Any] | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self.config, self.problem, self.method = config, problem, method
         self.live_depth, self.checkpoints, self.tracker, self.report = live_depth, checkpoints, tracker, report
@@ -72,7 +73,7 @@ class Trainer:
         self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames).to(method.context.device)
         self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
         self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
-        self._stop = threading.Event()
+        self._stop = stop or threading.Event()
         self._targets: tuple[PoseDataset, ...] | None = None
         self._val: PoseDataset | None = None
         self._recent: list[dict[str, torch.Tensor]] = []

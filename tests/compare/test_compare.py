@@ -6,14 +6,16 @@ import sys
 import pytest
 
 from dg.compare import __main__ as compare
+from dg.compare.comparison import compare as compared
+from dg.compare.settings import CompareOptions
 from dg.evaluation.metrics import PoseErrors
-from dg.settings.plugins import OptionError
+from dg.settings.errors import ConfigError, OptionError
 from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags
 from tests.compare.make_results import benchmark_id
 
 
 def test_wrong_options_are_all_named_with_what_is_possible():
-    with pytest.raises(OptionError) as wrong:
+    with pytest.raises(ConfigError) as wrong:
         compare.parse_options(["selction=last", "format=pdf", "stray", "publish=all", "published=everything"])
     words = ("'selection'", "latex", "key=value", "did you mean 'published'", "similar")
     assert all(word in str(wrong.value) for word in words)
@@ -28,7 +30,7 @@ def test_options_may_be_written_with_dashes():
         ["--paper=auglift", "--table=4", "--format=csv"],
     ):
         assert compare.parse_options(words) == plain
-    with pytest.raises(OptionError, match="did you mean 'paper'"):
+    with pytest.raises(ConfigError, match="did you mean 'paper'"):
         compare.parse_options(["--papr", "auglift"])
 
 
@@ -60,12 +62,11 @@ def test_a_store_that_is_none_is_one_clear_error(tmp_path, capsys):
 
 def test_help_is_short_work():
     code = (
-        "import sys, dg.compare; assert dg.compare.main(['--help']) == 0;"
+        "import sys, dg.compare.__main__; assert dg.compare.__main__.main(['--help']) == 0;"
         "assert not {'torch', 'mlflow', 'numpy', 'yaml', 'matplotlib'} & set(sys.modules), sys.modules"
     )
     shown = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    # table= stands behind paper= in its line
-    assert all(f" {option}=" in shown for option in vars(compare.CompareOptions()))
+    assert all(f" {option}=" in shown for option in vars(CompareOptions()))
 
 
 def test_every_metric_of_an_evaluation_has_a_place():
@@ -128,7 +129,7 @@ def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
 
 
 def _only_the_children_of_a_parent(uri, parent, capsys):
-    text = compare.compare(compare.CompareOptions(tracking_uri=uri, parent=parent, format="csv"))
+    text = compared(CompareOptions(tracking_uri=uri, parent=parent, format="csv"))
     assert [row["method"] for row in csv.DictReader(io.StringIO(text))] == ["poseaug"]
     for stranger in ("0" * 32, "it's"):
         assert compare.main([f"tracking_uri={uri}", f"parent={stranger}"]) == 4
@@ -169,4 +170,4 @@ def test_a_papers_table_is_shown_without_a_store_too(form, tmp_path, capsys):
 
 def test_a_picture_is_no_text():
     with pytest.raises(OptionError, match="no text"):
-        compare.compare(compare.CompareOptions(format="png", out="x.png"))
+        compared(CompareOptions(format="png", out="x.png"))

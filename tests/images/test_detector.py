@@ -10,7 +10,7 @@ from torch.nn.functional import interpolate
 
 from dg.images.detector import DetectorOptions, Person, PersonPoseDetector, to_skeleton
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17, SMPL_24
-from dg.settings.exit_codes import exit_code
+from dg.settings.errors import exit_code
 from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import DepthCheckpointError
 from tests.images.detector_maker import save_rt_detr, save_vit_pose

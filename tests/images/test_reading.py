@@ -9,7 +9,7 @@ from PIL import Image
 
 from dg.images import reading
 from dg.images.reading import ImageError, find_images, read_image
-from dg.settings.exit_codes import exit_code
+from dg.settings.errors import exit_code
 
 HEIGHT, WIDTH = 24, 32
 

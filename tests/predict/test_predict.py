@@ -29,7 +29,7 @@ LIFTER = ["method=erm", "lifter=simple_baseline", *SMALL["simple_baseline"]]
 KINDS = {
     "xy": ["inputs=xy"], "xyd": ["inputs=xyd"], "xyc": ["inputs=xyc", "box_ref=0.5"],
     "uadd": ["inputs=uadd", "box_ref=0.5", "skeleton=h36m_17"],
-    "xycd_paper": ["inputs=xycd", "dscale2d=paper", "radius_mode=scale"],
+    "xycd_paper": ["inputs=xycd", "dscale2d=paper", "detection.radius_mode=scale"],
 }  # fmt: skip
 CPU = ["device=cpu", "threads=1"]
 

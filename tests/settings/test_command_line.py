@@ -8,8 +8,10 @@ from dataclasses import fields
 
 import pytest
 
-from dg.settings.command_line import check_plugins, help_text, parse
-from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.command_line import check_plugins, parse
+from dg.settings.config import FREE_KEYS, ConfigError, DetectionConfig, TrainConfig
+from dg.settings.help import keys_of
+from dg.train import COMMAND, main
 
 
 def test_no_word_is_the_default_run():
@@ -51,10 +53,13 @@ MISTAKES = [
     ("epochs=many", "epochs"),
     ("epochs=-1", "epochs must be positive"),
     ("batch_size=1", "batch_size must be at least 2"),
-    ("render.min_pool=2", "render.min_pool must be 1, 3 or 5"),
+    ("render.min_pool=2", "render.min_pool must be one of"),
     ("render.subject_span_px=200", "the subject is cut"),
     ("pretrain_epochs=99", "pretrain_epochs"),
     ("targets=[npz]", "NAME:ARGUMENT"),
+    ("targets=npz:F?strid=3", "no option 'strid'"),
+    ("method.nope=1", "method 'poseaug' has no option 'nope'"),
+    ("lifter.width=wide", "lifter.width expects a whole number"),
     ("seed", "expected key=value"),
     ("+seed=1", "without '+'"),
     ("out=", None),
@@ -76,25 +81,61 @@ def test_all_problems_are_told_at_once():
     assert len(str(caught.value).splitlines()) == 3
 
 
-def test_an_unknown_option_of_a_plug_in_lists_its_options():
-    with pytest.raises(ConfigError, match=r"no option 'feedback_mod'.*feedback_mode"):
-        check_plugins(parse(["method=poseaug", "method.feedback_mod=eval"]))
-
-
-def test_an_option_of_another_type_is_refused():
-    with pytest.raises(ConfigError, match=r"data\.stride expects int, got 'often'"):
-        check_plugins(parse(["data=h36m", "data.root=x", "data.stride=often"]))
+def test_options_of_plug_ins_are_checked_and_typed_with_the_rest():
+    config = parse(["data=h36m", "data.root=2024", "data.stride=5", "lifter.width=32"])
+    assert config.data == {"name": "h36m", "root": "2024", "stride": 5}
+    assert check_plugins(config)["lifter"].width == 32
 
 
 def test_a_required_option_is_asked_for():
     with pytest.raises(ConfigError, match=r"data\.root="):
-        check_plugins(parse(["data=h36m"]))
+        parse(["data=h36m"])
 
 
-def test_help_explains_every_key():
-    text = help_text("dg.train", "what")
-    missing = [f.name for f in fields(TrainConfig) if f.name not in text]
-    assert not missing
+def test_help_explains_every_key_under_a_heading(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert text == COMMAND.help() + "\n"
+    assert [key.name for key in keys_of(TrainConfig) if f"  {key.name}=" not in text] == []
+    assert [key.name for key in keys_of(TrainConfig) if not key.heading] == []
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_help_of_a_plug_in_lists_its_options_and_no_others(capsys):
+    assert main(["method=poseaug", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "method.feedback_mode=" in text
+    assert "render.actors" not in text
+
+
+def test_version_is_told():
+    done = subprocess.run([sys.executable, "-m", "dg", "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"dg \d+\.\d+\S*\n", done.stdout)
+
+
+def test_a_reader_that_goes_away_ends_the_command_quietly():
+    program = f"{sys.executable} -m dg train --help | head -1"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True)
+    assert done.stdout.startswith("usage: dg train")
+    assert done.stderr == ""
+
+
+def test_an_unknown_command_suggests_one():
+    done = subprocess.run([sys.executable, "-m", "dg", "tran"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "did you mean 'train'" in done.stderr
+
+
+@pytest.mark.parametrize("key", FREE_KEYS)
+def test_free_keys_exist(key):
+    heads = {f.name for f in fields(TrainConfig)} | {k.name for k in keys_of(TrainConfig)}
+    assert key in heads
+
+
+def test_a_checkpoint_from_before_detection_was_a_group_keeps_its_settings():
+    plain = {k: v for k, v in parse(["inputs=uadd"]).plain().items() if k != "detection"}
+    old = plain | {"detections": "synthetic", "radius_mode": "scale", "r_min": 2.0, "r_max": 9.0, "background_m": 0.0}
+    assert TrainConfig.from_plain(old).detection == DetectionConfig("synthetic", "scale", 2.0, 9.0, 0.0)
 
 
 def test_the_digest_changes_with_what_changes_numbers_and_with_nothing_else():

@@ -98,7 +98,7 @@ def test_detections_from_images_need_their_range(place, tmp_path, capsys):
     depth = arrays["pose3d"][..., 2]
     for name, changes in (("range", {}), ("point", {"nearest": None, "farthest": None})):
         write_image_depth(tmp_path / f"{name}.npz", names, SIZE, pixels_of(arrays, SIZE), depth, **changes)
-    words = [*SMALL, "inputs=uadd", "background_m=0", f"cache={tmp_path}/cache"]
+    words = [*SMALL, "inputs=uadd", "detection.background_m=0", f"cache={tmp_path}/cache"]
     summary = train(
         parse([*words, f'targets=["npz:{folder}/people.npz?image_depth={tmp_path}/range.npz"]', f"out={tmp_path}/a"]),
         quiet=True,

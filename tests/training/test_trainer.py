@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,9 +20,10 @@ from dg.settings.command_line import check_plugins, parse
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.plugins import resolve
 from dg.train import exit_code, main, run
-from dg.training.build import Experiment, make_method
+from dg.training.build import make_method
 from dg.training.problem import load_problem
 from dg.training.rendering import make_live_depth
+from dg.training.run import train
 
 SMALL = [
     "pool=local", "tracking.uri=off", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=32",
@@ -111,7 +113,6 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path, stop
 
 def stopped_after(config: TrainConfig, updates: int) -> dict:
     """Run until so many updates have been made, then ask it to stop, as Ctrl-C does."""
-    experiment = Experiment(config, RunInfo(config.out, "off", "cut", ""))
     from dg.training.trainer import Trainer
 
     made, plain = [], Trainer._update
@@ -124,7 +125,7 @@ def stopped_after(config: TrainConfig, updates: int) -> dict:
 
     Trainer._update = counted
     try:
-        return experiment.run()
+        return train(config, RunInfo(config.out, "off", "cut", ""), lambda record: None, threading.Event())
     finally:
         Trainer._update = plain
 

@@ -61,9 +61,9 @@ def test_every_kind_of_method_trains_on_uadd_and_says_what_it_saw(tmp_path, meth
     [
         ["inputs=xyc"],
         ["inputs=xycd", "dscale2d=focal"],
-        ["inputs=uadd", "dscale2d=off", "radius_mode=scale", "background_m=0"],
-        ["inputs=xy", "detections=synthetic"],
-        ["inputs=xyd", "detections=synthetic", "depth=noisy_zbuffer"],
+        ["inputs=uadd", "dscale2d=off", "detection.radius_mode=scale", "detection.background_m=0"],
+        ["inputs=xy", "detection.source=synthetic"],
+        ["inputs=xyd", "detection.source=synthetic", "depth=noisy_zbuffer"],
         ["inputs=uadd", "frames=3", "lifter=video_pose_3d", "lifter.width=16"],
     ],
     ids=" ".join,
@@ -168,21 +168,30 @@ def test_detected_inputs_are_rescaled_by_their_box_unless_said(inputs, resolved,
 
 
 @pytest.mark.parametrize(
-    "word", ["box_ref=0.3", "radius_mode=scale", "r_min=4", "r_max=15", "background_m=0", "detections=auto"]
+    "word",
+    [
+        "box_ref=0.3",
+        "detection.radius_mode=scale",
+        "detection.r_min=4",
+        "detection.r_max=15",
+        "detection.background_m=0",
+        "detection.source=auto",
+    ],
 )
 def test_keys_that_decide_nothing_are_no_part_of_a_run(word):
     plain, uadd = parse([]), parse(["inputs=uadd"])
     assert parse([word]).digest() == plain.digest()
     assert word.partition("=")[0] not in plain.flat()
-    if word != "detections=auto":
+    if word != "detection.source=auto":
         assert parse(["inputs=uadd", word]).digest() != uadd.digest()
 
 
 @pytest.mark.parametrize(
     ("word", "message"),
-    [("r_max=2", "must not be below r_min"), ("r_min=0", "r_min must be positive"),
-     ("detections=openpose", "detections must be one of"), ("radius_mode=log", "radius_mode must be one of"),
-     ("background_m=-1", "background_m must not be negative"), ("dscale2d=boxes", "dscale2d must be one of")],
+    [("detection.r_max=2", "must not be below detection.r_min"), ("detection.r_min=0", "r_min must be positive"),
+     ("detection.source=openpose", "detection.source must be one of"),
+     ("detection.radius_mode=log", "radius_mode must be one of"),
+     ("detection.background_m=-1", "background_m must not be negative"), ("dscale2d=boxes", "dscale2d must be one of")],
 )  # fmt: skip
 def test_impossible_settings_are_named(word, message):
     with pytest.raises(ConfigError, match=message):

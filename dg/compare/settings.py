@@ -1,0 +1,34 @@
+"""The settings of `dg compare`. Loads nothing heavy, so that its help is quick."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dg.settings.errors import ConfigError
+from dg.tracking.names import ActionMetric, Metric, Regime, Selection
+
+PICTURE = "png"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """Which runs are compared, and how. Raises ConfigError for options that do not go together."""
+
+    experiment: str = "dg"  # MLflow experiment
+    tracking_uri: str = ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db
+    parent: str = ""  # MLflow run id: only the runs that it started (a grid's)
+    selection: Selection = "source_val"  # oracle: best by the target itself, not fair
+    metric: Metric | ActionMetric = "mpjpe_mm"  # _action: averaged over actions
+    regime: Regime | Literal["all"] = "all"  # never in one table
+    baseline: str = "erm"  # method that the others are compared with, seed by seed; empty: none
+    published: Literal["similar", "all", "off"] = "similar"  # published numbers that fit: of similar lifters and 2D
+    format: Literal["markdown", "csv", "latex", "png"] = "markdown"  # png needs out=
+    out: str = ""  # file to write; empty: print
+    paper: str = ""  # auglift | poseaug | poseaug-repo | poseda: print a table of this paper, with ours in its cells
+    # where protocol, method, lifter and training set agree; takes the store, selection, format and out
+    table: str = ""  # which of its tables
+
+    def __post_init__(self) -> None:
+        if bool(self.paper) != bool(self.table):
+            raise ConfigError("paper= and table= go together, such as paper=auglift table=4")
+        if self.format == PICTURE and (self.paper or not self.out):
+            raise ConfigError("format=png draws comparisons into a file: give out=FILE.png, and no paper=")

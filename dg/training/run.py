@@ -1,0 +1,147 @@
+"""One training run from its configuration to its summary. No Ray here: this runs in the trainer actor, or in the
+calling process with `pool=local`.
+"""
+
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dg.files.checkpoint import Checkpoints
+from dg.methods.fast_matmul import use_fast_matmul
+from dg.settings.command_line import check_plugins, table_of
+from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.plugins import resolve
+from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
+from dg.tracking.names import tags_of_image_depth
+from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
+from dg.training.contact_sheet import ContactSheet
+from dg.training.live_depth import LiveDepth
+from dg.training.problem import Problem, load_problem, with_box_size
+from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
+from dg.training.trainer import Report, Trainer
+from render_workers.base import RenderPool
+
+Watch = Callable[[RenderPool], None]
+
+
+def train(
+    config: TrainConfig, info: RunInfo, report: Report, stop: threading.Event, watch: Watch | None = None
+) -> dict[str, Any]:
+    """Train and evaluate one run. Leaves no worker behind, whatever happens.
+
+    Args:
+        config: what to train.
+        info: what the driver decided: folder, MLflow store, name.
+        report: takes progress records, for people to see.
+        stop: when it is set, the run finishes the batch in hand, writes a checkpoint and returns.
+        watch: is given the render pool, once there is one.
+
+    Returns:
+        The summary: results by target and selection, and the figures of the run.
+
+    Raises:
+        ConfigError, DataError, CheckpointError, DivergedError, PoolFailure: as the parts do.
+    """
+    torch.set_num_threads(config.threads or spare_threads(config))
+    use_fast_matmul()
+    # Made first: its thread imports MLflow while the data load.
+    tracker = make_tracker(info.tracking_uri, config.tracking.experiment, Path(info.out))
+    options = check_plugins(config)
+    live = make_live_depth(config, options, info.gpus_per_actor)  # its workers start while the data load
+    if live is not None and watch is not None:
+        watch(live.pool)
+    try:
+        problem = load_problem(config, options)
+        # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
+        config = with_feature_sizes(with_box_size(config, problem.train))
+        return _train_on(config, info, problem, options, live, tracker, report, stop)
+    finally:
+        if live is not None:
+            live.pool.close()
+
+
+def spare_threads(config: TrainConfig) -> int:
+    """The machine's cores less one for each render worker on it, at least one.
+
+    Args:
+        config: of the run.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    busy = config.render.actors if config.pool == "ray" and config.needs_depth else 0
+    return max(1, cores - busy)
+
+
+def _train_on(
+    config: TrainConfig,
+    info: RunInfo,
+    problem: Problem,
+    options: dict[str, Any],
+    live: LiveDepth | None,
+    tracker: Tracker,
+    report: Report,
+    stop: threading.Event,
+) -> dict[str, Any]:
+    checkpoints = Checkpoints(Path(info.out))
+    state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
+    run_id = tracker.start(
+        run_name=info.run_name,
+        params=config.flat() | _flat_options(options) | _recipe(config, options),
+        tags=_tags(config, info, problem, options),
+        run_id=state["run_id"] if state else None,
+        parent_run_id=config.tracking.parent_run_id or None,
+    )
+    report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
+            "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
+    if note := look_ahead_note(config):
+        report({"kind": "note", "text": note})
+    status, reason = "FAILED", "error"
+    try:
+        method = make_method(config, options, problem)
+        draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
+        trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw, stop)
+        if state is not None:
+            trainer.load(state)
+        summary = {"run_id": run_id, "regime": method.regime} | trainer.fit(run_id)
+        status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
+        return summary
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        tracker.finish(status, reason)
+
+
+def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[str, Any]) -> dict[str, str]:
+    """What `dg.compare` and people search by."""
+    method = resolve(table_of("method"), "method", config.method["name"])
+    oracles = method.oracles(options["method"])
+    tags = environment_tags() | run_tags(
+        method=config.method["name"],
+        regime=method.regime,
+        lifter=config.lifter["name"],
+        inputs=config.inputs,
+        dscale2d=config.dscale2d_resolved,
+        depth_source=config.depth["name"] if config.needs_depth else NO_DEPTH,
+        selection="source_val",
+        oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
+        protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
+        adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
+    ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
+    return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
+
+
+def _recipe(config: TrainConfig, options: dict[str, Any]) -> dict[str, Any]:
+    """How the lifter is trained, as parameters."""
+    lifter = lifter_class(config)
+    recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, options["lifter"])))
+    return {f"recipe.{name}": value for name, value in asdict(recipe).items()}
+
+
+def _flat_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Every option of the chosen plug-ins, given or default: `{"method.feedback": "released", ...}`."""
+    return {f"{group}.{name}": value for group, chosen in options.items() for name, value in asdict(chosen).items()}
