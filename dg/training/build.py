@@ -93,7 +93,9 @@ class Experiment:
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
         config = self.config = with_feature_sizes(with_box_size(self.config, problem.train))
         checkpoints = Checkpoints(Path(self.info.out))
-        state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
+        state = None
+        if config.resume == "auto":
+            state = checkpoints.load_latest(config.digest(), lambda text: report({"kind": "note", "text": text}))
         run_id = tracker.start(
             run_name=self.info.run_name,
             params=config.flat() | _flat_options(options) | self._recipe(options),
