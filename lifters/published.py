@@ -1,18 +1,17 @@
 """Published checkpoints into our lifters: a renaming of their parameters, by the table that each lifter carries.
 
 A checkpoint is a dict with the weights under `state_dict` or `model_pos`, or the weights themselves. Files are read
-with PyTorch's weights-only loader, which runs no code of the file.
+by `dg.files.checkpoint`, which runs no code of the file and compares its checksums.
 """
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from dg.files.checkpoint import load_file
 from lifters.base import Lifter
 
 
@@ -64,12 +63,7 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
 
 def load_published_file(lifter: Lifter, path: Path) -> None:
     """Fill a lifter from a published checkpoint file. Raises ValueError naming the file and what is wrong with it."""
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, EOFError, RuntimeError, OSError) as error:
-        raise ValueError(f"{path}: not a readable checkpoint of plain weights ({error})") from error
-    if not isinstance(checkpoint, Mapping):
-        raise ValueError(f"{path}: expected a dict of weights, found {type(checkpoint).__name__}")
+    checkpoint = load_file(path)
     try:
         load_published(lifter, checkpoint)
     except ValueError as error:

@@ -1,13 +1,18 @@
 """Checkpoints that are whole or absent: written aside, synced, renamed; loaded without executing anything."""
 
+import io
 import json
 import re
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dg.files.atomic import replace_file
+from dg.files.errors import FileFormatError
+from dg.files.integrity import read_verified
 
 LATEST = "latest"
 BEST = "best.pt"
@@ -27,11 +32,23 @@ def save_file(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_file(path: Path) -> dict[str, Any]:
-    """Load with `weights_only=True`, onto the CPU. Raises CheckpointError for a missing or damaged file."""
-    if not path.is_file():
+    """Load a checkpoint with `weights_only=True`, onto the CPU, once its checksums are right (`dg.files.integrity`).
+
+    Args:
+        path: Of one of our checkpoints, or of a published one, of any version of PyTorch.
+
+    Returns:
+        What it holds.
+
+    Raises:
+        CheckpointError: It is missing, damaged, or holds something else than weights.
+    """
+    if not path.exists():
         raise CheckpointError(f"no checkpoint at {path}; give the path of a .pt or .pth file")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(read_verified(path)), map_location="cpu", weights_only=True)
+    except FileFormatError as error:
+        raise CheckpointError(f"{path} cannot be loaded as weights: {error}") from error
     except Exception as error:  # torch raises many kinds for a damaged or hostile file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{path} cannot be loaded as weights: {reason}") from error
@@ -77,15 +94,60 @@ class Checkpoints:
             raise CheckpointError(f"{marker} names {name!r}, which is no checkpoint; delete it to start anew")
         return self.folder / name
 
-    def load_latest(self, digest: str) -> dict[str, Any] | None:
-        """The newest state, or None when there is none. Raises CheckpointError if it belongs to another run."""
-        path = self.latest()
-        if path is None:
-            return None
-        state = load_file(path)
-        if state.get("config_digest") != digest:
+    def load_latest(self, digest: str, warn: Callable[[str], None] = warnings.warn) -> dict[str, Any] | None:
+        """The newest whole state. A damaged checkpoint is set aside (`.damaged`) and the one before is taken.
+
+        Args:
+            digest: Of the run's configuration, which the checkpoint must carry.
+            warn: Is given a sentence for every checkpoint that is set aside.
+
+        Returns:
+            The state, or None when there is no checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint belongs to another run, or there are some and none is whole.
+        """
+        damaged: list[str] = []
+        for path in self.newest_first():
+            try:
+                state = load_file(path)
+            except CheckpointError as error:
+                damaged.append(str(error))
+                continue
+            _check_own(path, state, digest)
+            for reason in damaged:
+                warn(f"warning: {reason}; going on from {path.name}, the checkpoint before it")
+            self._set_aside(path)
+            return state
+        if damaged:
             raise CheckpointError(
-                f"{path} was written by a run with other settings; give the same settings to resume it, "
-                "another out=DIR, or resume=never"
+                f"none of the checkpoints in {self.folder} is whole:\n"
+                + "".join(f"  {reason}\n" for reason in damaged)
+                + "copy one back from a backup, or start anew with resume=never or another out=DIR"
             )
-        return state
+        return None
+
+    def newest_first(self) -> list[Path]:
+        """The checkpoints that are there, the one that the marker names before all others."""
+        found = sorted(self.folder.glob("checkpoint-*.pt"), reverse=True)
+        try:
+            named = self.latest()
+        except CheckpointError:  # a marker that is damaged itself
+            named = None
+        return found if named is None else [named, *(path for path in found if path != named)]
+
+    def _set_aside(self, kept: Path) -> None:
+        """Rename newer, damaged checkpoints, so that `save` does not keep them for the newest."""
+        for path in self.newest_first():
+            if path == kept:
+                return
+            if path.exists():
+                path.replace(path.with_name(f"{path.name}.damaged"))
+
+
+def _check_own(path: Path, state: dict[str, Any], digest: str) -> None:
+    if state.get("config_digest") != digest:
+        raise CheckpointError(
+            f"{path} was written by a run with other settings; give the same settings to resume it, "
+            "another out=DIR, or resume=never"
+        )

@@ -49,6 +49,7 @@ from dg.augment.global_position import ATTEMPTS, DEPTH_M, align
 from dg.augment.sequential_generator import NORMS, ROTATIONS, LocalPoses, SequentialGenerator
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
+from dg.files.checkpoint import CheckpointError, load_file
 from dg.files.safe_load import FileFormatError
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.critics import (
@@ -272,9 +273,9 @@ def load_generator(generator: SequentialGenerator, path: Path) -> None:
     if not path.is_file():
         raise FileFormatError(f"generator: no file at {path}; give a checkpoint-STEP.pt of a method=poseda run")
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or hostile file
-        raise FileFormatError(f"generator: {path} cannot be loaded as weights: {str(error)[:200]}") from error
+        state = load_file(path)
+    except CheckpointError as error:
+        raise FileFormatError(f"generator: {error}") from error
     weights = _generator_weights(state)
     if not weights:
         raise FileFormatError(

@@ -4,6 +4,7 @@ An ONNX file is data, which onnxruntime computes. A TorchScript file is a progra
 loads it, so it is loaded only on the word that it is trusted.
 """
 
+import io
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.files.checkpoint import CheckpointError
+from dg.files.errors import FileFormatError
+from dg.files.integrity import read_verified
 from dg.settings.config import ConfigError
 from dg.trained.description import METADATA_KEY, UNITS, LifterDescription, parse_description
 from dg.trained.settings import SUFFIXES
@@ -85,9 +88,10 @@ def open_onnx(path: Path) -> LifterProgram:
 def open_torchscript(path: Path) -> LifterProgram:
     """Loads and so trusts the file. Raises CheckpointError for one that is no TorchScript archive."""
     try:
-        text = _extra_file(path)
-        module = torch.jit.load(str(path), map_location="cpu").eval()
-    except (RuntimeError, zipfile.BadZipFile, OSError, UnicodeDecodeError) as error:
+        data = read_verified(path)
+        text = _extra_file(data)
+        module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
+    except (RuntimeError, zipfile.BadZipFile, OSError, UnicodeDecodeError, FileFormatError) as error:
         raise CheckpointError(
             f"{path} cannot be loaded as TorchScript: {_first_line(error)}; a checkpoint of dg.train is evaluated "
             "without model=, a published one with published="
@@ -95,8 +99,8 @@ def open_torchscript(path: Path) -> LifterProgram:
     return LifterProgram(path, module, None if text is None else parse_description(text, str(path)), module=module)
 
 
-def _extra_file(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
+def _extra_file(data: bytes) -> str | None:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
         found = [name for name in archive.namelist() if name.endswith(f"/extra/{METADATA_KEY}.json")]
         return archive.read(found[0]).decode() if found else None
 

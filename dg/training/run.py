@@ -87,7 +87,9 @@ def _train_on(
     stop: threading.Event,
 ) -> dict[str, Any]:
     checkpoints = Checkpoints(Path(info.out))
-    state = checkpoints.load_latest(config.digest()) if config.resume == "auto" else None
+    state = None
+    if config.resume == "auto":
+        state = checkpoints.load_latest(config.digest(), lambda text: report({"kind": "note", "text": text}))
     run_id = tracker.start(
         run_name=info.run_name,
         params=config.flat() | _flat_options(options) | _recipe(config, options),

@@ -55,6 +55,62 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path):
         Checkpoints(tmp_path).load_latest("e")
 
 
+def two(folder) -> Checkpoints:
+    checkpoints = Checkpoints(folder)
+    for step in (5, 10):
+        checkpoints.save(step, {"config_digest": "d", "step": step, "weights": torch.full((1000,), float(step))})
+    return checkpoints
+
+
+def damage_file(path, how):
+    data = path.read_bytes()
+    if how == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif how == "flipped":
+        position = data.index(torch.full((4,), 10.0).numpy().tobytes())
+        path.write_bytes(data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "missing"])
+def test_the_checkpoint_before_a_damaged_one_is_resumed_with_a_warning(tmp_path, how):
+    checkpoints, said = two(tmp_path), []
+    damage_file(tmp_path / "checkpoint-000000010.pt", how)
+    state = checkpoints.load_latest("d", said.append)
+    assert state is not None
+    assert state["step"] == 5
+    assert len(said) == 1
+    assert "checkpoint-000000010.pt" in said[0]
+    assert "going on from checkpoint-000000005.pt" in said[0]
+    # The damaged one is out of the way: what is saved next is kept.
+    for step in (7, 9):
+        checkpoints.save(step, {"config_digest": "d", "step": step})
+    assert sorted(p.name for p in tmp_path.glob("checkpoint-*.pt")) == [
+        "checkpoint-000000007.pt",
+        "checkpoint-000000009.pt",
+    ]
+
+
+def test_with_no_whole_checkpoint_the_error_names_all_and_the_remedy(tmp_path):
+    checkpoints, said = two(tmp_path), []
+    for name in ("checkpoint-000000005.pt", "checkpoint-000000010.pt"):
+        damage_file(tmp_path / name, "cut")
+    with pytest.raises(CheckpointError, match=r"(?s)none .* is whole.*0010\.pt.*0005\.pt.*resume=never") as caught:
+        checkpoints.load_latest("d", said.append)
+    assert "out=DIR" in str(caught.value)
+    assert not said
+
+
+@pytest.mark.parametrize("content", ["", "../../etc/passwd", "checkpoint-000000099.pt"])
+def test_a_damaged_marker_does_not_hide_the_checkpoints(tmp_path, content):
+    checkpoints = two(tmp_path)
+    (tmp_path / "latest").write_text(content)
+    state = checkpoints.load_latest("d", lambda text: None)
+    assert state is not None
+    assert state["step"] == 10
+
+
 @pytest.mark.parametrize("damage", ["missing", "cut", "text", "list"])
 def test_a_damaged_file_is_one_clear_error_that_names_it(tmp_path, damage):
     path = tmp_path / "x.pt"

@@ -111,6 +111,24 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path, stop
     assert resumed["results"] == whole_results
 
 
+def test_a_run_whose_newest_checkpoint_is_cut_goes_on_from_the_one_before(tmp_path, capsys):
+    words = [*SMALL, "method=erm", "inputs=xy", "checkpoint_minutes=1e-9", "cache=off", f"out={tmp_path / 'run'}"]
+    assert main(words) == 0
+    *_, before, newest = sorted((tmp_path / "run").glob("checkpoint-*.pt"))
+    weights = last_weights(str(tmp_path / "run"))
+    newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
+    capsys.readouterr()
+    assert main([*words, "resume=auto"]) == 0
+    told = capsys.readouterr().out
+    assert f"warning: {newest}" in told
+    assert f"going on from {before.name}" in told
+    assert same(last_weights(str(tmp_path / "run")), weights)
+    for path in (tmp_path / "run").glob("checkpoint-*.pt"):
+        path.write_bytes(path.read_bytes()[:100])
+    assert main([*words, "resume=auto"]) == 4
+    assert "resume=never" in capsys.readouterr().err
+
+
 def stopped_after(config: TrainConfig, updates: int) -> dict:
     """Run until so many updates have been made, then ask it to stop, as Ctrl-C does."""
     from dg.training.trainer import Trainer
