@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dg.cluster.address import unused_clusters, where
 from dg.cluster.resources import asked, share_gpus
 from dg.files.atomic import replace_file
+from dg.runs.folder import RunFolder
 from dg.runs.handle import LocalRun, RayRun, RunHandle
 from dg.runs.trainer_actor import run_folders
 from dg.settings.command import Command, run_command
@@ -87,18 +88,18 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
     config = replace(
         config, out=str(out), cache=config.cache if config.cache == "off" else str(Path(config.cache).absolute())
     )
-    out.mkdir(parents=True, exist_ok=True)
     uri = tracking_uri(config.tracking.uri)
-    store = _Background(lambda: prepare(uri, config.tracking.experiment))
     info = RunInfo(config.out, uri, config.tracking.run_name or out.name, summary_line(config))
-    try:
-        with _under_way(config, info, display) as handle:
-            store.finish()
-            summary = _follow(handle, display, start)
-    finally:
-        if display is not None:
-            display.close()
-    summary = _write_summary(out, config, summary, time.monotonic() - start)
+    with RunFolder(out, config.resume):
+        store = _Background(lambda: prepare(uri, config.tracking.experiment))
+        try:
+            with _under_way(config, info, display) as handle:
+                store.finish()
+                summary = _follow(handle, display, start)
+        finally:
+            if display is not None:
+                display.close()
+        summary = _write_summary(out, config, summary, time.monotonic() - start)
     if display is not None:
         _conclude(display, config, summary, ui_command(uri))
     return summary

@@ -94,12 +94,18 @@ class Checkpoints:
             raise CheckpointError(f"{marker} names {name!r}, which is no checkpoint; delete it to start anew")
         return self.folder / name
 
-    def load_latest(self, digest: str, warn: Callable[[str], None] = warnings.warn) -> dict[str, Any] | None:
+    def load_latest(
+        self,
+        digest: str,
+        warn: Callable[[str], None] = warnings.warn,
+        differences: Callable[[dict[str, Any]], str] = lambda state: "",
+    ) -> dict[str, Any] | None:
         """The newest whole state. A damaged checkpoint is set aside (`.damaged`) and the one before is taken.
 
         Args:
             digest: Of the run's configuration, which the checkpoint must carry.
             warn: Is given a sentence for every checkpoint that is set aside.
+            differences: Says in what a state of another digest differs, for the message.
 
         Returns:
             The state, or None when there is no checkpoint.
@@ -114,7 +120,7 @@ class Checkpoints:
             except CheckpointError as error:
                 damaged.append(str(error))
                 continue
-            _check_own(path, state, digest)
+            _check_own(path, state, digest, differences)
             for reason in damaged:
                 warn(f"warning: {reason}; going on from {path.name}, the checkpoint before it")
             self._set_aside(path)
@@ -123,7 +129,7 @@ class Checkpoints:
             raise CheckpointError(
                 f"none of the checkpoints in {self.folder} is whole:\n"
                 + "".join(f"  {reason}\n" for reason in damaged)
-                + "copy one back from a backup, or start anew with resume=never or another out=DIR"
+                + "copy one back from a backup, or start anew with resume=overwrite or another out=DIR"
             )
         return None
 
@@ -145,9 +151,10 @@ class Checkpoints:
                 path.replace(path.with_name(f"{path.name}.damaged"))
 
 
-def _check_own(path: Path, state: dict[str, Any], digest: str) -> None:
+def _check_own(path: Path, state: dict[str, Any], digest: str, differences: Callable[[dict[str, Any]], str]) -> None:
     if state.get("config_digest") != digest:
+        told = differences(state)
         raise CheckpointError(
-            f"{path} was written by a run with other settings; give the same settings to resume it, "
-            "another out=DIR, or resume=never"
+            f"{path} was written by a run with other settings{': ' + told if told else ''}; give the same settings to "
+            "resume it, another out=DIR, or resume=overwrite"
         )

@@ -1,5 +1,6 @@
 """What a run shows: a live bar on a terminal, one plain line an epoch otherwise, and the table at the end."""
 
+import math
 import sys
 from typing import Any
 
@@ -66,10 +67,11 @@ class Display:
 
 
 def _pool_text(pool: dict[str, float]) -> str:
-    if not pool:
-        return ""
-    shown = {k: int(v) for k, v in pool.items() if k in ("live", "starting", "backlog", "retried")}
-    return "render " + " ".join(f"{name} {value}" for name, value in shown.items())
+    """Figures of the pool that are not as they should be; nothing when all is well."""
+    missing = pool.get("actors", 0) - pool.get("live", 0)
+    told = [f"{pool['live']:.0f} of {pool['actors']:.0f} render actors live"] if missing > 0 else []
+    told += [f"{pool[name]:,.0f} poses {name}" for name in ("retried", "quarantined") if pool.get(name)]
+    return ", ".join(told)
 
 
 def _step_text(record: dict[str, Any]) -> str:
@@ -79,17 +81,25 @@ def _step_text(record: dict[str, Any]) -> str:
 
 
 def _epoch_line(record: dict[str, Any]) -> str:
-    minutes, seconds = divmod(int(record["seconds"]), 60)
     done = record["lifter_steps"] / record["total_steps"]
     left = max(0.0, record["seconds"] * (1 - done) / max(done, 1e-9))
     loss = record["losses"].get("loss/lifter")
-    scores = "  ".join(
+    scores = [
         f"{name.removesuffix('/mpjpe_mm')} {value:.1f} mm"
         for name, value in record["scores"].items()
         if name.endswith("/mpjpe_mm")
-    )
-    return (
-        f"epoch {record['epoch']:>3}/{record['epochs']:.0f}  step {record['lifter_steps']}"
-        + (f"  loss {loss:.5f}" if loss is not None else "")
-        + f"  {scores}  {minutes}:{seconds:02d} left {left / 60:.1f} min  {_pool_text(record['pool'])}"
-    ).rstrip()
+    ]
+    parts = [
+        f"epoch {record['epoch']:>3}/{math.ceil(record['epochs'])}",
+        f"step {record['lifter_steps']}",
+        *([f"loss {loss:.5f}"] if loss is not None else []),
+        *scores,
+        f"{_minutes(record['seconds'])} elapsed",
+        *([f"ETA {_minutes(left)}"] if left else []),
+        _pool_text(record["pool"]),
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min"

@@ -162,7 +162,7 @@ class RayRun(RunHandle):
         try:
             return self._ray.get(self._running)
         except self._exceptions.RayTaskError as error:
-            if exit_code(error.cause) is not None:
+            if exit_code(error.cause) is not None or isinstance(error.cause, OSError):
                 raise error.cause from None
             raise
         except self._exceptions.RayActorError as error:

@@ -146,7 +146,8 @@ class TrainConfig:
     render: RenderConfig = field(default_factory=RenderConfig)
     # -- records
     out: str = ""  # folder of this run; empty: runs/METHOD-INPUTS-SEED-TIME
-    resume: Literal["never", "auto"] = "never"  # auto: go on from the newest checkpoint in `out`
+    resume: Literal["never", "auto", "overwrite"] = "never"  # auto: go on from the newest checkpoint in `out`;
+    # overwrite: remove the run in `out` and start anew; never: such a folder is refused
     checkpoint_minutes: Positive = 10.0  # also checkpoint at a batch boundary after so many minutes
     cache: str = ".cache/depth"  # rendered depth of un-augmented poses; off: render anew
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
@@ -198,6 +199,16 @@ class TrainConfig:
             detection = chosen.pop("detection")
             chosen |= {"detections" if name == "source" else name: value for name, value in detection.items()}
         return chosen
+
+    def differences(self, earlier: "TrainConfig") -> str:
+        """What decides numbers here and differs in an earlier run: `seed was 0, is 9; ...`.
+
+        Args:
+            earlier: the other configuration.
+        """
+        now, before = dict(_flatten(self.decisive())), dict(_flatten(earlier.decisive()))
+        keys = [key for key in sorted(now | before) if now.get(key) != before.get(key)]
+        return "; ".join(f"{key} was {before.get(key, 'not set')}, is {now.get(key, 'not set')}" for key in keys)
 
     def plain(self) -> dict[str, Any]:
         """Nested plain containers, for a checkpoint; `TrainConfig.from_plain` reads them."""

@@ -89,7 +89,11 @@ def _train_on(
     checkpoints = Checkpoints(Path(info.out))
     state = None
     if config.resume == "auto":
-        state = checkpoints.load_latest(config.digest(), lambda text: report({"kind": "note", "text": text}))
+        state = checkpoints.load_latest(
+            config.digest(),
+            lambda text: report({"kind": "note", "text": text}),
+            lambda stored: config.differences(TrainConfig.from_plain(stored.get("config", {}))),
+        )
     run_id = tracker.start(
         run_name=info.run_name,
         params=config.flat() | _flat_options(options) | _recipe(config, options),

@@ -96,7 +96,7 @@ def test_with_no_whole_checkpoint_the_error_names_all_and_the_remedy(tmp_path):
     checkpoints, said = two(tmp_path), []
     for name in ("checkpoint-000000005.pt", "checkpoint-000000010.pt"):
         damage_file(tmp_path / name, "cut")
-    with pytest.raises(CheckpointError, match=r"(?s)none .* is whole.*0010\.pt.*0005\.pt.*resume=never") as caught:
+    with pytest.raises(CheckpointError, match=r"(?s)none .* is whole.*0010\.pt.*0005\.pt.*resume=overwrite") as caught:
         checkpoints.load_latest("d", said.append)
     assert "out=DIR" in str(caught.value)
     assert not said

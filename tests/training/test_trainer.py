@@ -18,8 +18,9 @@ from dg.methods import METHODS
 from dg.methods.finite_steps import DivergedError
 from dg.settings.command_line import check_plugins, parse
 from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.errors import exit_code
 from dg.settings.plugins import resolve
-from dg.train import exit_code, main, run
+from dg.train import main, run
 from dg.training.build import make_method
 from dg.training.problem import load_problem
 from dg.training.rendering import make_live_depth
@@ -126,7 +127,7 @@ def test_a_run_whose_newest_checkpoint_is_cut_goes_on_from_the_one_before(tmp_pa
     for path in (tmp_path / "run").glob("checkpoint-*.pt"):
         path.write_bytes(path.read_bytes()[:100])
     assert main([*words, "resume=auto"]) == 4
-    assert "resume=never" in capsys.readouterr().err
+    assert "resume=overwrite" in capsys.readouterr().err
 
 
 def stopped_after(config: TrainConfig, updates: int) -> dict:
