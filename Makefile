@@ -1,22 +1,34 @@
-# make train: set up everything and run the main job on the embedded default.
-# make test:  set up everything and run the tests.
+# make train: set up what a run needs, and run the main job on the embedded default.
+# make test:  set up the rest too, and run the tests.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# uv installs the same versions in less time. `make UV= ...` uses pip although uv is there.
+UV ?= $(shell command -v uv 2> /dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet) -c constraints.txt
 
-.PHONY: setup train test test-reliability test-cluster lint bench clean
+.PHONY: setup train test test-reliability test-cluster lint docs bench clean
 
-setup: $(VENV)/.installed
+setup: $(VENV)/.installed-dev
 
-# Built again only when what it is built from changes.
+# Each stamp is made again only when what it is made from changes.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), f"the pinned versions need Python 3.11 or newer, this is {sys.version}; try make PYTHON=python3.11 ..."'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+# torch always through pip: which build of it a machine takes (CPU, CUDA) is set in pip's configuration, which uv does not read.
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e .
 	touch $@
 
-train: setup
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(INSTALL) -e '.[dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(INSTALL) -e '.[docs]'
+	touch $@
+
+train: $(VENV)/.installed
 	$(BIN)/python -m dg.train $(ARGS)
 
 test: setup
@@ -35,6 +47,10 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
+
+# The site, in build/site; every warning is an error.
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 bench: setup
 	$(BIN)/python -m tests.bench.depth

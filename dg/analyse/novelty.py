@@ -27,6 +27,7 @@ CLUSTERS = 100
 POSES_PER_CLUSTER = 50
 RESTARTS = 10
 SEED = 42
+INSTALL = "pip install -c constraints.txt -e '.[novelty]'"
 PROTOTYPES = ("train", "val")
 
 
@@ -59,9 +60,12 @@ def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
 
 
 def cluster_centres(poses_mm: Float[Tensor, "poses coordinates"]) -> Float[Tensor, "clusters coordinates"]:
-    """Centres of k-means, the best of ten starts."""
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
+    """Centres of k-means, the best of ten starts. Raises AnalysisError where scikit-learn is not installed."""
+    try:
+        from sklearn.cluster import KMeans
+        from threadpoolctl import threadpool_limits
+    except ImportError as error:
+        raise AnalysisError(f"the novelty analysis needs scikit-learn, of the extra `novelty`; {INSTALL}") from error
 
     count = max(1, min(CLUSTERS, len(poses_mm) // POSES_PER_CLUSTER))
     # One thread: with several, sums are added in the order in which threads end.

@@ -8,8 +8,8 @@
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,10 @@ from torch import Tensor
 from dg.datasets.base import DataError
 from dg.datasets.validation import check_shape
 
+if TYPE_CHECKING:
+    import h5py
+
+INSTALL = "pip install -c constraints.txt -e '.[mpi_inf_3dhp]'"
 FILE = "annot_data.mat"
 JOINTS = 17
 GROUND_TRUTHS = ("annot3", "univ_annot3")
@@ -41,11 +45,18 @@ class Annotations:
 
 
 def read_annotations(path: Path) -> Annotations:
-    """Raises DataError naming the file and what is wrong with it; links and external storage are not followed."""
+    """One sequence of the test set; links and external storage of the file are not followed.
+
+    Raises DataError naming the file and what is wrong with it, or the extra to install where h5py is missing.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file; data.root must be the folder that holds TS1 to TS6")
     if not path.stat().st_size:
         raise DataError(f"{path}: the file is empty; fetch it again")
+    try:
+        import h5py
+    except ImportError as error:
+        raise DataError(f"{path}: an HDF5 file needs h5py, of the extra `mpi_inf_3dhp`; {INSTALL}") from error
     try:
         with h5py.File(path, "r") as file:
             names = [*NEEDED, *([ACTIVITY] if ACTIVITY in file else [])]
@@ -61,7 +72,9 @@ def read_annotations(path: Path) -> Annotations:
     return _checked(arrays, path)
 
 
-def _values(file: h5py.File, name: str, path: Path) -> np.ndarray:
+def _values(file: "h5py.File", name: str, path: Path) -> np.ndarray:
+    import h5py
+
     link = file.get(name, getlink=True)
     if link is None:
         raise DataError(f"{path}: expected {list(NEEDED)}, but {name!r} is missing; it has {sorted(file)}")

@@ -46,11 +46,19 @@ class LifterPredictor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors on one target under its protocol."""
+    """Errors on one target under its protocol; printed, their averages over frames."""
 
     target: str
     protocol: str
     errors: PoseErrors
+
+    def __str__(self) -> str:
+        found = self.errors.summary()
+        return (
+            f"{self.target}: MPJPE {found['mpjpe_mm']:.1f} mm, PA-MPJPE {found['pa_mpjpe_mm']:.1f} mm, N-MPJPE "
+            f"{found['n_mpjpe_mm']:.1f} mm, PCK@150 {found['pck150']:.1f} %, AUC {found['auc']:.1f} % over "
+            f"{len(self.errors):,} poses ({self.protocol})"
+        )
 
 
 @torch.no_grad()

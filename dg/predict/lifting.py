@@ -1,4 +1,4 @@
-"""From people in pixels to root-relative 3D, through the same `PoseBatch.features` that training goes through."""
+"""From people in an image to root-relative 3D, and to where they stand."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,16 +7,16 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int
 
-from dg.evaluation.predictions import LifterPredictor, predict_all
-from dg.files.checkpoint import CheckpointError
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
-from dg.pose.windows import Windows
 from dg.predict.cameras import ImageCamera
 from dg.predict.seen import LiftedPerson, SeenPerson
+from dg.trained.lifting import PixelPoses, lift_poses
 from dg.trained.stored import StoredLifter
+
+_KNOWN = ("confidence", "depth", "nearest", "farthest")
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,8 @@ class ImageLifter:
         """
         if not people:
             return []
-        batch = pose_batch(people, cameras, self.skeleton).to(self.device)
-        windows = Windows.over(clip.to(self.device), self.stored.config.frames)
-        predictor = LifterPredictor(self.stored.lifter.to(self.device), self.stored.inputs)
-        try:
-            found = predict_all(predictor, batch, self.tta, windows)
-        except ValueError as error:
-            raise CheckpointError(f"{self.stored.path}: {error}") from error
-        if not bool(found.isfinite().all()):
-            raise CheckpointError(f"{self.stored.path}: its lifter gives numbers that are not finite")
-        joints = (found - found[:, [self.skeleton.root]]).cpu().numpy()
+        batch = pose_batch(people, cameras, self.skeleton)
+        joints = lift_poses(self.stored, batch, clip, self.device, self.tta).numpy()
         return [
             LiftedPerson(person, joints_3d, place(joints_3d, person, camera, self.skeleton.root))
             for person, joints_3d, camera in zip(people, joints, cameras, strict=True)
@@ -59,24 +51,19 @@ class ImageLifter:
 
 def pose_batch(people: Sequence[SeenPerson], cameras: Sequence[ImageCamera], skeleton: Skeleton) -> PoseBatch:
     """People as single frames whose 3D, which is asked for, is zero."""
-    camera = Camera.concatenate([c.normalised for c in cameras])
-    pixels = torch.from_numpy(np.stack([p.joints_px for p in people]))
-    sizes = torch.tensor([c.size_px for c in cameras], dtype=torch.float32)
-    joints_2d = normalise_pixels(pixels, sizes, longer_side=True)
-    unknown = torch.zeros(*joints_2d.shape[:2], 3)[:, None]
-    batch = PoseBatch.from_joints(unknown, camera, skeleton, joints_2d[:, None])
-    batch = batch.replace(confidence=_stacked([p.confidence for p in people]))
-    depth = _stacked([p.depth for p in people])
-    ends = [_stacked([getattr(p, name) for p in people]) for name in ("nearest", "farthest")]
-    if depth is None or ends[0] is None or ends[1] is None:
-        return batch.replace(depth=depth)
-    return batch.replace(depth=depth, depth_spread=torch.stack([end - depth for end in ends if end is not None], -1))
+    poses = PixelPoses(
+        torch.from_numpy(np.stack([p.joints_px for p in people])),
+        torch.tensor([c.size_px for c in cameras], dtype=torch.float32),
+        Camera.concatenate([c.normalised for c in cameras]),
+        **{name: _stacked([getattr(p, name) for p in people]) for name in _KNOWN},
+    )
+    return poses.batch(skeleton)
 
 
 def _stacked(values: Sequence[np.ndarray | None]) -> torch.Tensor | None:
-    """`[people, 1, ...]`, or None where one is missing."""
+    """`[people, ...]`, or None where one is missing."""
     known = [value for value in values if value is not None]
-    return torch.from_numpy(np.stack(known))[:, None] if len(known) == len(values) else None
+    return torch.from_numpy(np.stack(known)) if len(known) == len(values) else None
 
 
 def place(

@@ -1,6 +1,5 @@
 """The picture of a prediction: the image with its 2D, its depth map, and each person's 3D from front and side."""
 
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dg.drawing.pose import MIDDLE, png_bytes, side_colour
 from dg.files.atomic import replace_file
 from dg.pose.skeleton import Skeleton
 from dg.predict.seen import LiftedPerson, SeenImage
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 THUMBNAIL_PX = 960  # longer side of the image in the picture
 SHOWN = 4  # people with views of their own
 DOUBTFUL = 0.3  # joints of less confidence are drawn hollow (METHODS 4.2: the confidence filter)
-# A person's left is orange, as on contact sheets.
-_LEFT, _RIGHT, _MIDDLE, _PALE = "#f08000", "#0096d6", "#444444", "#ffffff"
+_PALE = "#ffffff"  # on images, whose middle is seldom as light
 _HEIGHT, _VIEW = 4.3, 3.3  # inches: of one row, and the width of one view
 _X, _Y, _Z = 0, 1, 2
 
@@ -63,12 +62,8 @@ def draw_picture(image: SeenImage, people: Sequence[LiftedPerson], skeleton: Ske
 
 def write_picture(figure: "Figure", path: Path) -> None:
     """As a PNG file, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    drawn = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(drawn, format="png", dpi=110)
-    replace_file(path, lambda file: file.write(drawn.getvalue()))
+    drawn = png_bytes(figure)
+    replace_file(path, lambda file: file.write(drawn))
 
 
 def _draw_image(axis: "Axes", image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton) -> None:
@@ -109,7 +104,7 @@ def _draw_2d(axis: "Axes", person: LiftedPerson, skeleton: Skeleton, shrink: flo
     joints = person.seen.joints_px * shrink
     outline = [withStroke(linewidth=3.4, foreground="#00000090")]
     for parent, child in skeleton.bones:
-        colour = _colour(skeleton, child, _PALE)
+        colour = side_colour(skeleton, child, _PALE)
         axis.plot(*joints[[parent, child]].T, color=colour, linewidth=1.8, path_effects=outline)
     sure = person.seen.confidence >= DOUBTFUL
     axis.scatter(*joints[sure].T, s=11, color=_PALE, edgecolors="#222222", linewidths=0.6, zorder=3)
@@ -144,7 +139,7 @@ def _draw_view(axis: "Axes", person: LiftedPerson, skeleton: Skeleton, shown: tu
     for order, (parent, child) in enumerate(bones):
         ends = joints[[parent, child]]
         axis.plot(
-            ends[:, shown[0]], ends[:, shown[1]], color=_colour(skeleton, child, _MIDDLE), linewidth=2.6,
+            ends[:, shown[0]], ends[:, shown[1]], color=side_colour(skeleton, child, MIDDLE), linewidth=2.6,
             solid_capstyle="round", marker="o", markersize=3.2, zorder=2 + order / 100,
         )  # fmt: skip
     middle = (joints.max(0) + joints.min(0)) / 2
@@ -156,10 +151,6 @@ def _draw_view(axis: "Axes", person: LiftedPerson, skeleton: Skeleton, shown: tu
     axis.tick_params(labelsize=7)
     for spine in axis.spines.values():
         spine.set_color("#bbbbbb")
-
-
-def _colour(skeleton: Skeleton, joint: int, middle: str) -> str:
-    return _LEFT if joint in skeleton.left else _RIGHT if joint in skeleton.right else middle
 
 
 def _label(axis: "Axes", place: tuple[float, float], text: str) -> None:

@@ -61,14 +61,26 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
 
 
 def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
-    """The lifter on every target of its configuration, with depth drawn where its input needs it.
+    """The lifter on every target of its configuration, as `evaluate_on` has it."""
+    return evaluate_on(stored, load_targets(stored.config), tta)
 
-    Raises DataError, CheckpointError for a lifter whose answers are not finite, ConfigError, and what the pool raises.
+
+def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str = PROTOCOL) -> list[TargetResult]:
+    """The lifter on data sets, with depth drawn where its input needs it and they bring none.
+
+    Args:
+        stored: the lifter, with the configuration under which it is evaluated.
+        targets: test sets on the lifter's skeleton.
+        tta: one of `dg.evaluation.predictions.TTA`, or `protocol` for each test set's own.
+
+    Raises:
+        DataError: for data that cannot be used.
+        CheckpointError: for a lifter whose answers are not finite.
+        ConfigError: for a configuration that cannot be evaluated, and whatever the render pool raises.
     """
     config = stored.config
     device = device_of(config)
     options = check_plugins(config)
-    targets = load_targets(config)
     predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
     with _gpus_per_actor(config) as gpus:
         live = make_live_depth(config, options, gpus)

@@ -1,8 +1,11 @@
 """Novelty: distance to prototypes of the training poses."""
 
+import sys
+
 import pytest
 import torch
 
+from dg.analyse.checkpoints import AnalysisError
 from dg.analyse.novelty import Options, cluster_centres, evenly_spaced, flat_poses_mm, novelty_mm
 from dg.analyse.stratified import strata
 from dg.pose.batch import PoseBatch
@@ -67,3 +70,9 @@ def test_unknown_options_are_refused():
         Options(prototypes="test")
     with pytest.raises(ValueError, match="poses"):
         Options(poses=-1)
+
+
+def test_without_scikit_learn_the_extra_to_install_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    with pytest.raises(AnalysisError, match=r"needs scikit-learn.*'\.\[novelty\]'"):
+        cluster_centres(torch.zeros(100, 51))

@@ -1,11 +1,14 @@
 """Each malformed file of MPI-INF-3DHP gives one DataError that names the file and what is wrong with it."""
 
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
 from dg.datasets.base import DataError
 from dg.datasets.mpi_inf_3dhp import MpiInf3DHP, Options
+from dg.datasets.mpi_inf_3dhp_annotations import read_annotations
 from dg.pose.skeleton import MPI_INF_3DHP_17, SPIN_24
 from tests.datasets import mpi_inf_3dhp_maker as maker
 from tests.datasets.malformed import Hostile, cut
@@ -171,3 +174,10 @@ def test_a_malformed_npz_file_is_one_clear_error(tmp_path, capsys, write, reason
         MpiInf3DHP(Options(str(path))).load("test")
     assert "3dhp.npz" in str(caught.value)
     assert capsys.readouterr().out == ""
+
+
+def test_without_h5py_the_extra_to_install_is_named(tmp_path, monkeypatch):
+    changed()(tmp_path / "TS1.mat")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(DataError, match=r"TS1.mat: an HDF5 file needs h5py.*'\.\[mpi_inf_3dhp\]'"):
+        read_annotations(tmp_path / "TS1.mat")
