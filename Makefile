@@ -34,9 +34,10 @@ train: $(VENV)/.installed
 test: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
-# A real `ray up` on loopback addresses; needs the Debian packages openssh-server and rsync.
+# A real `ray up` on hosts of this machine (network namespaces; as root, with the Debian packages openssh-server, rsync and
+# iproute2), else on loopback addresses. 6 to 8 minutes.
 test-cluster: setup
-	$(BIN)/python -m pytest -m cluster tests/cluster $(ARGS)
+	$(BIN)/python -m pytest -m cluster -rP tests/cluster $(ARGS)
 
 # Ray clusters, and processes that are killed.
 test-reliability: setup

@@ -16,6 +16,7 @@ import numpy as np
 from render_workers.base import RenderAnswer, RenderPool, RenderRequest
 from render_workers.pool_core import PoolCore
 from render_workers.pool_options import PoolFailure, PoolOptions
+from render_workers.pool_outage import SAY_AFTER_S, Outage, OutageLog
 from render_workers.pool_requests import Piece, Resolved
 from render_workers.pool_slots import Command, Dispatch, Kill, SlotState, Spawn
 
@@ -77,6 +78,7 @@ class CorePool(RenderPool, Generic[Payload]):
         self.ledger = self.core.book.ledger
         self._open: dict[int, _Open[Payload]] = {}
         self._closed = False
+        self._outages = OutageLog()
 
     @abstractmethod
     def _pack(self, request: RenderRequest) -> Payload:
@@ -127,6 +129,7 @@ class CorePool(RenderPool, Generic[Payload]):
         """Workers asked for, aimed at, and by state; workers lost; requests waiting and running; poses tried again,
         duplicated and quarantined; seconds of a worker on a piece; portions that GPU memory forced on the workers.
 
+        short_s: seconds for which fewer than `min_actors` workers have been live, 0 while there are enough.
         micro_batch: the smallest that a worker fell back to, 0 before the first answer.
         """
         core, figures = self.core, self.core.figures
@@ -145,6 +148,7 @@ class CorePool(RenderPool, Generic[Payload]):
             "retried": self.ledger.retried,
             "duplicates": self.ledger.duplicates,
             "quarantined": self.ledger.quarantined,
+            "short_s": core.short_s(time.monotonic()),
             "latency_p50_s": figures.latency_s(0.5),
             "latency_p95_s": figures.latency_s(0.95),
             "micro_batch": min((s.micro_batch for s in core.slots.values() if s.micro_batch), default=0.0),
@@ -152,8 +156,25 @@ class CorePool(RenderPool, Generic[Payload]):
         }
 
     def last_error(self) -> str:
-        """The newest trouble, be it mended or not: why a worker died, what one raised; empty if there was none."""
-        return self.core.figures.last_error
+        """That the pool has too few workers, while that lasts; else the newest trouble, be it mended or not: why a
+        worker died, what one raised; empty if there was none.
+        """
+        outage = self._outage()
+        lasts = self.core.begun and outage.seconds >= SAY_AFTER_S
+        return outage.text(self.options) if lasts else self.core.figures.last_error
+
+    def _outage(self) -> Outage:
+        """The pool's lack of workers as of now. seconds: 0 where it has enough."""
+        live, starting = self.core.count(SlotState.LIVE), self.core.count(SlotState.PENDING)
+        return Outage(self.core.short_s(time.monotonic()), live, starting)
+
+    def _log_outage(self) -> None:
+        seconds = self.core.short_s(time.monotonic())
+        if self.core.begun and self._outages.began(seconds):
+            logger.warning("%s", self._outage().text(self.options))
+        if lasted := self._outages.ended(seconds):
+            live = self.core.count(SlotState.LIVE)
+            logger.warning("%d render actors are live again, after %.0f s with too few; the run goes on", live, lasted)
 
     def close(self) -> None:
         """Stop the workers; requests that are still open fail with PoolFailure."""
@@ -167,6 +188,7 @@ class CorePool(RenderPool, Generic[Payload]):
             raise self.core.failure
         self._collect(timeout)
         self._command()
+        self._log_outage()
 
     def _command(self) -> None:
         """Carry out commands until there are none left; if the pool has failed, so have its open requests."""

@@ -19,6 +19,11 @@ REPLACE_SUSPECT_AFTER_S = 5.0
 WATCHDOG_FLOOR_S = 30.0
 WATCHDOG_P95 = 10.0
 START_BUDGET = 3
+# A worker that has been silent for longer than both lends its work to idle ones. A host whose cable was pulled is
+# declared dead by Ray after a minute, by the watchdog after half of one, and consumers wait in order.
+LEND_AFTER_S = 5.0
+LEND_P95 = 4.0
+START_PAUSE_S = 30.0
 WORKING = (SlotState.LIVE, SlotState.DRAINING)
 
 
@@ -34,7 +39,8 @@ class PoolCore:
         self.target = options.actors
         self.watchdog_s = options.watchdog_s or WATCHDOG_FLOOR_S
         self._commands: list[Command] = []
-        self._spawned = self._start_failures = 0
+        self._spawned = self._start_failures = self._failures_paused_for = 0
+        self._next_start = 0.0
         self._short_since: float | None = None
         self._begun = False
 
@@ -91,7 +97,8 @@ class PoolCore:
         self._remove(slot_id, SlotState.INIT_FAILED, f"it could not start:\n{traceback}")
         self._start_failures += 1
         budget = START_BUDGET * self.target
-        if self._start_failures >= budget:
+        # Where enough others work, one host that starts nothing (a full disk, say) is no reason to end the run.
+        if self._start_failures >= budget and self.count(SlotState.LIVE) < self.options.min_actors:
             self.fail(
                 WorkerStartError(
                     f"{budget} render workers in a row could not start; the last one said:\n{traceback}\n"
@@ -162,16 +169,27 @@ class PoolCore:
         """What is to be done now, in this order. Raises PoolFailure when the pool cannot go on."""
         for slot in list(self.slots.values()):
             self._watch(slot, now)
+        self._pause_starts(now)
         self._resize(now)
         self._check_start(now)
         failure = self.failure or self.book.failure
         if failure is not None:
             self.failure = failure
             raise failure
+        self._lend()
         self._dispatch(now)
         commands = self._commands + self.book.resolved
         self._commands, self.book.resolved = [], []
         return commands
+
+    def short_s(self, now: float) -> float:
+        """Seconds for which fewer than `min_actors` workers have been live; 0 while there are enough."""
+        return 0.0 if self._short_since is None else now - self._short_since
+
+    @property
+    def begun(self) -> bool:
+        """Whether enough workers have been live at some time."""
+        return self._begun
 
     def count(self, *states: SlotState) -> int:
         return sum(slot.state in states for slot in self.slots.values())
@@ -212,6 +230,8 @@ class PoolCore:
             self.book.lost(piece, reason, charge=charge and piece is held[0])
 
     def _watch(self, slot: Slot, now: float) -> None:
+        patience_s = max(LEND_AFTER_S, LEND_P95 * self.figures.latency_s(0.95))
+        slot.silent = bool(slot.in_flight) and slot.state in WORKING and now - slot.progress > patience_s
         if slot.state is SlotState.DRAINING and not slot.in_flight:
             self._remove(slot.id, SlotState.DEAD, "")
         elif slot.in_flight and slot.state in WORKING and now - slot.progress > self.watchdog_s:
@@ -223,6 +243,14 @@ class PoolCore:
                 slot.probing, slot.probed = True, now
                 self._commands.append(Probe(slot.id))
 
+    def _pause_starts(self, now: float) -> None:
+        """Start ever more rarely what fails to start again and again, as long as enough workers are live."""
+        if self.count(SlotState.LIVE) < self.options.min_actors or self._start_failures <= self.target:
+            self._next_start = 0.0
+        elif self._start_failures != self._failures_paused_for:
+            self._failures_paused_for = self._start_failures
+            self._next_start = now + min(START_PAUSE_S, 2.0 ** (self._start_failures - self.target))
+
     def _resize(self, now: float) -> None:
         """Replace what is missing, long suspects and leavers included; retire what is more than the target."""
         counted = []
@@ -233,7 +261,8 @@ class PoolCore:
                 self._take_back(slot)
             else:
                 counted.append(slot)
-        for _ in range(len(counted), self.target):
+        missing = 0 if now < self._next_start else self.target - len(counted)
+        for _ in range(missing):
             self.slots[self._spawned] = Slot(self._spawned, since=now)
             self._commands.append(Spawn(self._spawned))
             self._spawned += 1
@@ -269,6 +298,19 @@ class PoolCore:
                 )
             )
 
+    def _lend(self) -> None:
+        """While workers idle, have them do what silent ones hold; the first answer counts. Once a piece, and not one
+        that may have ended a worker: what hangs one worker must not hang them all.
+        """
+        idle = any(slot.state is SlotState.LIVE and not slot.in_flight for slot in self.slots.values())
+        if not idle or self.book.queue:
+            return
+        for slot in self.slots.values():
+            for piece in reversed(slot.in_flight if slot.silent else []):
+                if piece.is_at(slot.id) and not (piece.lent or piece.alone):
+                    piece.lent = True
+                    self.book.lost(piece, "", charge=False)
+
     def _dispatch(self, now: float) -> None:
         self._begun = self._begun or self.count(SlotState.LIVE) >= self.options.min_actors
         if not self._begun:
@@ -294,8 +336,11 @@ class PoolCore:
         return all(count >= self.options.per_actor for count in held)
 
     def _slot_for(self, piece: Piece) -> Slot | None:
-        """The least busy live worker with a credit; not the one where the piece failed, unless no other is live."""
+        """The least busy live worker with a credit; not a silent one, nor the one where the piece failed, unless no
+        other is live.
+        """
         live = [s for s in self.slots.values() if s.state is SlotState.LIVE]
+        live = [s for s in live if not s.silent] or live
         if len(live) > 1:
             live = [s for s in live if s.id != piece.avoid]
         free = [s for s in live if len(s.in_flight) < self._credits(s, piece)]

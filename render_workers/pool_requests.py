@@ -28,7 +28,8 @@ class PieceState(Enum):
 @dataclass(eq=False)
 class Piece:
     """Rows [start, stop) of a request. avoid: the slot where it failed last. alone: it was aboard when a worker died,
-    so it travels with no other piece from then on; else an innocent neighbour could be blamed.
+    so it travels with no other piece from then on; else an innocent neighbour could be blamed. lent: it was given to
+    another worker while the first one was silent.
     """
 
     request: int
@@ -40,6 +41,7 @@ class Piece:
     app_tries: int = 0
     infra_tries: int = 0
     alone: bool = False
+    lent: bool = False
 
     def __len__(self) -> int:
         return self.stop - self.start

@@ -17,13 +17,14 @@ PATIENT_LOOKS = 3
 
 @dataclass(frozen=True)
 class Node:
-    """A live node: what it has and what of it is free. draining: it is being taken away."""
+    """A live node: what it has and what of it is free. draining: it is being taken away. address: of its host."""
 
     id: str
     total: Bundle
     free: Bundle
     labels: Mapping[str, str]
     draining: bool = False
+    address: str = ""
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ class SlotState(Enum):
 @dataclass(eq=False)
 class Slot:
     """The place of one worker. in_flight: oldest first. progress: when it last finished something, or got work after
-    idling. node: where its process runs; empty while it has none. leaving: that node is being taken away. micro_batch,
-    halvings: as its last answer had them (`RenderWorker.depth`).
+    idling. node: where its process runs; empty while it has none. leaving: that node is being taken away. silent: it
+    holds work and has not answered for unusually long. micro_batch, halvings: as its last answer had them
+    (`RenderWorker.depth`).
     """
 
     id: int
@@ -33,6 +34,7 @@ class Slot:
     probed: float = 0.0
     node: str = ""
     leaving: bool = False
+    silent: bool = False
     micro_batch: float = 0.0
     halvings: float = 0.0
 

@@ -50,6 +50,7 @@ def _view(reply: Any, launching_v1: int, limits: dict[str, int] | None) -> Clust
             dict(node.available_resources),
             dict(node.labels),
             draining=node.status == status.DRAINING,
+            address=node.node_ip_address,
         )
         for node in cluster.node_states
         if node.status != status.DEAD

@@ -8,7 +8,7 @@ import os
 import socket
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +20,7 @@ from render_workers import ray_nodes
 from render_workers.base import RenderAnswer, RenderRequest
 from render_workers.pool import CorePool, Worker, prepare
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
+from render_workers.pool_outage import Outage
 from render_workers.pool_requests import Piece
 from render_workers.pool_sizing import ClusterView, Placed, Sizer, may_grow, room, shortage
 from render_workers.pool_slots import Command, Dispatch, Kill, Probe, SlotState, Spawn
@@ -55,6 +56,7 @@ class _RenderActor:
         return {
             "pid": os.getpid(),
             "node": socket.gethostname(),
+            "address": ray.util.get_node_ip_address(),
             "node_id": ray.get_runtime_context().get_node_id(),
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
@@ -124,6 +126,8 @@ class RayPool(CorePool[ray.ObjectRef]):
         self._sizer = Sizer(self.options, label_selector)
         self._short_since = self._looked = time.monotonic()
         self._begun = False
+        self._hosts: dict[str, str] = {}
+        self._present: set[str] = set()
         self._look()
         self._command()
 
@@ -186,6 +190,7 @@ class RayPool(CorePool[ray.ObjectRef]):
         actor = self._actors[call.slot]
         if call.kind == "where":
             actor.place = value
+            self._hosts[value["address"]] = f"{value['node']} ({value['address']})"
             self.core.placed(call.slot, value["node_id"])
         elif call.piece is None:
             self.core.ready(call.slot, time.monotonic())
@@ -218,6 +223,7 @@ class RayPool(CorePool[ray.ObjectRef]):
     def _look(self) -> None:
         """Follow the cluster: leave nodes that are being taken away, and have as many actors as there is room for."""
         view = ray_nodes.look()
+        self._present = {node.address for node in view.nodes} if view.exact else self._present
         going = {node.id for node in view.nodes if node.draining}
         for slot in [slot for slot in self.core.slots.values() if slot.node in going and not slot.leaving]:
             logger.warning("render actor %d %s leaves: its node is being taken away", slot.id, self._actors[slot.id])
@@ -230,6 +236,14 @@ class RayPool(CorePool[ray.ObjectRef]):
         if crowded:
             self.core.give_up(crowded)
         self._check_resources(view, placed)
+
+    def _outage(self) -> Outage:
+        held = sorted(self._hosts.items())
+        live_slots = {slot.id for slot in self.core.slots.values() if slot.state is SlotState.LIVE}
+        live = {actor.place["address"] for slot, actor in self._actors.items() if slot in live_slots and actor.place}
+        gone = [name for address, name in held if address not in self._present]
+        silent = [name for address, name in held if address in self._present - live]
+        return replace(super()._outage(), gone=gone, silent=silent)
 
     def _check_resources(self, view: ClusterView, placed: Placed) -> None:
         """Fail when too few actors have found a place and the cluster has none to give."""

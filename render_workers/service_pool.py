@@ -28,7 +28,7 @@ GO_ON = "what to do: give the sweep's command again, or this run's with resume=a
 # Figures of the service that a run shows as those of its pool; all others are the run's own.
 SHARED_FIGURES = (
     "actors", "target", "live", "starting", "suspect", "draining", "deaths", "preempted", "host_ooms", "micro_batch",
-    "halvings", "owners",
+    "halvings", "owners", "short_s",
 )  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from dg.evaluation.predictions import Evaluation
 from dg.pose.camera import Camera
 from dg.pose.joint_map import convert_joints, skeleton_named
 from dg.pose.skeleton import Skeleton
-from dg.trained.evaluation_run import PROTOCOL, EvaluateOptions, evaluate_on
+from dg.trained.evaluation_run import PROTOCOL, evaluate_on
 from dg.trained.evaluation_run import load_lifter as load_stored
 from dg.trained.lifting import PixelPoses, lift_poses
+from dg.trained.settings import EvaluateOptions
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of
 from dg.training.problem import on_skeleton
@@ -203,11 +204,11 @@ def load_lifter(
         ConfigError: for settings that do not exist or are missing.
     """
     path = Path(place).expanduser()
-    words = tuple(f"{key}={value}" for key, value in settings.items())
+    args = tuple(f"{key}={value}" for key, value in settings.items())
     if trust or path.suffix.lower() == _ONNX:
-        options = EvaluateOptions(model=str(path), trust=trust, words=words)
+        options = EvaluateOptions(model=str(path), trust=trust, args=args)
     elif "lifter" in settings:
-        options = EvaluateOptions(published=str(path), words=words)
+        options = EvaluateOptions(published=str(path), args=args)
     else:
-        options = EvaluateOptions(checkpoint=str(path), weights=weights, words=words)
+        options = EvaluateOptions(checkpoint=str(path), weights=weights, args=args)
     return TrainedLifter(load_stored(options))

@@ -9,61 +9,32 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import psutil
 import yaml
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.cluster.started import REPOSITORY, StartedCluster, wait_for
+
 HEAD, TRAINER, RENDER = "127.0.0.2", "127.0.0.3", "127.0.0.4"
 CPUS = 2  # of each worker node
-# Makes tests/cluster/paced_zbuffer.py a depth source of every program on the nodes.
-PLUG_IN = """\
-from render_workers.depth import DEPTH_SOURCES
-
-DEPTH_SOURCES["paced_zbuffer"] = "paced_zbuffer:PacedZBuffer"
-"""
-Found = TypeVar("Found")
 
 
-def missing_programs() -> list[str]:
-    """Debian packages that have to be installed first."""
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
-    programs = {"sshd": "openssh-server", "ssh": "openssh-client", "rsync": "rsync"}
-    return [package for name, package in programs.items() if shutil.which(name, path=path) is None]
+class LoopbackCluster(StartedCluster):
+    """`up` starts the nodes and waits for them to join."""
 
-
-def wait_for(what: Callable[[], Found], seconds: float, doing: str) -> Found:
-    """The first true answer. Raises AssertionError when the time is up."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := what():
-            return found
-        time.sleep(0.2)
-    raise AssertionError(f"after {seconds:g} s still no {doing}")
-
-
-class LoopbackCluster:
-    """`up` starts the nodes and waits for them to join; `stop` ends everything, `leftovers` says what is left."""
+    head, trainer, render = HEAD, TRAINER, RENDER
 
     def __init__(self) -> None:
-        # Short: the path of a socket below it may have 107 characters.
-        self.root = Path(tempfile.mkdtemp(prefix="dgc", dir="/tmp"))
+        super().__init__()
+        self.shared = self.seen = self.root
         self.home = self.root / "home"
         self.ssh_port, self.gcs_port, self.dashboard_port, self.agent_port, self.client_port = _free_ports(5)
-        self.shared_memory: set[Path] = set()
-        for folder in (self.home / "dg", self.root / "bin", self.root / "plug_ins"):
+        for folder in (self.home / "dg", self.root / "bin"):
             folder.mkdir(parents=True)
-        shutil.copy(REPOSITORY / "tests/cluster/paced_zbuffer.py", self.root / "plug_ins")
-        (self.root / "plug_ins/sitecustomize.py").write_text(PLUG_IN)
         (self.home / "dg/.venv").symlink_to(sys.prefix)  # where `make setup` would have put it
 
     @property
@@ -72,10 +43,11 @@ class LoopbackCluster:
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
         return kept | self._node_environment() | {"PATH": self._path(), "RAY_AUTH_MODE": "disabled"}
 
-    @property
-    def address(self) -> str:
-        """Where jobs are submitted."""
-        return f"http://127.0.0.1:{self.dashboard_port}"
+    def submit(self, *words: str) -> list[str]:
+        """What sends a run to the cluster as a job and follows it."""
+        python, ray = str(self.home / "dg/.venv/bin/python"), str(Path(sys.executable).with_name("ray"))
+        address = f"http://127.0.0.1:{self.dashboard_port}"
+        return [ray, "job", "submit", "--address", address, "--", python, "-m", "dg.train", *words]
 
     def up(self) -> None:
         """`ray up`, then wait until both workers are there and jobs are taken."""
@@ -121,48 +93,6 @@ class LoopbackCluster:
             cluster[part] = [_replaced(c, changes) for c in cluster[part] if "ray start" in c]
         return cluster
 
-    # -- its processes
-
-    def processes(self) -> list[psutil.Process]:
-        """Everything that was started below the private folder, zombies left out."""
-        found = []
-        for process in psutil.process_iter():
-            try:
-                words = [*process.cmdline(), *process.environ().values()]
-                if process.pid != os.getpid() and any(str(self.root) in word for word in words):
-                    if process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(process)
-            except psutil.Error:
-                continue
-        return found
-
-    def raylets(self) -> dict[str, psutil.Process]:
-        """The raylet of each address."""
-        found = {}
-        for process in self.processes():
-            words = _words(process)
-            if words and Path(words[0]).name == "raylet":
-                found[_option(words, "--node_ip_address")] = process
-        return found
-
-    def actors(self, name: str) -> dict[str, list[psutil.Process]]:
-        """Actors' processes by the address of their node."""
-        found: dict[str, list[psutil.Process]] = {}
-        for address, raylet in self.raylets().items():
-            for child in _children(raylet):
-                if name in " ".join(_words(child)):
-                    found.setdefault(address, []).append(child)
-        return found
-
-    def note_shared_memory(self) -> None:
-        """Remember the segments in /dev/shm that the cluster uses now."""
-        for process in self.processes():
-            try:
-                paths = [m.path for m in process.memory_maps()] + [f.path for f in process.open_files()]
-            except psutil.Error:
-                continue
-            self.shared_memory |= {Path(p.removesuffix(" (deleted)")) for p in paths if p.startswith("/dev/shm/")}
-
     def keep_logs(self, folder: Path) -> None:
         """Copy what Ray wrote, since `stop` removes it."""
         for name in ("ray", TRAINER, RENDER):
@@ -176,22 +106,12 @@ class LoopbackCluster:
 
     def stop(self) -> None:
         """End every process by its id, and remove the folder."""
-        deadline = time.monotonic() + 30
-        while (alive := self.processes()) and time.monotonic() < deadline:
-            for process in alive:
-                try:
-                    process.send_signal(signal.SIGKILL)
-                except psutil.Error:
-                    continue
-            time.sleep(0.2)
+        super().stop()
         _remove_ssh_sockets(self.root.name)
-        shutil.rmtree(self.root, ignore_errors=True)
 
     def leftovers(self) -> list[str]:
-        """What `stop` left behind, in words; should be empty."""
-        found = [f"process {p.pid} {' '.join(_words(p))[:200]}" for p in self.processes()]
-        found += [str(path) for path in (*self.shared_memory, self.root, _ssh_sockets(self.root.name)) if path.exists()]
-        return found
+        sockets = _ssh_sockets(self.root.name)
+        return super().leftovers() + ([str(sockets)] if sockets.exists() else [])
 
     # -- its sshd
 
@@ -273,24 +193,6 @@ def _replaced(command: str, changes: dict[str, str]) -> str:
 
 def _options(values: dict[str, Any]) -> str:
     return " ".join(f"--{name}={value}" for name, value in values.items())
-
-
-def _words(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def _children(process: psutil.Process) -> Iterator[psutil.Process]:
-    try:
-        yield from process.children()
-    except psutil.Error:
-        return
-
-
-def _option(words: list[str], name: str) -> str:
-    return next((word.partition("=")[2] for word in words if word.startswith(f"{name}=")), "")
 
 
 def _ssh_sockets(cluster_name: str) -> Path:

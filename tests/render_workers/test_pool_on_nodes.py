@@ -164,16 +164,19 @@ def test_actors_come_and_go_with_their_nodes(nodes):
         render_all(pool, requests[:8])
         assert added.node_id in pool.used
 
-        killed, done = [], pool.ledger.done
+        # Long enough for what the loss itself costs, a few seconds, to be told from the capacity that is lost.
+        many = [make_request(4, seed) for seed in range(300)]
+        killed, done, batch_s = [], pool.ledger.done, whole_s / len(requests)
 
         def kill(number):
             if number == 12:
                 nodes.remove_node(added, allow_graceful=False)
                 killed.append((pool.ledger.done - done) / 4)
 
-        killed_s = render_all(pool, requests, kill)
-        lost_s = (len(requests) - killed[0]) * 0.2 * (1 / 2 - 1 / 4)
-        assert killed_s - whole_s / 2 < 1.2 * lost_s + 1
+        killed_s = render_all(pool, many, kill)
+        lost_s = (len(many) - killed[0]) * batch_s / 2
+        extra_s = killed_s - len(many) * batch_s / 2
+        assert extra_s < 1.2 * lost_s
         pool.until(lambda pool: pool.status()["target"] == 2 and pool.status()["starting"] == 0)
 
         added = nodes.add_node(num_cpus=2)
@@ -191,5 +194,6 @@ def test_actors_come_and_go_with_their_nodes(nodes):
         render_all(pool, requests[:8])
         assert (pool.status()["deaths"], pool.ledger.retried) == (deaths, retried)
         assert pool.status()["live"] == 2
-        seconds = {"joined": joined_s, "4 actors": whole_s / 2, "2 killed": killed_s, "whole again": whole_again_s}
-        print({name: round(value, 2) for name, value in seconds.items()}, "lost capacity", round(lost_s, 2))
+        seconds = {"joined": joined_s, "2 of 4 killed": killed_s, "whole again": whole_again_s}
+        print({name: round(value, 2) for name, value in seconds.items()})
+        print(f"2 of 4 actors lost in a run of {killed_s:.1f} s cost {extra_s / lost_s:.2f} times the lost capacity")
