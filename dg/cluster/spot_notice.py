@@ -1,15 +1,6 @@
 """`python -m dg.cluster.spot_notice watch=aws` on a spot node: drain it when the cloud announces that it takes it.
 
-A drained node gets no new actors, those that it has go on until the node dies, and their death is then known to be
-nobody's fault, so that no retry is charged. Ray does not read the cloud's notice itself (SYSTEMS 2.5).
-
-words:
-  watch=aws                 ask EC2's instance metadata every 5 s; on a node that is not spot nothing ever comes
-  drain=SECONDS             drain this node now; it has so many seconds left (a Kubernetes preStop hook)
-  metadata=URL              another metadata service than http://169.254.169.254
-
-Written to the documentation of EC2's instance metadata (IMDSv2), tested against a stand-in for it.
-exit codes: 0 drained, 2 wrong word, 3 no Ray node here, or it refused
+Written to the documentation of EC2's instance metadata (IMDSv2) and tested against a stand-in for it.
 """
 
 import json
@@ -17,12 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Literal
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import psutil
+
+from dg.settings.command import Command, run_command
+from dg.settings.config import CountOrZero
+from dg.settings.errors import RESOURCES, ConfigError
+from dg.settings.reader import read
 
 METADATA = "http://169.254.169.254"
 POLL_S = 5.0
@@ -30,25 +28,53 @@ TOKEN_S = 21600
 LEFT_S = 110  # of EC2's two minutes, where the notice gives no time
 
 
-def main(words: Sequence[str]) -> int:
+class DrainError(RuntimeError):
+    """A node that cannot be drained. The message says why."""
+
+    exit_code = RESOURCES
+
+
+@dataclass(frozen=True)
+class SpotOptions:
+    """When the node is drained. Raises ConfigError unless one of `watch` and `drain` is given."""
+
+    watch: Literal["aws"] | None = None  # ask EC2's instance metadata every 5 s, and drain when it gives a notice; a
+    # node that is not spot never gets one
+    drain: CountOrZero | None = None  # drain this node now; it has so many seconds left (a Kubernetes preStop hook)
+    metadata: str = METADATA  # address of the metadata service
+
+    def __post_init__(self) -> None:
+        if (self.watch is None) == (self.drain is None):
+            raise ConfigError("expected one of watch=aws and drain=SECONDS")
+
+
+COMMAND = Command(
+    name="dg.cluster.spot_notice",
+    program="python -m",
+    about="""Drain the Ray node of this machine when the cloud announces that it takes the machine back.
+
+A drained node gets no new actors. Those that it has go on until the machine stops, and Ray then knows that the node was
+preempted, so that no retry of a task is charged. Ray does not read the cloud's notice itself (SYSTEMS 2.5).""",
+    settings=SpotOptions,
+    usage="watch=aws | drain=SECONDS",
+    codes=(RESOURCES,),
+    needs=True,
+    examples=("python -m dg.cluster.spot_notice watch=aws", "python -m dg.cluster.spot_notice drain=60"),
+)
+
+
+def main(args: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
-    if not words or {"--help", "-h", "help"} & set(words):
-        sys.stdout.write(__doc__ or "")
-        return 0 if words else 2
-    given = _pairs(words)
-    unknown = sorted(set(given) - {"watch", "drain", "metadata"})
-    if unknown or ("watch" in given) == ("drain" in given) or given.get("watch", "aws") != "aws":
-        sys.stderr.write(f"error: expected watch=aws or drain=SECONDS, got {' '.join(words)}\n")
-        return 2
-    if "drain" in given and not given["drain"].isdecimal():
-        sys.stderr.write(f"error: drain must be a whole number of seconds, got {given['drain']!r}\n")
-        return 2
-    seconds = int(given["drain"]) if "drain" in given else wait_for_notice(given.get("metadata") or METADATA)
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    options = read(SpotOptions, args)
+    seconds = wait_for_notice(options.metadata or METADATA) if options.drain is None else options.drain
     try:
         subprocess.run(drain_command(seconds), check=True, timeout=60)
     except (LookupError, OSError, subprocess.SubprocessError) as error:
-        sys.stderr.write(f"error: this node cannot be drained: {error}\n")
-        return 3
+        raise DrainError(f"this node cannot be drained: {error}") from error
     return 0
 
 
@@ -109,9 +135,9 @@ def this_node() -> tuple[str, str]:
     return found[0]
 
 
-def _pairs(words: Sequence[str]) -> dict[str, str]:
+def _pairs(arguments: Sequence[str]) -> dict[str, str]:
     """`{"node_id": "..."}` of `--node-id=...` and the like."""
-    parts = [word.lstrip("-").partition("=") for word in words]
+    parts = [argument.lstrip("-").partition("=") for argument in arguments]
     return {name.replace("-", "_"): value for name, _, value in parts}
 
 

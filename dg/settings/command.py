@@ -17,8 +17,9 @@ class Command:
     """A command of `dg`: what its help says.
 
     name: as in `dg NAME`. about: its first line is the summary. settings: the dataclass of its keys. usage: arguments
-    before the keys. train_keys: what is said of the keys of `dg train`, where it takes them too. codes: exit codes
-    besides 0 and 2. needs: whether it does nothing without an argument, and shows its help instead.
+    before the keys. program: what stands before the name. train_keys: what is said of the keys of `dg train`, where it
+    takes them too. codes: exit codes besides 0 and 2. needs: whether it does nothing without an argument, and shows its
+    help instead.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Command:
     settings: type[Any] | None
     examples: tuple[str, ...]
     usage: str = "[key=value ...]"
+    program: str = "dg"
     train_keys: str = ""
     codes: tuple[int, ...] = ()
     needs: bool = False
@@ -35,7 +37,7 @@ class Command:
         """The whole text of `--help`; loads neither torch nor Ray."""
         from dg.settings.help import keys_of, render_keys, render_table, render_text
 
-        parts = [f"usage: dg {self.name} {self.usage}", render_text(self.about)]
+        parts = [f"usage: {self.program} {self.name} {self.usage}", render_text(self.about)]
         if self.names is not None:
             parts.append(render_table(self.names()))
         if self.settings is not None:

@@ -108,7 +108,13 @@ def test_without_one_node_here_nothing_is_drained(raylets, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    "words", [["watch=gcp"], ["drain=soon"], ["watch=aws", "drain=3"], ["speed=3"], ["metadata=x"]]
-)
-def test_wrong_words(words):
-    assert spot_notice.main(words) == 2
+    ("args", "message"),
+    [
+        (["watch=gcp"], "watch must be one of ['aws']"), (["drain=soon"], "drain expects a whole number"),
+        (["watch=aws", "drain=3"], "one of watch=aws and drain=SECONDS"), (["speed=3"], "unknown key 'speed'"),
+        (["metadata=x"], "one of watch=aws and drain=SECONDS"), (["drain=-1"], "must not be negative"),
+    ],
+)  # fmt: skip
+def test_wrong_settings_are_one_message_and_exit_code_2(args, message, capsys):
+    assert spot_notice.main(args) == 2
+    assert message in capsys.readouterr().err
