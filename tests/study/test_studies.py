@@ -37,7 +37,8 @@ ID = re.compile(r"synthetic(_near|-val)?/synthetic/n\d+/h36m_16/2d=gt/depth=[\w(
 
 def test_help_loads_nothing_heavy_and_names_every_study():
     code = (
-        "import sys, dg.study.__main__ as s; codes = [s.main(w) for w in (['--help'], ['frames', '--help'], ['motion', '-h'])]; "
+        "import sys, dg.study.__main__ as s; "
+        "codes = [s.main(w) for w in (['--help'], ['frames', '--help'], ['motion', '-h'])]; "
         "heavy = {'torch', 'ray', 'mlflow', 'rich', 'hydra', 'matplotlib'} & set(sys.modules); "
         "sys.exit(f'{heavy}' if heavy else max(codes))"
     )
