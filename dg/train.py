@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from dg.cluster.address import unused_clusters, where
 from dg.cluster.resources import asked, share_gpus
+from dg.cluster.store_watch import ClusterLostError
 from dg.files.atomic import replace_file
 from dg.runs.folder import RunFolder
 from dg.runs.handle import LocalRun, RayRun, RunHandle
 from dg.runs.trainer_actor import run_folders
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command, fail, run_command
 from dg.settings.command_line import parse, table_of
 from dg.settings.config import GROUPS, RunInfo, TrainConfig
 from dg.settings.errors import DATA, DIVERGED, INTERRUPTED, QUARANTINED, RESOURCES
@@ -68,6 +69,8 @@ def _main(args: list[str]) -> int:
         print(f"  {unused}", flush=True)
     try:
         summary = run(config)
+    except ClusterLostError as error:
+        return fail(f"{error}\ngo on with\n  {_resume_command(config)}", RESOURCES)
     except KeyboardInterrupt:
         sys.stderr.write("stopped at once; `resume=auto` and the same arguments go on from the last checkpoint\n")
         return INTERRUPTED

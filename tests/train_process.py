@@ -20,12 +20,14 @@ WORDS = [
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
 
 
-def start(folder: Path, *words: str, environment: dict[str, str] | None = None) -> "subprocess.Popen[str]":
-    """A run in `folder/run`, with a working directory in `folder`."""
+def start(
+    folder: Path, *words: str, environment: dict[str, str] | None = None, new_group: bool = False
+) -> "subprocess.Popen[str]":
+    """A run in `folder/run`, with a working directory in `folder`. new_group: in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "dg.train", *WORDS, f"out={folder / 'run'}", *words],
         cwd=folder, env=os.environ | QUIET | (environment or {}), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, preexec_fn=_hears_ctrl_c,
+        text=True, preexec_fn=_hears_ctrl_c, process_group=0 if new_group else None,
     )  # fmt: skip
 
 

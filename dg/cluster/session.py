@@ -4,7 +4,8 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ NAMESPACE = "dg"
 ANSWER_S = 5.0  # a cluster's port answers within
 VERSIONS_S = 60.0  # a node tells its versions within; it may have to start a process for it
 LOGS = "ray_logs"
+ATTEMPTS = 2
 
 
 class RaySession:
@@ -122,19 +124,55 @@ def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> Ray
     # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        ray.init(
-            address="local",
-            num_cpus=max(os.cpu_count() or 1, config.render.actors + 1),
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            namespace=NAMESPACE,
-            _temp_dir=str(folder),
-        )
+        _start(max(os.cpu_count() or 1, config.render.actors + 1), folder)
     except BaseException:
         guardian.release()
         raise
     return RaySession("", own=True, folder=folder, guardian=guardian)
+
+
+def _start(cpus: int, folder: Path) -> None:
+    """Start a cluster in this machine, at the second attempt too: beside other work a daemon may miss Ray's deadline.
+
+    Raises ResourceError.
+    """
+    for attempt in range(ATTEMPTS):
+        try:
+            with _daemons_in_their_own_session():
+                ray.init(
+                    address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False,
+                    logging_level=logging.ERROR, namespace=NAMESPACE, _temp_dir=str(folder),
+                )  # fmt: skip
+            return
+        except Exception as error:  # Ray raises bare Exception, RuntimeError and more for daemons that do not start
+            ray.shutdown()
+            if attempt + 1 == ATTEMPTS:
+                raise ResourceError(
+                    f"a Ray cluster of this run's own did not start in {ATTEMPTS} attempts: {_first_line(error)}\n"
+                    "  try: pool=local, which needs no Ray | again when the machine is less busy | dg doctor"
+                ) from error
+
+
+@contextmanager
+def _daemons_in_their_own_session() -> Iterator[None]:
+    """Have Ray's daemons started in a session of their own.
+
+    A signal to the driver's process group (Ctrl-C in some shells, `timeout`, `scancel`) would end the control store
+    before the driver can ask for a checkpoint. The guardian ends the daemons when the driver has gone.
+    """
+    from ray._private import services
+
+    plain: Any = services.ConsolePopen
+
+    class InItsOwnSession(plain):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Popen's
+            super().__init__(*args, **{**kwargs, "start_new_session": True})
+
+    services.ConsolePopen = InItsOwnSession  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        services.ConsolePopen = plain
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dg.cluster.guardian import Guardian
 from dg.cluster.resources import amounts, trainer_ask
+from dg.cluster.store_watch import ClusterLostError, StoreWatch
 from dg.runs.trainer_actor import TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.errors import exit_code
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 TRAINER_PREFIX = "trainer-"
 POLL_S = 0.25
+ANSWER_S = 5.0  # the trainer answers within, unless it is stopped or gone
+SILENT_S = 15.0  # after so long without an answer it is said
+CHECKPOINT_S = 45.0  # without a control store, the trainer has so long to write one; Ray ends it after 60 s
 PLACE_S = 45.0  # the trainer must have found a place by then
 NAME_S = 15.0  # Ray takes so long at most to clear away the trainer of a driver that was killed
 
@@ -108,17 +112,35 @@ class RayRun(RunHandle):
         }  # fmt: skip
         self.actor = _named_actor(info, options, (config, info, session.guardian is not None))
         self._place = self.actor.place.remote()
-        self._since = time.monotonic()
+        self._since = self._answered = time.monotonic()
+        self._store = StoreWatch(ray.get_runtime_context().gcs_address)
+        self._lost_since: float | None = None
         self._running = self.actor.run.remote()
+        self._where, self._silence_told = "process not known", False
 
     def poll(self) -> list[dict[str, Any]]:
         self._ray.wait([self._running], timeout=POLL_S)
         if self._place is not None and not self._placed():
             return []
+        notes = self._notes()
         try:
-            return self._ray.get(self.actor.poll.remote(), timeout=30)
+            records = self._ray.get(self.actor.poll.remote(), timeout=ANSWER_S)
         except self._exceptions.RayError:
-            return []  # `result` tells why
+            return notes  # `result` tells why
+        self._answered, self._silence_told = time.monotonic(), False
+        return [*notes, *records]
+
+    def _notes(self) -> list[dict[str, Any]]:
+        """What the driver itself has to say: the control store is gone, or the trainer does not answer."""
+        if self._lost_since is None and self._store.lost():
+            self._lost_since = time.monotonic()
+            self.stop()  # calls go from process to process, without the store
+            return [_note("the Ray cluster's control store does not answer: the run writes a checkpoint and ends")]
+        silent = time.monotonic() - self._answered
+        if silent > SILENT_S and not self._silence_told:
+            self._silence_told = True
+            return [_note(f"the trainer ({self._where}) has not answered for {silent:.0f} s")]
+        return []
 
     def _placed(self) -> bool:
         """Whether the trainer's process runs. Raises ResourceError when the cluster has no place for it, or when its
@@ -128,9 +150,11 @@ class RayRun(RunHandle):
             place, self._place = self._place, None
             self._session.check_versions()  # first: they may be why it has failed
             try:
-                pid = self._ray.get(place)["pid"]
+                found = self._ray.get(place)
             except self._exceptions.RayError:
                 return True  # `result` tells why
+            pid, self._where = found["pid"], f"process {found['pid']} on {found['node']}"
+            self._answered = time.monotonic()
             if self._session.guardian is not None:
                 self._session.guardian.watch(pid)
             return True
@@ -153,12 +177,18 @@ class RayRun(RunHandle):
             )
 
     def finished(self) -> bool:
-        return bool(self._ray.wait([self._running], timeout=0)[0])
+        if self._ray.wait([self._running], timeout=0)[0]:
+            return True
+        return self._lost_since is not None and time.monotonic() - self._lost_since > CHECKPOINT_S
 
     def stop(self) -> None:
         self.actor.stop.remote()
 
     def result(self) -> dict[str, Any]:
+        if self._lost_since is not None:
+            ended = self._ray.wait([self._running], timeout=0)[0]
+            kept = "a checkpoint was written" if ended else "the last checkpoint was written before"
+            raise ClusterLostError(f"the Ray cluster's control store has gone; {kept}")
         try:
             return self._ray.get(self._running)
         except self._exceptions.RayTaskError as error:
@@ -174,6 +204,10 @@ class RayRun(RunHandle):
 
     def close(self) -> None:
         self._ray.kill(self.actor, no_restart=True)
+
+
+def _note(text: str) -> dict[str, Any]:
+    return {"kind": "note", "text": text}
 
 
 def trainer_name(info: RunInfo) -> str:

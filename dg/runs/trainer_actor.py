@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from render_workers.base import RenderPool
 
 
+SHORT_S = 15.0  # a pool with too few workers for so long is told of
+
+
 class TrainerActor:
     """One run. `run` blocks; the other methods are called meanwhile from other threads.
 
@@ -29,6 +32,7 @@ class TrainerActor:
         self._records: deque[dict[str, Any]] = deque()
         self._stop = threading.Event()
         self._pool: RenderPool | None = None
+        self._outage_told = False
         self._status = RunStatus(config, info, self._pool_figures)
 
     def place(self) -> dict[str, Any]:
@@ -65,7 +69,8 @@ class TrainerActor:
         self._records.append(record)
 
     def poll(self) -> list[dict[str, Any]]:
-        """Progress records since the last call."""
+        """Progress records since the last call, and a note once the pool has too few workers for a while."""
+        self._note_outage()
         return [self._records.popleft() for _ in range(len(self._records))]
 
     def stop(self) -> None:
@@ -75,6 +80,15 @@ class TrainerActor:
     def status(self) -> dict[str, Any]:
         """What `dg.status` shows."""
         return self._status.snapshot()
+
+    def _note_outage(self) -> None:
+        figures, trouble = self._pool_figures()
+        short = figures.get("short_s", 0.0) >= SHORT_S
+        if short and not self._outage_told:
+            self._records.append({"kind": "note", "text": trouble})
+        elif self._outage_told and not short:
+            self._records.append({"kind": "note", "text": f"{figures['live']:.0f} render actors are live again"})
+        self._outage_told = short
 
     def _watch(self, pool: "RenderPool") -> None:
         self._pool = pool
