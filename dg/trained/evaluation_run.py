@@ -30,6 +30,7 @@ from dg.trained.evaluation_report import (
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
 from dg.trained.options import described, stored_lifter
+from dg.trained.places import check_places, note_on_store, of_drawing
 from dg.trained.settings import EvaluateOptions
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of, inputs_of
@@ -45,7 +46,10 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
     Raises ConfigError and CheckpointError.
     """
     if not options.model:
-        return stored_lifter(options.checkpoint, options.published, options.weights, options.args)
+        stored = stored_lifter(options.checkpoint, options.published, options.weights, options.args)
+        if options.checkpoint:
+            check_places(stored.path, stored.config, options.args, ("targets", *of_drawing(stored.config)))
+        return stored
     path = Path(options.model)
     program = open_program(path, options.trust)
     if program.description is None:
@@ -183,7 +187,8 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     write_summary(summary, place)
     log_files(tracker, (errors, place))
     tracker.finish()
-    return summary | {"out": str(place), "see": ui_command(uri)}
+    note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
+    return summary | {"out": str(place), "see": ui_command(uri), "note": note}
 
 
 def _log(
