@@ -24,7 +24,7 @@ def stored_lifter(checkpoint: str, published: str, weights: str, args: Sequence[
     if published:
         return load_weights(Path(published), described(args, ("lifter", "inputs")))
     stored = load_checkpoint(Path(checkpoint), weights)
-    return replace(stored, config=overridden(stored.config, args))
+    return replace(stored, config=overridden(stored.config, args), args=tuple(args))
 
 
 def described(args: Sequence[str], required: Sequence[str] = (), known: Mapping[str, Any] | None = None) -> TrainConfig:

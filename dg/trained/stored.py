@@ -1,6 +1,6 @@
 """Lifters from checkpoints: ours, which carry the configuration of their run, and published ones, which do not."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig, validate
-from dg.trained.places import without_places
+from dg.trained.places import check_places, without_places
 from dg.training.build import initialise, inputs_of, make_lifter, options_for_windows
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
@@ -24,7 +24,8 @@ class StoredLifter:
 
     selection: `source_val` for the weights that were best by source validation, else `last`. epoch: None where the
     file does not tell. run_id: of the run that trained it; empty where there is none. config: without the places of
-    that run (`dg.trained.places`); recorded: with them, None where the file carries no configuration.
+    that run (`dg.trained.places`); recorded: with them, None where the file carries no configuration. args: `key=value`
+    with which the caller has changed the configuration.
     """
 
     path: Path
@@ -35,6 +36,12 @@ class StoredLifter:
     epoch: int | None = None
     run_id: str = ""
     recorded: TrainConfig | None = None
+    args: tuple[str, ...] = ()
+
+    def check_places(self, used: Collection[str]) -> None:
+        """Raises ConfigError where a place that is about to be visited was named by the file alone."""
+        if self.recorded is not None:
+            check_places(self.path, self.config, self.args, used)
 
     def origin(self) -> dict[str, Any]:
         """What a file made from it should tell of it."""
