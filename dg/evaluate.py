@@ -16,7 +16,9 @@ input.""",
     settings=EvaluateOptions,
     usage="[CHECKPOINT] [key=value ...]",
     train_keys="of dg train's keys those that do not change the lifter: targets, depth, body, render, pool, address, "
-    "cache, tracking, device, threads (pool=local, targets those of the run). Depth is drawn where the input needs it.",
+    "cache, tracking, device, threads (pool=local, targets those of the run). Depth is drawn where the input needs it. "
+    "Places are not taken from CHECKPOINT: tracking and cache are the defaults, and files that it names must be given "
+    "(an error says how).",
     codes=(RESOURCES, DATA, QUARANTINED),
     needs=True,
     examples=(
@@ -41,6 +43,8 @@ def _main(args: list[str]) -> int:
     display = Display()
     display.results(summary["results"])
     display.say(f"{summary['wall_s']:.1f} s; written to {summary['out']} and, frame by frame, {summary['errors']}")
+    if summary["note"]:
+        display.say(summary["note"])
     if summary["see"]:
         display.say(f"see it: {summary['see']}")
     return 0

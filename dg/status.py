@@ -10,6 +10,7 @@ from typing import Any
 
 from dg.cluster.address import API_SERVER, clusters_here
 from dg.cluster.guardian import guarded_runs
+from dg.files.plain_text import one_line
 from dg.runs.status_file import ENDED, read_status
 from dg.settings.command import Command, fail, run_command
 from dg.settings.config import ConfigError
@@ -139,7 +140,7 @@ def _ask_from_outside(url: str) -> int:
 
 def describe(status: Status) -> str:
     """A run in a few lines."""
-    return "\n  ".join(_lines(status))
+    return "\n  ".join(one_line(line, limit=2000) for line in _lines(status))
 
 
 def _lines(status: Status) -> Iterator[str]:

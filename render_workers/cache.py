@@ -6,6 +6,7 @@ network besides.
 """
 
 import hashlib
+import logging
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from filelock import FileLock
 
 from render_workers.base import RenderAnswer, RenderRequest
 
+_logger = logging.getLogger(__name__)
 Render = Callable[[RenderRequest], RenderAnswer]
 
 
@@ -36,6 +38,8 @@ class DepthCache:
     def __init__(self, folder: Path, spec_digest: str, features: int = 0) -> None:
         self.folder, self.spec_digest, self.features = Path(folder), spec_digest, features
         self.hits = self.misses = 0
+        self.warn: Callable[[str], object] = _logger.warning
+        self._full = False
 
     def key(self, request: RenderRequest) -> str:
         """Digest of poses, cameras, joints, keys and renderer."""
@@ -54,9 +58,9 @@ class DepthCache:
         """
         digest = hashlib.sha256(f"{self.spec_digest}/{name}".encode()).hexdigest()
         path = self.folder / "locks" / digest[:32]
-        path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, fallback_to_soft=False)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(poll_interval=LOCK_POLL_S)
         except OSError:
             yield
@@ -83,9 +87,20 @@ class DepthCache:
         return stored
 
     def store(self, request: RenderRequest, answer: RenderAnswer) -> None:
-        """Keep an answer unless it lacks poses: they may have met a passing fault and deserve another try."""
-        if answer.valid.all():
+        """Keep an answer unless it lacks poses: they may have met a passing fault and deserve another try.
+
+        A folder that takes no more (full, read-only) costs speed and not the run: `warn` is told, once.
+        """
+        if self._full or not answer.valid.all():
+            return
+        try:
             _store(self._path(request), answer)
+        except OSError as error:
+            self._full = True
+            self.warn(
+                f"warning: depth is not kept any more in {self.folder}: {error.strerror or error}. The run goes on and "
+                "draws what it needs; make room there, or give cache=DIR or cache=off"
+            )
 
     def _path(self, request: RenderRequest) -> Path:
         return self.folder / f"{self.key(request)}.npz"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dg.files.strict_yaml import load_yaml
 from dg.settings.config import ConfigError
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _read_yaml(value: str) -> dict[str, Any]:
             raise ConfigError(f"space must be a YAML file, or {{KEY: RANGE, ...}}, got {value!r}: no such file")
         source = path.read_text()
     try:
-        tree = yaml.load(source, Loader=yaml.BaseLoader)  # it makes text, lists and dicts only
+        tree = load_yaml(source, texts_only=True)
     except yaml.YAMLError as error:
         raise ConfigError(f"space: {value!r} is no YAML: {error}") from error
     if not isinstance(tree, dict):

@@ -24,15 +24,17 @@ if TYPE_CHECKING:
 class AnalyseOptions:
     """What every analysis takes. Raises ConfigError for a target that is no NAME:ARGUMENT."""
 
-    targets: tuple[str, ...] = ()  # test sets, NAME:ARGUMENT each; empty: those of the checkpoints' runs
+    targets: tuple[str, ...] = ()  # test sets, NAME:ARGUMENT each; empty: those of the checkpoints' runs, if they
+    # read no files
+    places: tuple[str, ...] = ()  # files that a checkpoint names and that may be opened: [data.root=DIR,body.path=FILE]
     labels: tuple[str, ...] = ()  # names of the checkpoints; empty: their folders
     weights: Literal["auto", "best", "last"] = "auto"  # of a run's folder: best by source validation, or last; auto:
     # best where there is one
     metric: Metric = "mpjpe_mm"
     out: str = ""  # folder for the files; empty: runs/analyses/NAME
-    tracking_uri: str = ""  # MLflow store of the runs; empty: that of their training; off: log nothing
+    tracking_uri: str = ""  # MLflow store of the runs; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; off: none
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    cache: str = ""  # folder of drawn depth; empty: that of the runs; off: draw anew
+    cache: str = ""  # folder of drawn depth; empty: .cache/depth; off: draw anew
 
     def __post_init__(self) -> None:
         wrong = [t for t in self.targets if ":" not in t]
@@ -116,9 +118,13 @@ def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: An
     folder = Path(settings.out or f"runs/analyses/{name}")
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(closing(TrainedRun(path, label, settings.weights, settings.device, settings.cache)))
+            stack.enter_context(
+                closing(TrainedRun(path, label, settings.weights, settings.device, settings.cache, settings.places))
+            )
             for path, label in zip(paths, labels, strict=True)
         ]
+        for run in runs if not settings.targets else ():
+            run.check_places(["targets"])
         targets = settings.targets or tuple(dict.fromkeys(t for run in runs for t in run.config.target_names))
         comparison = Comparison(runs, targets, settings.metric)
         findings = analysis.run(comparison)

@@ -1,6 +1,6 @@
 """A trained lifter out of a checkpoint, with the data and the depth that its run used."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,11 +14,15 @@ from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH
+from dg.trained.options import overridden
+from dg.trained.places import check_places, of_drawing
 from dg.trained.stored import load_checkpoint
 from dg.training.build import device_of, make_method
 from dg.training.live_depth import LiveDepth
 from dg.training.problem import load_problem, open_target
 from dg.training.rendering import make_live_depth
+
+PLACE_KEYS = ("data", "targets", "adapt_to", "body", "depth", "pose_network")
 
 
 class AnalysisError(CheckpointError):
@@ -32,14 +36,37 @@ class TrainedRun:
     """
 
     def __init__(
-        self, place: Path, label: str, weights: str = "auto", device: str = "auto", cache_folder: str = ""
+        self,
+        place: Path,
+        label: str,
+        weights: str = "auto",
+        device: str = "auto",
+        cache_folder: str = "",
+        places: Sequence[str] = (),
+        own: bool = False,
     ) -> None:
-        """place: a checkpoint, or a run's folder, in which `weights` chooses. cache_folder: of drawn depth; empty: that
-        of the run. Raises CheckpointError and ConfigError.
+        """Load the lifter.
+
+        Args:
+            place: A checkpoint, or a run's folder.
+            label: What tables call it.
+            weights: `auto`, `best` or `last`: which of a run's folder.
+            device: `auto`, `cpu` or `cuda`.
+            cache_folder: Of drawn depth; empty: the default one.
+            places: `key=value` words that name the files of data, body and networks, in place of the checkpoint's.
+            own: The command that runs has trained it itself: the places of its configuration are the command's.
+
+        Raises:
+            CheckpointError: The file cannot be used.
+            ConfigError: A wrong device or place.
         """
         stored = load_checkpoint(place, weights)
         self.label, self.path, self.run_id = label, stored.path, stored.run_id
-        self.config = replace(stored.config, pool="local", device=device, cache=cache_folder or stored.config.cache)
+        self._places, self._own = list(places), own
+        config = overridden(stored.config, places, PLACE_KEYS)
+        if own and stored.recorded is not None:
+            config = replace(config, cache=stored.recorded.cache, tracking=stored.recorded.tracking)
+        self.config = replace(config, pool="local", device=device, cache=cache_folder or config.cache)
         self.device = device_of(self.config)
         self.predictor = LifterPredictor(stored.lifter.to(self.device), stored.inputs)
         self.target = cache(self._load_target)
@@ -56,6 +83,7 @@ class TrainedRun:
         """The data set on the run's device, with depth at its joints where the inputs need it."""
         poses = dataset.poses.to(self.device)
         if self.config.needs_depth and poses.depth is None:
+            self.check_places(of_drawing(self.config))
             self._live = self._live or make_live_depth(self.config, self._options, 0.0)
             assert self._live is not None
             poses = self._live.of_dataset(poses, dataset.digest)
@@ -80,10 +108,16 @@ class TrainedRun:
                 f"{self.path} holds the lifter alone; give a checkpoint-STEP.pt of the same folder, or the folder and "
                 "weights=last: it holds the method's own networks too"
             )
+        self.check_places(("data", "targets", "adapt_to"))
         config = replace(self.config, init_from="")
         method = make_method(config, self._options, load_problem(config, self._options))
         method.load_state_dict(state["method"])
         return method
+
+    def check_places(self, used: Collection[str]) -> None:
+        """Raises ConfigError where the checkpoint alone names a place that is about to be visited."""
+        if not self._own:
+            check_places(self.path, self.config, self._places, used, inside="places")
 
     def close(self) -> None:
         if self._live is not None:
@@ -95,6 +129,7 @@ class TrainedRun:
 
     def _load_source(self, split: str) -> PoseDataset:
         """A part of what the run was trained on, without depth."""
+        self.check_places(["data"])
         source = resolve(DATASETS, "data", self.config.data["name"])(self._options["data"])
         return self._on_skeleton(source.load(split))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dg.analyse.base import Comparison, Findings, Table, Value
 from dg.analyse.checkpoints import TrainedRun
 from dg.files.atomic import replace_file
+from dg.files.plain_text import csv_cell
 from dg.tracking.stores import OFF, client_of, tracking_uri
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def table_csv(table: Table) -> str:
 def _cell(value: Value) -> str:
     if value is None:
         return ""
-    return f"{value:.7g}" if isinstance(value, float) else str(value)
+    return f"{value:.7g}" if isinstance(value, float) else str(csv_cell(value))
 
 
 def print_findings(findings: Findings, console: "Console", longest: int = 60) -> None:

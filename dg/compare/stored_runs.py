@@ -1,5 +1,6 @@
 """Runs as MLflow keeps them, read back as results."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dg.compare.results import RunResult
 from dg.settings.errors import DATA
+from dg.files.plain_text import MAX_CELL, one_line
 from dg.settings.plugins import suggest
 from dg.tracking import TrackingError, tracking_uri
 from dg.tracking.names import (
@@ -94,6 +96,12 @@ def read_results(
     results, left_out = [], Counter()
     for run in runs:
         values = _values(run, selection, metric)
+        endless = [target for target, value in values.items() if not math.isfinite(value)]
+        values = {target: value for target, value in values.items() if target not in endless}
+        if endless:
+            left_out["results that are no finite number"] += len(endless)
+            if not values:
+                continue
         reason = _unfit(run, values, regime)
         if reason:
             left_out[reason] += 1
@@ -108,7 +116,7 @@ def spell_left_out(left_out: Counter[str]) -> str:
 
 def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
     """What a run says about itself; its parameters stand in for tags that it lacks."""
-    tags, params = run.data.tags, run.data.params
+    tags, params = _plain(run.data.tags), _plain(run.data.params)
     inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
     dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
     blind = inputs == "xy" and dscale2d == "off"
@@ -124,10 +132,15 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
         started=run.info.start_time,
         params=params,
         values=values,
-        protocols={target: tags[protocol_tag(target)] for target in values},
+        protocols={target: tags[one_line(protocol_tag(target))] for target in values},
         oracle=tags.get(TAG_ORACLE, ""),
         adapted_to=(tags.get(TAG_ADAPTED) or "not stated") if regime == "DA" else "",
     )
+
+
+def _plain(texts: Mapping[str, str]) -> dict[str, str]:
+    """Anybody may have written them: they stay on their line."""
+    return {one_line(name): one_line(text, limit=MAX_CELL) for name, text in texts.items()}
 
 
 def _values(run: "Run", selection: str, metric: str) -> dict[str, float]:

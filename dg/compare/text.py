@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dg.compare.differences import differences_sheet, find_difference
 from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet, to_latex, to_markdown
 from dg.compare.tables import OURS, ComparisonTable, with_depth
+from dg.files.plain_text import csv_cell
 
 CSV_HEAD = (
     "table regime selection budget metric source method input lifter adapted_to settings oracle target protocol depth "
@@ -51,7 +52,7 @@ def tables_to_csv(tables: Sequence[ComparisonTable]) -> str:
         }
         lines = [common | line for line in _own_lines(table)]
         lines += [common | {"selection": "", "budget": ""} | line for line in _published_lines(table)]
-        writer.writerows([line.get(name, "") for name in CSV_HEAD] for line in lines)
+        writer.writerows([csv_cell(line.get(name, "")) for name in CSV_HEAD] for line in lines)
     return out.getvalue()
 
 

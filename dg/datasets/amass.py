@@ -29,8 +29,6 @@ from dg.pose.skeleton import SMPL_24
 
 WIDTHS = {72: 24, 156: 22, 165: 22}  # columns of `poses` -> the joints of SMPL's 24 among them; the rest are fingers
 RATES = ("mocap_framerate", "mocap_frame_rate")
-# Entries of these files that hold Python objects, none of which is used.
-OBJECTS = ("gender", "labels_obs", "labels_latent", "latent_labels", "markers_latent_vids", "latent_markers_vids")
 LARGEST_TURN = 4 * torch.pi  # of an axis-angle vector; fits wrap around once at most
 FARTHEST_M = 100.0
 
@@ -77,7 +75,7 @@ class AMASS(Dataset):
 
 
 def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:
-    arrays = read_arrays(path, ["poses", "trans"], allow_objects=OBJECTS)
+    arrays = read_arrays(path, ["poses", "trans"], allow_objects=["gender"], optional=[*RATES, "betas"])
     rate = next((arrays[name] for name in RATES if name in arrays), None)
     if rate is None or rate.size != 1 or rate.dtype.kind not in "fiu" or not 1 <= float(rate) <= 1000:
         raise DataError(f"{path}: expected a frame rate in {' or '.join(RATES)}, got {rate}")

@@ -7,7 +7,6 @@ Human3.6M's in its order (METHODS 1.2); the last eight (two a foot, two a hand) 
 Frames are 900 x 900 px at 50 fps. The published test part has no 3D.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
+from dg.files.safe_load import FileFormatError, load_json
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
@@ -172,9 +172,9 @@ def _camera(path: Path, size_px: int) -> tuple[Float[Tensor, "3 3"], Float[Tenso
 
 def _read(path: Path) -> Any:  # noqa: ANN401 - what a JSON file holds
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected a JSON file, but it is truncated or of another kind ({error})") from error
+        return load_json(path)
+    except FileFormatError as error:
+        raise DataError(str(error)) from error
 
 
 def _numbers(value: Any, what: str) -> np.ndarray:  # noqa: ANN401

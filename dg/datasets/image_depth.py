@@ -65,7 +65,7 @@ def read_image_depth(path: str) -> ImageDepth:
     """Raises DataError for a file that is damaged or of another kind, and for disparity that was not aligned: it has no
     place relative to a root.
     """
-    arrays = read_arrays(path, NEEDED)
+    arrays = read_arrays(path, NEEDED, optional=("nearest", "farthest"))
     try:
         provenance = json.loads(str(arrays["provenance"]))
     except ValueError as error:

@@ -21,10 +21,12 @@ from torch import Tensor
 from dg.datasets.base import DataError
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.validation import check_joints, check_shape, read_arrays
+from dg.files.safe_load import npz_names
 from dg.pose.camera import denormalise_pixels
 from dg.pose.joint_map import convert_joints, joint_map
 from dg.pose.skeleton import H36M_16, H36M_17, SPIN_24, Skeleton
 
+SPIN_ARRAYS, POSEAUG_ARRAYS = ("S", "part", "imgname"), ("pose3d", "pose2d")
 GROUND_TRUTH = "univ_annot3"
 STUDIO_SEQUENCE, OUTDOOR_SEQUENCE = 0, 5
 IMAGE_NAME = re.compile(r"TS([1-6])\b.*?(\d+)\.\w+$")
@@ -54,13 +56,13 @@ class Frames:
 
 def read_file(path: str) -> Frames:
     """One of the two files, told apart by its arrays. Raises DataError naming the file and what is wrong with it."""
-    arrays = read_arrays(path, ())
-    if {"S", "part", "imgname"} <= set(arrays):
+    arrays = read_arrays(path, (), optional=(*SPIN_ARRAYS, *POSEAUG_ARRAYS))
+    if set(SPIN_ARRAYS) <= set(arrays):
         return _spin(arrays, path)
-    if {"pose3d", "pose2d"} <= set(arrays):
+    if set(POSEAUG_ARRAYS) <= set(arrays):
         return _poseaug(arrays, path)
     raise DataError(
-        f"{path}: expected SPIN's arrays (imgname, part, S) or PoseAug's (pose3d, pose2d); it has {sorted(arrays)}"
+        f"{path}: expected SPIN's arrays (imgname, part, S) or PoseAug's (pose3d, pose2d); it has {npz_names(path)}"
     )
 
 

@@ -32,6 +32,7 @@ SHAPES = {
     "res": (None, 2),
 }
 NEEDED = ("pose3d", "intrinsics")
+OPTIONAL = ("pose2d", "confidence", "res", "subject", "action", "clip", "image")
 NAMES = ("subject", "action", "clip")
 ONE_FOR_ALL = ("intrinsics", "res")  # may be one row for the whole file
 LARGEST_2D_GAP = 1e-3
@@ -74,7 +75,7 @@ class CrossDataset(Dataset):
     def load(self, split: str) -> PoseDataset:
         check_split(split, self.splits, self.options.path)
         options: Options = self.options
-        arrays = _complete(read_arrays(options.path, NEEDED), options.path)
+        arrays = _complete(read_arrays(options.path, NEEDED, optional=OPTIONAL), options.path)
         _check(arrays, options)
         clip = _runs(arrays["clip"], options.path)
         names, subject = np.unique(arrays["subject"], return_inverse=True)

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets.base import DataError
-from dg.files.safe_load import FileFormatError, load_npz
+from dg.files.safe_load import FileFormatError, load_npz, npz_names
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import Skeleton
 
@@ -17,18 +17,33 @@ SHORTEST_BONE_M, LONGEST_BONE_M = 0.02, 0.9
 
 
 def read_arrays(
-    path: str | Path, needed: Collection[str], allow_objects: Collection[str] = ()
+    path: str | Path,
+    needed: Collection[str],
+    allow_objects: Collection[str] = (),
+    optional: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` file, `needed` among them. Raises DataError naming the file and what is wrong with it."""
+    """Some arrays of an `.npz` file; others are not even unpacked.
+
+    Args:
+        path: Of the file.
+        needed: Names of arrays that it must have.
+        allow_objects: Names of arrays, read where they are there, that may hold Python objects.
+        optional: Names of further arrays, read where they are there.
+
+    Returns:
+        The arrays by name.
+
+    Raises:
+        DataError: It names the file and what is wrong with it.
+    """
     try:
-        arrays = load_npz(path, allow_objects)
+        arrays = load_npz(path, allow_objects, {*needed, *allow_objects, *optional})
+        missing = sorted(set(needed) - set(arrays))
+        names = npz_names(path) if missing else []
     except FileFormatError as error:
         raise DataError(f"{error}; expected an .npz with {sorted(needed)} there (docs/datasets.md)") from error
-    missing = sorted(set(needed) - set(arrays))
     if missing:
-        raise DataError(
-            f"{path}: expected the arrays {sorted(needed)}, but {missing} are missing; it has {sorted(arrays)}"
-        )
+        raise DataError(f"{path}: expected the arrays {sorted(needed)}, but {missing} are missing; it has {names}")
     return arrays
 
 

@@ -11,6 +11,7 @@ from dg.doctor.finding import Finding, error, ok
 from dg.doctor.launcher_file import LauncherFile
 from dg.doctor.launcher_traps import CHECKS
 from dg.doctor.ray_job import diagnose_ray_job
+from dg.files.strict_yaml import load_yaml
 
 # Ray's validator rejects these too, in other words: one explanation is enough.
 EXPLAINED = {
@@ -25,8 +26,8 @@ def diagnose_file(path: Path) -> list[Finding]:
     if not path.is_file():
         return [error("file", f"there is no file {path}", "give the path of a cluster file, such as cluster.yaml")]
     try:
-        tree = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as problem:
+        tree = load_yaml(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as problem:
         return [error("file", f"it is not YAML: {' '.join(str(problem).split())}", "correct the line that it names")]
     if not isinstance(tree, Mapping) or not ({"provider", "kind"} & set(tree)):
         return [

@@ -5,6 +5,7 @@ Nothing is read that does not fit into memory, and of an archive only the arrays
 """
 
 import io
+import json
 import struct
 import zipfile
 import zlib
@@ -20,7 +21,7 @@ from dg.files.errors import FileFormatError, UnsafeFileError
 from dg.files.reading import check_fits, read_whole
 from dg.files.safe_pickle import unpickle
 
-__all__ = ["FileFormatError", "UnsafeFileError", "load_npz", "load_pickle"]
+__all__ = ["FileFormatError", "UnsafeFileError", "load_json", "load_npz", "load_pickle", "npz_names"]
 
 _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 # A damaged archive fails in the directory, in a member's header, in its compressed data or at a password check.
@@ -48,6 +49,41 @@ def load_npz(
     """
     members = _members(path, wanted)
     return {name: _read_array(members.pop(name), path, name, name in allow_objects) for name in list(members)}
+
+
+def npz_names(path: str | Path) -> list[str]:
+    """Names of the arrays in an `.npz` archive. Raises FileFormatError for a file that is none."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(read_whole(path))) as archive:
+            return sorted(name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy"))
+    except ARCHIVE_ERRORS as error:
+        raise FileFormatError(f"{path}: expected an .npz archive ({error}); fetch it again") from error
+
+
+def load_json(path: str | Path) -> Any:  # noqa: ANN401
+    """What a JSON file holds.
+
+    Args:
+        path: Of a file in UTF-8.
+
+    Returns:
+        Plain containers; a number too large for a float is infinite, which the caller must refuse.
+
+    Raises:
+        FileFormatError: It is missing, no JSON, nested too deep or too large for the memory.
+    """
+    try:
+        return json.loads(read_whole(path).decode())
+    except RecursionError as error:
+        raise FileFormatError(f"{path}: expected a JSON file, but it is nested too deep") from error
+    except MemoryError as error:
+        raise FileFormatError(f"{path}: what it holds does not fit into memory") from error
+    except FileFormatError:
+        raise
+    except ValueError as error:
+        raise FileFormatError(
+            f"{path}: expected a JSON file, but it is truncated or of another kind: {error}"
+        ) from error
 
 
 def load_pickle(path: str | Path, extra_classes: Mapping[str, Callable[..., Any]] | None = None) -> Any:  # noqa: ANN401

@@ -10,7 +10,6 @@ An image may be named by several rows: as many people. NaN, and 0 as COCO's thir
 COCO's other flags, 1 and 2, are a joint that is certain; thirds that are no whole numbers are confidences.
 """  # noqa: E501 - rows of a table
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,13 @@ from jaxtyping import Float32, Int
 from dg.datasets.base import DataError
 from dg.datasets.image_depth import LARGEST_ASPECT_GAP
 from dg.datasets.validation import check_shape, read_arrays
+from dg.files.plain_text import one_line
+from dg.files.safe_load import FileFormatError, load_json, npz_names
 from dg.pose.camera import denormalise_pixels
 from dg.pose.joint_map import joint_map, skeleton_named
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17, SKELETONS, Skeleton
 
+_ARRAYS = ("joints_2d", "confidence", "skeleton", "size", "depth", "pose2d", "pose3d", "intrinsics", "res")
 _BY_COUNT = {len(H36M_17): H36M_17, len(H36M_16): H36M_16}
 
 
@@ -93,6 +95,10 @@ def read_keypoints(path: Path, skeleton: Skeleton) -> Keypoints:
     if not path.is_file():
         raise DataError(f"{path}: no such file; keypoints= is an .npz or COCO .json file, or the word `detector`")
     found = _read_coco(path) if path.suffix.lower() == ".json" else _read_npz(path)
+    for name in ("joints_2d", "size", "depth"):
+        values = getattr(found, name)
+        if values is not None and np.isinf(values).any():
+            raise DataError(f"{path}: {name}: expected finite numbers, or NaN where one is unknown; found infinity")
     if found.confidence is not None:
         known = found.confidence[np.isfinite(found.joints_2d).all(-1)]
         if not (np.isfinite(known) & (known >= 0) & (known <= 1)).all():
@@ -111,7 +117,7 @@ def _mapped(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _read_npz(path: Path) -> Keypoints:
-    arrays = read_arrays(path, ["image"])
+    arrays = read_arrays(path, ["image"], optional=_ARRAYS)
     names, image = _named(arrays["image"], path)
     read = _pixel_rows if "joints_2d" in arrays else _data_set_rows
     return read(arrays, path, names, image)
@@ -141,7 +147,7 @@ def _data_set_rows(arrays: dict[str, np.ndarray], path: Path, names: tuple[str, 
     else:
         raise DataError(
             f"{path}: expected joints_2d in pixels, or a data set's pose2d, or its pose3d and intrinsics, beside "
-            f"image; it has {sorted(arrays)}"
+            f"image; it has {npz_names(path)}"
         )
     check_shape(flat, (None, len(H36M_17), 2), f"{path}: pose2d")
     return Keypoints(
@@ -211,12 +217,12 @@ def _floats(values: np.ndarray) -> Float32[np.ndarray, "..."]:
 
 def _read_coco(path: Path) -> Keypoints:
     try:
-        tree = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: expected COCO keypoints, but it is no JSON: {error}") from error
+        tree = load_json(path)
+    except FileFormatError as error:
+        raise DataError(f"{error} (expected COCO keypoints)") from error
     try:
         return _coco_rows(tree, path)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(
@@ -230,7 +236,15 @@ def _coco_rows(tree: Any, path: Path) -> Keypoints:  # noqa: ANN401
     people = [a for a in tree["annotations"] if any(a["keypoints"][2::3])]
     if not people:
         raise DataError(f"{path}: expected annotations with keypoints, found none")
-    values = np.array([a["keypoints"] for a in people], np.float32).reshape(len(people), len(COCO_17), 3)
+    with np.errstate(over="ignore"):  # what is too large for a pixel is found next
+        values = np.array([a["keypoints"] for a in people], np.float32)
+    values = values.reshape(len(people), len(COCO_17), 3)
+    if not np.isfinite(values).all():
+        row = int((~np.isfinite(values)).any((1, 2)).argmax())
+        raise DataError(
+            f"{path}: annotations: expected finite keypoints, but those of annotation "
+            f"{one_line(people[row].get('id', row))} hold NaN or a number that is too large"
+        )
     third = values[..., 2]
     flags = bool((third == np.rint(third)).all())
     names, image = _named(np.array([str(images[a["image_id"]]["file_name"]) for a in people]), path)

@@ -15,8 +15,9 @@ options (key=default):
   detector=PekingU/rtdetr_v2_r18vd                folder or hub id of an RT-DETR or RT-DETR v2 network
   pose=usyd-community/vitpose-base-simple         folder or hub id of a ViTPose network with COCO's 17 keypoints
   depth=depth_anything_v2   where depth comes from; no other source needs nothing but an image
-  depth.checkpoint=         folder or hub id; default: the one that the lifter was trained with, else the metric indoor
-                            small one. Others: depth.input_px=518 depth.precision=auto depth.trained_focal=1.1547
+  depth.checkpoint=         folder or hub id; default: the metric indoor small one. A lifter that was trained with
+                            another needs it named. Others:
+                            depth.input_px=518 depth.precision=auto depth.trained_focal=1.1547
   focal=                    focal length in pixels of the image. Give one of the three, or none: then 2.29 of half the
                             longer side is assumed, and people are not placed in space
   fov=                      horizontal field of view, degrees

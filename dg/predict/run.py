@@ -24,6 +24,7 @@ from dg.predict.options import DEPTH, PredictOptions
 from dg.predict.picture import draw_picture, shrink_of, write_picture
 from dg.predict.seen import LiftedPerson, SeenImage, SeenPerson
 from dg.settings.config import ConfigError
+from dg.trained.places import check_places
 from dg.trained.stored import StoredLifter, load_checkpoint
 from dg.training.rendering import radius_law
 from render_workers.depth.checkpoint_files import content_digest
@@ -62,6 +63,8 @@ class Predictor:
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
         self.depth: DepthOfImage | None = None
         if stored.inputs.needs_depth:
+            if stored.config.depth["name"] == DEPTH:
+                check_places(stored.path, stored.config, [f"depth.{key}=" for key in options.depth_options], ["depth"])
             self.depth = depth or ImageDepth(options.network(dict(stored.config.depth)), self.device)
         self.lifter = ImageLifter(stored, self.device, options.tta)
         self.law = radius_law(stored.config)

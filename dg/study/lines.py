@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from dg.compare.sheets import PLUS_MINUS, Sheet
 from dg.compare.tables import spell
+from dg.files.plain_text import csv_cell
 
 SHOWN_ALONE = ("target",)  # labels that a table shows even where all lines agree in them
 
@@ -134,5 +135,5 @@ def to_csv(lines: Sequence[Line], metric: str, axis: Axis = FRAMES) -> str:
             spread = line.spread(x) if len(errors) > 1 else ""
             own = [line.labels.get(name, "") for name in names]
             figures = [line.mean(x), spread, len(errors), " ".join(sorted(errors))]
-            writer.writerow([*own, line.protocol, x, metric, *figures])
+            writer.writerow([csv_cell(value) for value in (*own, line.protocol, x, metric, *figures)])
     return out.getvalue()

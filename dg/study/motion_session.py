@@ -117,7 +117,7 @@ class MotionSession:
     def _open(self, folder: Path) -> TrainedRun:
         options = self.options
         return TrainedRun(
-            folder, folder.name, weights=options.weights, device=options.device, cache_folder=options.cache
+            folder, folder.name, weights=options.weights, device=options.device, cache_folder=options.cache, own=True
         )
 
     def _clips(self, where: str) -> dict[str, PoseDataset]:

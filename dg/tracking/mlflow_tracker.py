@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from dg.tracking.base import STATUSES, Tracker, TrackingError
 from dg.tracking.names import TAG_REASON, flatten, key_name, metric_name
+from dg.tracking.spool_records import RUN_HANDLE, check_record
 from dg.tracking.stores import TAG_HEARTBEAT, TAG_HOST, client_of, end_silent_runs, prepare
 from dg.tracking.write_behind import Record, WriteBehind
 
@@ -45,6 +46,8 @@ class MLflowTracker(Tracker):
         self._buffer: list[list[Any]] = []
         self._last_put = 0.0
         self._nonfinite = 0
+        self._own_files: set[str] = set()
+        self._begun = threading.Event()
         self._writer = WriteBehind(self._deliver, self._reachable, folder / "mlflow_spool.jsonl", self._beat)
         self._writer.put({"kind": "connect"})  # the import takes a second: begin before `start`
 
@@ -61,7 +64,12 @@ class MLflowTracker(Tracker):
         A continued run keeps its parameters: those that differ now become tags `override.NAME`. Runs of this host that
         stopped without a word are marked KILLED meanwhile.
         """
+        if run_id and not RUN_HANDLE.fullmatch(run_id):
+            raise TrackingError(
+                f"the checkpoint names a run that is none: {run_id[:80]!r}; start anew with resume=never"
+            )
         self._handle = run_id or f"{_LOCAL}{uuid.uuid4().hex}"
+        self._begun.set()
         tags = _clean_tags(tags) | {TAG_HOST: socket.gethostname(), TAG_HEARTBEAT: _now_text()}
         tags |= {TAG_REASON: "running", "mlflow.user": _user()}
         if parent_run_id:
@@ -99,6 +107,7 @@ class MLflowTracker(Tracker):
         self._put("image", path=str(path), key=metric_name(key), step=step, time=_now_ms())
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
+        self._own_files.add(str(path))
         self._put("artifact", path=str(path), folder=folder)
 
     def log_text(self, text: str, name: str) -> None:
@@ -136,6 +145,9 @@ class MLflowTracker(Tracker):
         return self._mlflow.get_experiment(self._experiment_id) is not None
 
     def _deliver(self, record: Record) -> None:
+        if record.get("kind") != "connect":
+            self._begun.wait()  # what an earlier process left may be for the run that `start` will continue
+        check_record(record, self._folder, self._own_files, {self._handle, self.run_id})
         getattr(self, f"_send_{record['kind']}")(record)
 
     def _send_connect(self, record: Record) -> None:

@@ -30,6 +30,7 @@ from dg.trained.evaluation_report import (
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
 from dg.trained.options import described, stored_lifter
+from dg.trained.places import note_on_store, of_drawing
 from dg.trained.settings import EvaluateOptions
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of, inputs_of
@@ -62,6 +63,7 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
 
 def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
     """The lifter on every target of its configuration, as `evaluate_on` has it."""
+    stored.check_places(("targets",))
     return evaluate_on(stored, load_targets(stored.config), tta)
 
 
@@ -76,9 +78,11 @@ def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str =
     Raises:
         DataError: for data that cannot be used.
         CheckpointError: for a lifter whose answers are not finite.
-        ConfigError: for a configuration that cannot be evaluated, and whatever the render pool raises.
+        ConfigError: for a configuration that cannot be evaluated, a place that a checkpoint alone names, and whatever
+            the render pool raises.
     """
     config = stored.config
+    stored.check_places(of_drawing(config))
     device = device_of(config)
     options = check_plugins(config)
     predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
@@ -168,6 +172,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     use_fast_matmul()
     stored = load_lifter(options)
     config, place = stored.config, options.place
+    stored.check_places(("targets", *of_drawing(config)))  # before anything is opened or written
     if config.threads:
         torch.set_num_threads(config.threads)
     identity = identity_of(options, config)
@@ -183,7 +188,8 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     write_summary(summary, place)
     log_files(tracker, (errors, place))
     tracker.finish()
-    return summary | {"out": str(place), "see": ui_command(uri)}
+    note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
+    return summary | {"out": str(place), "see": ui_command(uri), "note": note}
 
 
 def _log(

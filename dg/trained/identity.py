@@ -1,6 +1,7 @@
 """Who a lifter is, in the words by which `dg.compare` knows the run that trained it."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from dg.settings.config import TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, run_tags
 from dg.trained.description import SETTINGS
+from dg.trained.places import named_places
 from dg.training.build import options_for_windows, resolved_recipe
 from dg.training.problem import load_adaptation
 
@@ -73,11 +75,13 @@ def identity_of_file(name: str, regime: str, lifter: str, config: TrainConfig) -
 
 
 def _adapted_to(config: TrainConfig) -> str:
-    """Whose 2D the run saw, as its own tags have it; as it was typed where those data are not here."""
+    """Whose 2D the run saw, as its own tags have it; as it was typed where those data are not here, or are named by the
+    checkpoint alone.
+    """
     if not config.adapt_to:
         return ""
-    try:
-        adaptation = load_adaptation(config, skeleton_named(config.skeleton))
-    except DataError:
-        adaptation = None
+    adaptation = None
+    if config.adapt_to in config.target_names or not named_places(config, ["adapt_to"]):
+        with suppress(DataError):
+            adaptation = load_adaptation(config, skeleton_named(config.skeleton))
     return f"{config.adapt_to if adaptation is None else adaptation.name}:{config.adapt_part}"

@@ -24,7 +24,7 @@ def stored_lifter(checkpoint: str, published: str, weights: str, args: Sequence[
     if published:
         return load_weights(Path(published), described(args, ("lifter", "inputs")))
     stored = load_checkpoint(Path(checkpoint), weights)
-    return replace(stored, config=overridden(stored.config, args))
+    return replace(stored, config=overridden(stored.config, args), args=tuple(args))
 
 
 def described(args: Sequence[str], required: Sequence[str] = (), known: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -47,13 +47,13 @@ def described(args: Sequence[str], required: Sequence[str] = (), known: Mapping[
     return replace(config, **known)
 
 
-def overridden(config: TrainConfig, args: Sequence[str]) -> TrainConfig:
+def overridden(config: TrainConfig, args: Sequence[str], allowed: Sequence[str] = RUN_KEYS) -> TrainConfig:
     """A run's configuration with other targets, depth or places, in this process unless `pool` is given.
 
     Raises ConfigError for a key that would make another lifter of it.
     """
     named = _heads(args)
-    _only(named, RUN_KEYS, "is part of what the lifter was trained with, and taken from the checkpoint")
+    _only(named, allowed, "is part of what the lifter was trained with, and taken from the checkpoint")
     chosen_plugins = {arg.partition("=")[0] for arg in args}
     whole = [f"{group}={getattr(config, group)['name']}" for group in named & GROUPS.keys() - chosen_plugins]
     parsed = parse([*whole, *args])

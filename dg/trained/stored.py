@@ -1,7 +1,7 @@
 """Lifters from checkpoints: ours, which carry the configuration of their run, and published ones, which do not."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig, validate
+from dg.trained.places import check_places, without_places
 from dg.training.build import initialise, inputs_of, make_lifter, options_for_windows
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
@@ -22,7 +23,9 @@ class StoredLifter:
     """A lifter with its weights and where they come from.
 
     selection: `source_val` for the weights that were best by source validation, else `last`. epoch: None where the
-    file does not tell. run_id: of the run that trained it; empty where there is none.
+    file does not tell. run_id: of the run that trained it; empty where there is none. config: without the places of
+    that run (`dg.trained.places`); recorded: with them, None where the file carries no configuration. args: `key=value`
+    with which the caller has changed the configuration.
     """
 
     path: Path
@@ -32,6 +35,13 @@ class StoredLifter:
     selection: str = "last"
     epoch: int | None = None
     run_id: str = ""
+    recorded: TrainConfig | None = None
+    args: tuple[str, ...] = ()
+
+    def check_places(self, used: Collection[str]) -> None:
+        """Raises ConfigError where a place that is about to be visited was named by the file alone."""
+        if self.recorded is not None:
+            check_places(self.path, self.config, self.args, used)
 
     def origin(self) -> dict[str, Any]:
         """What a file made from it should tell of it."""
@@ -62,19 +72,20 @@ def checkpoint_file(place: Path, weights: str = "auto") -> Path:
 
 
 def load_checkpoint(place: Path, weights: str = "auto") -> StoredLifter:
-    """The lifter of one of our runs, on the CPU, rebuilt from the checkpoint's own configuration.
+    """The lifter of one of our runs, on the CPU, rebuilt from the checkpoint's own configuration without its places.
 
     Raises CheckpointError for a file that is missing, damaged, without configuration or with weights that do not fit
     it; ConfigError for a configuration that this version cannot read.
     """
     path = checkpoint_file(place, weights)
     state = load_file(path)
-    config = _config_of(path, state)
+    recorded = _config_of(path, state)
+    config = without_places(recorded)
     last = "method" in state
     epoch = _number(state.get("position"), "ended_epoch") if last else _number(state, "epoch")
     lifter, inputs = _filled(path, config)
     run_id = str(state.get("run_id") or "")
-    return StoredLifter(path, config, lifter, inputs, "last" if last else "source_val", epoch, run_id)
+    return StoredLifter(path, config, lifter, inputs, "last" if last else "source_val", epoch, run_id, recorded)
 
 
 def load_weights(path: Path, config: TrainConfig, selection: str = "last") -> StoredLifter:
@@ -110,8 +121,7 @@ def _config_of(path: Path, state: Mapping[str, Any]) -> TrainConfig:
         validate(config)
     except (TypeError, AttributeError, KeyError) as error:
         raise CheckpointError(f"{path}: its configuration cannot be read: {error!r}") from error
-    # Where it was trained is no place to look for: that cluster, or its render service, may be gone.
-    return replace(config, address="", submit=False, render=replace(config.render, service=""))
+    return config
 
 
 def _number(container: Any, key: str) -> int | None:  # noqa: ANN401

@@ -61,6 +61,8 @@ class Trainer:
     ) -> None:
         self.config, self.problem, self.method = config, problem, method
         self.live_depth, self.checkpoints, self.tracker, self.report = live_depth, checkpoints, tracker, report
+        if live_depth is not None and live_depth.cache is not None:
+            live_depth.cache.warn = lambda text: report({"kind": "note", "text": text})
         self.draw = draw  # a contact sheet of rendered poses as an image
         self.plan = method.context.plan
         self.history = History()

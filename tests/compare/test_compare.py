@@ -1,13 +1,19 @@
 import csv
 import io
+import math
+import re
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from dg.compare import __main__ as compare
 from dg.compare.comparison import compare as compared
 from dg.compare.settings import CompareOptions
+from dg.compare.stored_runs import read_results
+from dg.compare.tables import build_tables
+from dg.compare.text import FORMATS
 from dg.evaluation.metrics import PoseErrors
 from dg.settings.errors import ConfigError, OptionError
 from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags
@@ -126,6 +132,54 @@ def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
     assert "did you mean 'dg'" in capsys.readouterr().err
     assert compare.main([f"tracking_uri={uri}", "selection=last"]) == 4
     _only_the_children_of_a_parent(uri, parent, capsys)
+
+
+HOSTILE = "=HYPERLINK(1)\n| x | `y` <img> [a](http://b) \\input{/etc/passwd} \x1b[2J\x07 \u202e **b**"
+
+
+@pytest.mark.parametrize("form", ["markdown", "csv", "latex"])
+def test_names_from_a_store_stay_text_in_every_table(form):
+    text, plain = _table_of(HOSTILE, form), _table_of("other", form)
+    assert not [c for c in text if c != "\n" and not c.isprintable()]
+    assert len(text.splitlines()) == len(plain.splitlines())
+    if form == "csv":
+        (row,) = csv.DictReader(io.StringIO(text))
+        assert all(not value.startswith(("=", "+", "@")) for value in row.values())
+    elif form == "markdown":
+        rows = [re.sub(r"\\.", "", line) for line in text.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in rows}) == 1
+        assert not re.search(r"[`<]|\*\*|\]\(", rows[-1].replace("**", ""))
+    else:
+        assert "\\input" not in text
+
+
+def _table_of(name, form):
+    data = SimpleNamespace(
+        tags=run_tags(method=name, regime="DG", lifter=name, inputs=name, dscale2d="focal", depth_source=name,
+                      selection="source_val", protocols={"near": f"near/{name}"}),
+        params={"method.name": name, "seed": "0", name: name},
+        metrics={final_metric("source_val", "near", "mpjpe_mm"): 1},
+    )  # fmt: skip
+    results, _ = read_results([_stored(data)], "source_val", "mpjpe_mm")
+    return FORMATS[form](build_tables(results, "source_val", "mpjpe_mm"))
+
+
+def _stored(data):
+    return SimpleNamespace(data=data, info=SimpleNamespace(status="FINISHED", start_time=1))
+
+
+def test_results_that_are_no_finite_number_are_left_out_and_counted():
+    tags = run_tags(method="erm", regime="DG", lifter="x", inputs="xy", dscale2d="off", depth_source="none",
+                    selection="source_val", protocols={"near": "near/x", "wide": "wide/x"})  # fmt: skip
+
+    def stored(near, wide):
+        metrics = {final_metric("source_val", t, "mpjpe_mm"): v for t, v in (("near", near), ("wide", wide))}
+        return _stored(SimpleNamespace(tags=tags, params={"seed": "0"}, metrics=metrics))
+
+    runs = [stored(1.0, math.nan), stored(math.inf, -math.inf), stored(2.0, 3.0)]
+    results, left_out = read_results(runs, "source_val", "mpjpe_mm")
+    assert [r.values for r in results] == [{"near": 1.0}, {"near": 2.0, "wide": 3.0}]
+    assert left_out == {"results that are no finite number": 3}
 
 
 def _only_the_children_of_a_parent(uri, parent, capsys):

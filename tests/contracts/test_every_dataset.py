@@ -11,6 +11,7 @@ from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import make_options, resolve
+from dg.trained.places import OPTIONS
 from tests.datasets.makers import MAKERS
 
 # Metres, from the shortest bone of a child's hip to a tall person's shank, with room for marker-based joints.
@@ -34,6 +35,17 @@ def test_options_are_a_frozen_dataclass(dataset):
     assert isinstance(dataset, Dataset)
     assert dataclasses.is_dataclass(dataset.Options)
     assert dataset.Options.__dataclass_params__.frozen
+
+
+TEXTS = {"domain", "label", "validation", "keypoints", "takes", "protocol", "gt", "intrinsics", "source_2d", "kind",
+         "units"}  # fmt: skip
+
+
+def test_every_text_option_is_known_to_be_a_place_or_none(dataset):
+    """A checkpoint must not choose what is opened (`dg.trained.places`)."""
+    texts = {f.name for f in dataclasses.fields(dataset.Options) if f.type in (str, "str")}
+    unknown = texts - TEXTS - set(OPTIONS["data"])
+    assert not unknown, f"does it name a file? Then it belongs into OPTIONS of dg/trained/places.py: {sorted(unknown)}"
 
 
 def test_every_row_is_described(loaded):

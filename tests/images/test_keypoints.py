@@ -122,8 +122,9 @@ def test_malformed_arrays_are_named(tmp_path, arrays, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "no JSON"), ("[]", "expected `images`"), ('{"images": [], "annotations": []}', "found none"),
+        ("{", "expected a JSON file"), ("[]", "expected `images`"), ('{"images": [], "annotations": []}', "found none"),
         ('{"images": [], "annotations": [{"image_id": 1, "keypoints": [1, 2, 2]}]}', "expected `images`"),
+        ("[" * 100_000, "nested too deep"),
     ],
 )  # fmt: skip
 def test_malformed_json_is_named(tmp_path, text, message):
@@ -132,3 +133,22 @@ def test_malformed_json_is_named(tmp_path, text, message):
         read_keypoints(tmp_path / "c.json", H36M_17)
     with pytest.raises(DataError, match="no such file"):
         read_keypoints(tmp_path / "other.json", H36M_17)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e39", "Infinity", "NaN", "1" + "0" * 400])
+@pytest.mark.parametrize("place", [0, 2])
+def test_numbers_that_are_no_pixels_are_refused(tmp_path, number, place):
+    tree = coco(people(), np.full((ROWS, 17), 2.0))
+    tree["annotations"][1]["keypoints"][place] = "HERE"
+    (tmp_path / "c.json").write_text(json.dumps(tree).replace('"HERE"', number))
+    with pytest.raises(DataError, match="keypoints"):
+        read_keypoints(tmp_path / "c.json", H36M_17)
+
+
+def test_infinite_pixels_of_an_archive_are_refused_and_unknown_ones_are_not(tmp_path):
+    joints = people()
+    joints[0, 3] = np.nan
+    assert len(read_keypoints(save(tmp_path / "a.npz", image=names(), joints_2d=joints), H36M_17)) == ROWS
+    joints[0, 3] = np.inf
+    with pytest.raises(DataError, match="joints_2d: expected finite"):
+        read_keypoints(save(tmp_path / "a.npz", image=names(), joints_2d=joints), H36M_17)

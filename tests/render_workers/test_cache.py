@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 import threading
@@ -80,6 +81,31 @@ def test_a_failed_render_leaves_nothing_behind(tmp_path):
     with pytest.raises(AssertionError):
         DepthCache(tmp_path, "spec").get(request(), never)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_full_folder_is_said_once_and_the_answers_come_all_the_same(tmp_path, monkeypatch):
+    cache, said = DepthCache(tmp_path, "spec"), []
+    cache.warn = said.append
+
+    def full(file, **arrays):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("render_workers.cache.np.savez", full)
+    for seed in range(3):
+        np.testing.assert_array_equal(cache.get(request(seed=seed), render).depth, render(request(seed=seed)).depth)
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    assert "cache=off" in said[0]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_cannot_be_made_costs_no_answer(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    cache, said = DepthCache(tmp_path / "file" / "cache", "spec"), []
+    cache.warn = said.append
+    with cache.turn("digest"):
+        assert cache.get(request(), render).valid.all()
+    assert len(said) == 1
 
 
 def test_answers_that_lack_poses_are_not_kept(tmp_path):

@@ -70,6 +70,7 @@ def test_a_file_an_inline_map_and_words_describe_the_same_space(tmp_path):
         ("space={a", "no YAML"),
         ("space={}", "nothing to search"),
         ("space={lr: [[1]]}", "space.lr"),
+        ("space={lr: " + "[" * 3000 + "]" * 3000 + "}", "nested more than"),
     ],
 )
 def test_a_file_that_is_no_space_is_one_message(word, said):

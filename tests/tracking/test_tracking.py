@@ -244,6 +244,56 @@ def test_a_store_that_is_away_delays_a_run_and_never_ends_it(store, tmp_path, mo
     assert not (tmp_path / "mlflow_spool.jsonl").exists()
 
 
+def spooled(folder, *records) -> None:
+    (folder / "mlflow_spool.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def test_what_an_earlier_process_spooled_for_the_resumed_run_arrives(store, tmp_path):
+    tracker, run_id = begin(store, tmp_path)
+    tracker.finish("KILLED")
+    (tmp_path / "own.txt").write_text("mine")
+    spooled(tmp_path, {"kind": "metrics", "run": run_id, "points": [["val/mpjpe_mm", 7.0, 1, 3]]},
+            {"kind": "artifact", "run": run_id, "path": str(tmp_path / "own.txt"), "folder": ""})  # fmt: skip
+    tracker, again = begin(store, tmp_path, run_id=run_id)
+    assert tracker.finish()
+    assert again == run_id
+    assert store[2].get_run(run_id).data.metrics["val/mpjpe_mm"] == 7.0
+    assert [a.path for a in store[2].list_artifacts(run_id)] == ["own.txt"]
+
+
+def test_a_forged_spool_sends_no_other_file_and_touches_no_other_run(store, tmp_path):
+    victim, victim_id = begin(store, tmp_path / "victim")
+    victim.finish()
+    secret, folder = tmp_path / "secret.txt", tmp_path / "run"
+    secret.write_text("a credential")
+    folder.mkdir()
+    (folder / "link.txt").symlink_to(secret)
+    tracker, run_id = begin(store, folder)
+    tracker.finish("KILLED")
+    spooled(
+        folder,
+        *({"kind": "artifact", "run": run_id, "path": str(path), "folder": ""}
+          for path in (secret, folder / "link.txt", folder / "../secret.txt")),
+        {"kind": "image", "run": run_id, "path": str(secret), "key": "x", "step": 1, "time": 1},
+        {"kind": "metrics", "run": victim_id, "points": [["val/mpjpe_mm", 1.0, 1, 9]]},
+        {"kind": "tags", "run": "x' OR 'a' = 'a", "tags": {"regime": "DA"}},
+        {"kind": "nothing", "run": run_id},
+        {"kind": "text", "run": run_id, "text": "fine", "name": "note.txt"},
+    )  # fmt: skip
+    tracker, _ = begin(store, folder, run_id=run_id)
+    tracker.finish()
+    assert [a.path for a in store[2].list_artifacts(run_id)] == ["note.txt"]
+    assert "val/mpjpe_mm" not in store[2].get_run(victim_id).data.metrics
+    rejected = (folder / "mlflow_spool.jsonl.rejected").read_text().splitlines()
+    assert len(rejected) == 7
+    assert not (folder / "mlflow_spool.jsonl").exists()
+
+
+def test_a_checkpoint_cannot_smuggle_a_query_in_as_the_run_to_continue(store, tmp_path):
+    with pytest.raises(TrackingError, match="resume=never"):
+        begin(store, tmp_path, run_id="local-' OR tags.x = '")
+
+
 def test_an_unknown_status_is_refused(store, tmp_path):
     tracker, _ = begin(store, tmp_path)
     with pytest.raises(ValueError, match="FINISHED"):
