@@ -17,7 +17,7 @@ from dg.tracking import NO_DEPTH
 from dg.trained.stored import load_checkpoint
 from dg.training.build import device_of, make_method
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import load_problem, open_target
+from dg.training.problem import load_problem, load_target
 from dg.training.rendering import make_live_depth
 
 
@@ -91,7 +91,7 @@ class TrainedRun:
 
     def _load_target(self, name: str) -> PoseDataset:
         """A target's test part on the run's skeleton."""
-        return self._on_skeleton(open_target(name).load("test"))
+        return self._on_skeleton(load_target(name))
 
     def _load_source(self, split: str) -> PoseDataset:
         """A part of what the run was trained on, without depth."""

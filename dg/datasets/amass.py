@@ -21,6 +21,7 @@ from dg.body.open_body import load_open_body
 from dg.body.smpl_file import BodyFileError
 from dg.body.smpl_model import pose_skeleton, read_smpl_model
 from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.content import content_id
 from dg.datasets.h36m_room import Take, centred, seen_by_four
 from dg.datasets.splits import files_of
 from dg.datasets.validation import check_shape, check_split, read_arrays
@@ -31,6 +32,7 @@ WIDTHS = {72: 24, 156: 22, 165: 22}  # columns of `poses` -> the joints of SMPL'
 RATES = ("mocap_framerate", "mocap_frame_rate")
 # Entries of these files that hold Python objects, none of which is used.
 OBJECTS = ("gender", "labels_obs", "labels_latent", "latent_labels", "markers_latent_vids", "latent_markers_vids")
+GENDERS = ("MALE", "FEMALE", "NEUTRAL")
 LARGEST_TURN = 4 * torch.pi  # of an axis-angle vector; fits wrap around once at most
 FARTHEST_M = 100.0
 
@@ -68,12 +70,17 @@ class AMASS(Dataset):
         options: Options = self.options
         check_split(split, self.splits, options.root)
         motions = _motions(Path(options.root))
-        takes = [
-            Take(subject, name, _world(path, options))
-            for subject, name, path in files_of(split, motions, options.subjects_train, options.root)
-        ]
+        files = files_of(split, motions, options.subjects_train, options.root)
+        takes = [Take(subject, name, _world(path, options)) for subject, name, path in files]
         flavour = "smpl24" if options.smpl else "open-body"
-        return seen_by_four(takes, SMPL_24, options.label, options.fps, flavour, notes={"room": "Human3.6M's"})
+        # The shape of each person comes from the model of one of these.
+        models = [Path(options.smpl.format(gender=gender)) for gender in GENDERS] if options.smpl else []
+        content = content_id(
+            f"fps={options.fps}", *(path for _, _, path in files), *(m for m in dict.fromkeys(models) if m.is_file())
+        )
+        return seen_by_four(
+            takes, SMPL_24, options.label, options.fps, flavour, notes={"room": "Human3.6M's"}, content=content
+        )
 
 
 def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:

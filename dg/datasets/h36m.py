@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.content import choices, content_id
 from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.splits import clips_of
@@ -95,9 +96,10 @@ class Human36M(Dataset):
         if not any(names.values()):
             known = sorted({_action_name(action) for actions in motion.values() for action in actions})
             raise DataError(f"{path}: no clip is left for {split!r} of {options}; the file's actions: {known[:40]}")
-        detections = None
+        detections, files = None, [path]
         if options.keypoints != "gt":
-            detections = read_detections(path.with_name(DETECTIONS.format(options.keypoints)))
+            files.append(path.with_name(DETECTIONS.format(options.keypoints)))
+            detections = read_detections(files[-1])
         dropped = [f"{s} {a}" for s, a in CORRUPT_TAKES[options.takes] if a in motion.get(s, {})]
         takes, cut = _takes(path, motion, names, detections, options)
         return seen_by_four(
@@ -107,6 +109,7 @@ class Human36M(Dataset):
             fps=options.fps / options.stride,
             flavour="camera-frame" if options.takes == "videopose3d" else f"camera-frame-{options.takes}",
             source_2d=options.keypoints,
+            content=content_id(split, choices(options, "root", "label", "fps", "keypoints"), *files),
             notes={
                 "corrupt_takes": f"left out as {options.takes} does: {', '.join(dropped) or 'none of them is here'}",
                 **({"without_2d": f"{cut} frames have no 2D in some camera; left out"} if detections else {}),

@@ -8,7 +8,7 @@ projection), `confidence` [rows, 17] of a detector, `res` [rows, 2] or [2] px (e
 one action that follow each other are a clip.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import content_id
 from dg.datasets.image_depth import with_image_depth
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
@@ -45,7 +46,8 @@ class Options:
 
     image_depth: file of dg.extract_depth, with depth at the joints of the images that `image` names; rows without any
     are left out. fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a
-    part `train`; the part `test` is then everyone else. None: all rows are `test`.
+    part `train`; the part `test` is then everyone else. None: all rows are `test`. label: what tables and protocol ids
+    call it; empty: the file's name without its ending.
     """
 
     path: str
@@ -55,6 +57,7 @@ class Options:
     image_depth: str = ""
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.fps > 0:
@@ -86,7 +89,7 @@ class CrossDataset(Dataset):
         confidence = _tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
         poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d).replace(confidence=confidence)
         dataset = PoseDataset(
-            name=Path(options.path).stem,
+            name=options.label or Path(options.path).stem,
             poses=poses,
             subject=torch.from_numpy(subject.astype(np.int64))[rows],
             action=torch.from_numpy(action.astype(np.int64))[rows],
@@ -97,9 +100,11 @@ class CrossDataset(Dataset):
             digest=content_digest(joints, poses.joints_2d),
             source_2d=options.source_2d,
             flip_tta=options.flip_tta,
+            content=_content(arrays, clip.numpy(), subject, action, rows.numpy()),
         )
         if not options.image_depth:
             return dataset
+        dataset = replace(dataset, content=content_id(dataset.content, Path(options.image_depth)))
         return with_image_depth(dataset, _images(arrays, options.path)[rows.numpy()].tolist(), options.image_depth)
 
     def _rows(self, split: str, names: np.ndarray, subject: np.ndarray) -> Int[Tensor, " kept"]:
@@ -117,6 +122,17 @@ class CrossDataset(Dataset):
             )
         train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
         return rows[train if split == "train" else ~train]
+
+
+def _content(arrays: dict[str, np.ndarray], *rows_of: np.ndarray) -> str:
+    """Of the rows that are kept, with clips, people and actions as numbers: names may change.
+
+    rows_of: clip, subject and action of each row of the file, and the rows.
+    """
+    *numbers, rows = rows_of
+    present = [name for name in SHAPES if name in arrays]
+    values = [np.asarray(arrays[name][rows], np.float32) for name in present]
+    return content_id(" ".join(present), *values, *(n[rows].astype(np.int64) for n in numbers))
 
 
 def _images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:

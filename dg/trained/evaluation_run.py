@@ -33,7 +33,7 @@ from dg.trained.options import described, stored_lifter
 from dg.trained.settings import EvaluateOptions
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of, inputs_of
-from dg.training.problem import on_skeleton, open_target
+from dg.training.problem import load_targets, on_skeleton
 from dg.training.rendering import make_live_depth, with_feature_sizes
 
 PROTOCOL = "protocol"
@@ -62,7 +62,7 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
 
 def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
     """The lifter on every target of its configuration, as `evaluate_on` has it."""
-    return evaluate_on(stored, load_targets(stored.config), tta)
+    return evaluate_on(stored, targets_of(stored.config), tta)
 
 
 def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str = PROTOCOL) -> list[TargetResult]:
@@ -108,15 +108,10 @@ def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: 
     return TargetResult(found, dataset)
 
 
-def load_targets(config: TrainConfig) -> list[PoseDataset]:
-    """The test part of every target on the lifter's skeleton; names that repeat are numbered."""
-    targets: list[PoseDataset] = []
-    for number, name in enumerate(config.target_names):
-        target = open_target(name).load("test")
-        if target.name in {t.name for t in targets}:
-            target = replace(target, name=f"{target.name}_{number}")
-        targets.append(replace(target, poses=on_skeleton(target, config)))
-    return targets
+def targets_of(config: TrainConfig) -> list[PoseDataset]:
+    """The test part of every target on the lifter's skeleton. Raises ConfigError where two have one name."""
+    found = load_targets(config.target_names)
+    return [replace(target, poses=on_skeleton(target, config)) for target in found]
 
 
 @contextmanager

@@ -80,4 +80,4 @@ def _adapted_to(config: TrainConfig) -> str:
         adaptation = load_adaptation(config, skeleton_named(config.skeleton))
     except DataError:
         adaptation = None
-    return f"{config.adapt_to if adaptation is None else adaptation.name}:{config.adapt_part}"
+    return f"{config.adapt_to}:{config.adapt_part}" if adaptation is None else adaptation.label

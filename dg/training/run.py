@@ -5,7 +5,7 @@ calling process with `pool=local`.
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dg.tracking.names import tags_of_image_depth
 from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import Problem, load_problem, with_box_size
+from dg.training.problem import Problem, check_same_data, load_problem, source_content, with_box_size
 from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
@@ -59,6 +59,7 @@ def train(
         problem = load_problem(config, options)
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
         config = with_feature_sizes(with_box_size(config, problem.train))
+        config = replace(config, data_content=source_content(problem.train, problem.val))
         return _train_on(config, info, problem, options, live, tracker, report, stop)
     finally:
         if live is not None:
@@ -94,6 +95,8 @@ def _train_on(
             lambda text: report({"kind": "note", "text": text}),
             lambda stored: config.differences(TrainConfig.from_plain(stored.get("config", {}))),
         )
+    if state is not None:
+        check_same_data(state, problem)
     run_id = tracker.start(
         run_name=info.run_name,
         params=config.flat() | _flat_options(options) | _recipe(config, options),
@@ -136,7 +139,7 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         selection="source_val",
         oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
-        adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
+        adapted_to="" if problem.adaptation is None else problem.adaptation.label,
     ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
     return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 

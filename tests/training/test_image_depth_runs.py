@@ -12,7 +12,7 @@ from dg import evaluate
 from dg.compare.stored_runs import read_results, stored_runs
 from dg.settings.command_line import check_plugins, parse
 from dg.train import run as train
-from dg.trained.evaluation_run import load_targets
+from dg.trained.evaluation_run import targets_of
 from dg.training.rendering import make_live_depth
 from tests.datasets.image_depth_maker import names_of, pixels_of, write_image_depth
 from tests.datasets.makers import cross_arrays
@@ -34,7 +34,7 @@ def place(tmp_path_factory):
     words = [*SMALL, f"cache={folder}/cache", f"targets=[npz:{folder}/people.npz]"]
     config = parse(words)
     live = make_live_depth(config, check_plugins(config), 0.0)
-    (target,) = load_targets(config)
+    (target,) = targets_of(config)
     rendered = live.of_dataset(target.poses, target.digest)
     live.pool.close()
     write_image_depth(folder / "depth.npz", names, SIZE, pixels_of(arrays, SIZE), rendered.depth[:, 0].numpy())
