@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dg.datasets import DATASETS
 from dg.datasets.base import PoseDataset
+from dg.datasets.laws import NOTE, examined
 from dg.evaluation.predictions import Evaluation, LifterPredictor, evaluate
 from dg.files.checkpoint import CheckpointError, load_file
 from dg.methods.base import DGMethod
@@ -32,14 +33,22 @@ class TrainedRun:
     """
 
     def __init__(
-        self, place: Path, label: str, weights: str = "auto", device: str = "auto", cache_folder: str = ""
+        self,
+        place: Path,
+        label: str,
+        weights: str = "auto",
+        device: str = "auto",
+        cache_folder: str = "",
+        data_checks: str = "",
     ) -> None:
         """place: a checkpoint, or a run's folder, in which `weights` chooses. cache_folder: of drawn depth; empty: that
-        of the run. Raises CheckpointError and ConfigError.
+        of the run. data_checks: `refuse` or `warn`; empty: as the run. Raises CheckpointError and ConfigError.
         """
         stored = load_checkpoint(place, weights)
         self.label, self.path, self.run_id = label, stored.path, stored.run_id
         self.config = replace(stored.config, pool="local", device=device, cache=cache_folder or stored.config.cache)
+        self.config = replace(self.config, data_checks=data_checks or stored.config.data_checks)
+        self.checks: dict[str, str] = {}  # part of the data -> what the laws say of it
         self.device = device_of(self.config)
         self.predictor = LifterPredictor(stored.lifter.to(self.device), stored.inputs)
         self.target = cache(self._load_target)
@@ -91,14 +100,15 @@ class TrainedRun:
 
     def _load_target(self, name: str) -> PoseDataset:
         """A target's test part on the run's skeleton."""
-        return self._on_skeleton(load_target(name))
+        return self._on_skeleton(load_target(name, checks=self.config.data_checks))
 
     def _load_source(self, split: str) -> PoseDataset:
         """A part of what the run was trained on, without depth."""
         source = resolve(DATASETS, "data", self.config.data["name"])(self._options["data"])
-        return self._on_skeleton(source.load(split))
+        return self._on_skeleton(examined(source.load(split), split, self.config.data_checks), split)
 
-    def _on_skeleton(self, dataset: PoseDataset) -> PoseDataset:
+    def _on_skeleton(self, dataset: PoseDataset, part: str = "") -> PoseDataset:
+        self.checks[part or dataset.name] = dataset.notes[NOTE]
         return replace(dataset, poses=dataset.poses.convert(skeleton_named(self.config.skeleton)))
 
 

@@ -166,13 +166,13 @@ def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list
 
 
 def without_depth(protocol: str) -> str:
-    """A protocol id less its depth source."""
-    return re.sub(r"/depth=[^/]*", "", protocol)
+    """A protocol id less its depth source, and the file that the depth was read from."""
+    return re.sub(r"/depth(_data)?=[^/]*", "", protocol)
 
 
 def with_depth(protocol: str, depth: str) -> str:
     """A protocol id with another depth source."""
-    return re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol)
+    return re.sub(r"/depth_data=[^/]*", "", re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol))
 
 
 def spell(values: Sequence[float], plus_minus: str = "±") -> str:

@@ -30,8 +30,9 @@ class PoseDataset:
     a clip are consecutive and in time order. fps after any stride. name: what tables call it. flavour: which ground
     truth. source_2d: `gt` or the detector. source_depth: `images` where the poses bring depth from images with them
     (`dg.datasets.image_depth`); empty: it is drawn. digest: of the tensors, for caches and for the noise of drawn
-    depth. content: of what was read (`dg.datasets.content`), which identifies the data in protocol ids. family: what
-    protocol ids call the data set where a label of the user's took the place of its name; empty: its name.
+    depth. content: of what was read (`dg.datasets.content`), which identifies the data in protocol ids; depth_content:
+    of the file that depth was read from. family: what protocol ids call the data set where a label of the user's took
+    the place of its name; empty: its name.
     """
 
     name: str
@@ -48,6 +49,7 @@ class PoseDataset:
     source_depth: str = ""
     flip_tta: bool = False
     content: str = ""
+    depth_content: str = ""
     family: str = ""
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -79,7 +81,9 @@ class PoseDataset:
         joints, tta = self.poses.skeleton.name, tta or self.tta
         depth = depth_source if depth_source == "none" else self.source_depth or depth_source
         described = f"{self.family or self.name}/{self.flavour}/n{len(self)}/{joints}"
-        return f"{described}/2d={self.source_2d}/depth={depth}/tta={tta}/data={self.identity}"
+        drawn = depth == "none" or not self.source_depth
+        depth_file = "" if drawn else f"/depth_data={self.depth_content or self.digest}"
+        return f"{described}/2d={self.source_2d}/depth={depth}{depth_file}/tta={tta}/data={self.identity}"
 
 
 class Dataset(ABC):

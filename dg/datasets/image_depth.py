@@ -18,6 +18,7 @@ done with rendered crops (docs/depth.md).
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, PoseDataset, content_digest
+from dg.datasets.content import content_id
 from dg.datasets.validation import read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
@@ -122,7 +124,8 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
     _check_shape(found.size[row], camera, path)
     scale = _focal_ratio(found, camera)
     flat = torch.from_numpy(_scaled(found.joints_px[row][:, joints], found.size[row], camera))[:, None]
-    flat, source_2d = _chosen_2d(flat, poses.joints_2d[kept], found, dataset.source_2d)
+    own = poses.joints_2d[kept]
+    flat, source_2d = _chosen_2d(flat, own, found, dataset.source_2d)
     some = poses[kept].replace(
         joints_2d=flat,
         depth=seen.depth * scale,
@@ -136,8 +139,10 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         **{name: getattr(dataset, name)[kept] for name in ("subject", "action")},
         clip=_clips(dataset.clip, kept),
         digest=content_digest(some.joints_3d, some.joints_2d, seen.depth),
+        content=_content(dataset, kept, flat is own, path),
         source_2d=source_2d,
         source_depth=found.label,
+        depth_content=content_id(Path(path)),
         notes=dataset.notes | _notes(found, left_out, len(images), seen.filled),
     )
 
@@ -261,6 +266,14 @@ def _chosen_2d(
     # A joint that was not found stays where the person's others are, and has no confidence.
     centre = (torch.where(known[..., None], file, 0.0).sum(-2) / known.sum(-1)[..., None].clamp_min(1))[..., None, :]
     return torch.where(known[..., None], file, centre), str(found.provenance["source_2d"])
+
+
+def _content(dataset: PoseDataset, kept: Int[Tensor, " kept"], own_2d: bool, path: str) -> str:
+    """The poses' own, where all rows and their 2D stay: lifters with and without depth then share a protocol."""
+    content = dataset.identity
+    if len(kept) < len(dataset):
+        content = content_id(content, kept.numpy())
+    return content if own_2d else content_id(content, Path(path))
 
 
 def _clips(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"]) -> Int[Tensor, " kept"]:

@@ -8,7 +8,7 @@ projection), `confidence` [rows, 17] of a detector, `res` [rows, 2] or [2] px (e
 one action that follow each other are a clip.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,6 @@ class CrossDataset(Dataset):
         )
         if not options.image_depth:
             return dataset
-        dataset = replace(dataset, content=content_id(dataset.content, Path(options.image_depth)))
         return with_image_depth(dataset, _images(arrays, options.path)[rows.numpy()].tolist(), options.image_depth)
 
     def _rows(self, split: str, names: np.ndarray, subject: np.ndarray) -> Int[Tensor, " kept"]:

@@ -7,7 +7,8 @@
 from dataclasses import dataclass, fields
 
 NOT_STATED = "not stated"
-DATA = "data="  # the part of an id that says which data a number was measured on, by content
+# Parts of an id that say by content which data a number was measured on, and from which file its depth was read.
+DATA, DEPTH_DATA = "data=", "depth_data="
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Protocol:
         found: dict[str, str | int] = {"dataset": BENCHMARKS[name].dataset if name in BENCHMARKS else name}
         plain = []
         for part in rest:
-            if part.startswith(DATA):
+            if part.startswith((DATA, DEPTH_DATA)):
                 continue
             key, equals, value = part.partition("=")
             if equals and key in _KEYS:

@@ -108,6 +108,7 @@ class TargetPoses:
     """What domain adaptation may see of a target: 2D poses and the cameras that saw them, no 3D (METHODS 3.1).
 
     name: of the data set; part: `train` or `test` (transductive). content: `PoseDataset.identity` of the data.
+    checks: what their laws say (`dg.datasets.laws`).
     """
 
     name: str
@@ -115,6 +116,7 @@ class TargetPoses:
     joints_2d: Float[Tensor, "poses joints 2"]
     camera: Camera
     content: str = ""
+    checks: str = ""
 
     @property
     def label(self) -> str:

@@ -42,7 +42,7 @@ GROUPS = {
 # Keys that decide no number of a run: where it runs and what it records. The digest leaves them out, and so do
 # comparisons of stored runs.
 FREE_KEYS = (
-    "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
+    "data_checks", "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip
@@ -105,6 +105,7 @@ class TrainConfig:
     # -- what is trained on
     data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
     data_content: str = ""  # content digest that the source must have, as a run logs it; empty: whatever is there
+    data_checks: Literal["refuse", "warn"] = "refuse"  # where data are not what they say; also data.checks=
     targets: list[str] = field(default_factory=list)  # NAME:ARGUMENT each; empty: the two shifted synthetic domains
     adapt_to: str = ""  # NAME:ARGUMENT of the target whose 2D poses a domain-adaptation method may see
     adapt_part: Literal["train", "test"] = "test"  # which part of it; test is transductive

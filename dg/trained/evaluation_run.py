@@ -11,13 +11,14 @@ import torch
 
 from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
+from dg.datasets.laws import checked, line
 from dg.evaluation.predictions import LifterPredictor, evaluate
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
-from dg.tracking.names import tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
     TAG_EVALUATES,
@@ -110,7 +111,7 @@ def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: 
 
 def targets_of(config: TrainConfig) -> list[PoseDataset]:
     """The test part of every target on the lifter's skeleton. Raises ConfigError where two have one name."""
-    found = load_targets(config.target_names)
+    found = load_targets(config.target_names, config.data_checks)
     return [replace(target, poses=on_skeleton(target, config)) for target in found]
 
 
@@ -153,8 +154,15 @@ def summarise(stored: StoredLifter, identity: Identity, results: Sequence[Target
         "depth": config.depth["name"] if config.needs_depth else NO_DEPTH,
         "seed": identity.seed,
         "selection": stored.selection,
+        "data": {r.target: r.dataset.identity for r in results},
+        "data_checks": checks_of(results),
         "results": [r.row(stored.selection, stored.epoch) for r in results],
     }
+
+
+def checks_of(results: Sequence[TargetResult]) -> dict[str, str]:
+    """What the laws say of each target's data."""
+    return checked((r.target, r.dataset) for r in results)
 
 
 def run(options: EvaluateOptions) -> dict[str, Any]:
@@ -193,6 +201,7 @@ def _log(
     protocols = {r.target: r.evaluation.protocol for r in results}
     tags = environment_tags() | identity.tags(config, stored.selection, protocols)
     tags |= tags_of_image_depth(tags, {r.dataset.source_depth for r in results})
+    tags[TAG_CHECKS] = line(checks_of(results))
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
     log_results(tracker, results, stored.selection)

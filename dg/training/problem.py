@@ -10,6 +10,7 @@ from dg.datasets import DATASETS
 from dg.datasets.base import DataError, Dataset, PoseDataset, target_options
 from dg.datasets.content import content_id
 from dg.datasets.image_depth import converted
+from dg.datasets.laws import NOTE, REFUSE, checked, examined
 from dg.methods.base import TargetPoses
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
@@ -33,32 +34,48 @@ class Problem:
     depth_label: str
     adaptation: TargetPoses | None = None
 
+    @property
+    def checks(self) -> dict[str, str]:
+        """What the laws say of each part (`dg.datasets.laws`)."""
+        parts = [("train", self.train), ("val", self.val), *((target.name, target) for target in self.targets)]
+        adapted = {} if self.adaptation is None else {f"adapt_to {self.adaptation.name}": self.adaptation.checks}
+        return checked(parts) | adapted
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """Which data each part is, by content."""
+        parts = {"train": self.train, "val": self.val} | {target.name: target for target in self.targets}
+        return {part: data.identity for part, data in parts.items()}
+
 
 def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     """The source's training and validation part and every target, on the run's skeleton."""
     source = resolve(DATASETS, "data", config.data["name"])(options["data"])
     skeleton = skeleton_named(config.skeleton)
-    train, val = (prepared(source.load(split), config) for split in ("train", "val"))
+    train, val = (
+        prepared(examined(source.load(split), split, config.data_checks), config) for split in ("train", "val")
+    )
     _check_content(config, train, val)
-    targets = tuple(prepared(target, config) for target in load_targets(config.target_names))
+    targets = tuple(prepared(target, config) for target in load_targets(config.target_names, config.data_checks))
     return Problem(train, val, targets, config.depth_label, load_adaptation(config, skeleton))
 
 
-def load_targets(names: Sequence[str]) -> list[PoseDataset]:
-    """The test part of every target, each under a name of its own.
+def load_targets(names: Sequence[str], checks: str = REFUSE) -> list[PoseDataset]:
+    """The test part of every target, examined, each under a name of its own.
 
     Args:
         names: `NAME:PLACE?option=value` each.
+        checks: What to do where the data gravely break a law: `refuse` or `warn`.
 
     Raises:
         ConfigError: Two targets would be called the same. A number behind a name would depend on their order, and
             would put results on the same data into different columns.
-        DataError: A file cannot be used.
+        DataError: A file cannot be used, or its data are not what they say.
     """
     targets: dict[str, PoseDataset] = {}
     spelled: dict[str, str] = {}
     for name in names:
-        found = load_target(name)
+        found = load_target(name, checks=checks)
         key = metric_name(found.name)  # as MLflow can tell names apart
         if key in targets:
             raise ConfigError(
@@ -69,13 +86,14 @@ def load_targets(names: Sequence[str]) -> list[PoseDataset]:
     return list(targets.values())
 
 
-def load_target(name: str, split: str = "test") -> PoseDataset:
-    """A part of the data set behind `NAME:PLACE?option=value`, called by its `label` where it has one.
+def load_target(name: str, split: str = "test", checks: str = REFUSE) -> PoseDataset:
+    """A part of the data set behind `NAME:PLACE?option=value`, examined, called by its `label` where it has one.
 
-    Raises OptionError for an unknown data set or option, DataError for a file that cannot be used.
+    Raises OptionError for an unknown data set or option, DataError for a file that cannot be used or data that are not
+    what they say.
     """
     dataset, label = open_target(name)
-    found = dataset.load(split)
+    found = examined(dataset.load(split), name, checks)
     # Under another name it is still the benchmark that it is.
     return replace(found, name=label, family=found.family or found.name) if label else found
 
@@ -98,9 +116,11 @@ def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | No
         if config.adapt_to:
             raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
         return None
-    found = load_target(config.adapt_to, config.adapt_part)
+    found = load_target(config.adapt_to, config.adapt_part, config.data_checks)
     poses = found.poses.convert(skeleton)
-    return TargetPoses(found.name, config.adapt_part, poses.joints_2d[:, 0], poses.camera, found.identity)
+    return TargetPoses(
+        found.name, config.adapt_part, poses.joints_2d[:, 0], poses.camera, found.identity, found.notes[NOTE]
+    )
 
 
 def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:

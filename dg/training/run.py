@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins, table_of
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.tracking.names import tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
@@ -106,6 +107,7 @@ def _train_on(
     )
     report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
             "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
+    report({"kind": "note", "text": line(problem.checks)})
     if note := look_ahead_note(config):
         report({"kind": "note", "text": note})
     status, reason = "FAILED", "error"
@@ -115,7 +117,8 @@ def _train_on(
         trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw, stop)
         if state is not None:
             trainer.load(state)
-        summary = {"run_id": run_id, "regime": method.regime} | trainer.fit(run_id)
+        data = {"data": problem.contents, "data_checks": problem.checks}
+        summary = {"run_id": run_id, "regime": method.regime} | data | trainer.fit(run_id)
         status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
         return summary
     except Exception as error:
@@ -141,6 +144,7 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
         adapted_to="" if problem.adaptation is None else problem.adaptation.label,
     ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
+    tags |= {TAG_CHECKS: line(problem.checks)}
     return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 
 

@@ -141,3 +141,12 @@ def test_runs_trained_on_different_data_of_one_path_never_share_a_table():
     assert len(made) == 3
     moved = [run(seed=seed, params={"data_content": "aa", "data.path": f"{seed}/x.npz"}) for seed in (0, 1)]
     assert len(tables(*moved)) == 1, "the same data at another place"
+
+
+def test_depth_of_two_files_is_two_columns_and_a_run_without_depth_stands_in_both():
+    made = "near/camera-frame/n10/h36m_16/2d=gt/depth=images/depth_data={}/tta=none/data=0a1b"
+    runs = [run(v, depth="images", protocols={"near": made.format(d)}) for v, d in ((90.0, "aa"), (80.0, "bb"))]
+    (table,) = tables(*runs, run(100.0, depth="none"))
+    assert [c.depth for c in table.columns] == ["images", "images"]
+    blind = next(row for row in table.rows if row.inputs == "xy")
+    assert [blind.values(c) for c in table.columns] == [[100.0], [100.0]]

@@ -10,6 +10,7 @@ import torch
 
 from dg import evaluate
 from dg.compare.stored_runs import read_results, stored_runs
+from dg.compare.tables import without_depth
 from dg.settings.command_line import check_plugins, parse
 from dg.train import run as train
 from dg.trained.evaluation_run import targets_of
@@ -59,7 +60,9 @@ def test_the_lifter_sees_the_depth_of_the_file(place, tmp_path):
     assert same["mpjpe_mm"] == pytest.approx(drawn["mpjpe_mm"], abs=1e-3)
     assert abs(other["mpjpe_mm"] - drawn["mpjpe_mm"]) > 1
     assert "/depth=rendered-zbuffer(oracle)/" in drawn["protocol"]
-    assert same["protocol"] == drawn["protocol"].replace("rendered-zbuffer(oracle)", "images")
+    assert without_depth(same["protocol"]) == without_depth(drawn["protocol"])
+    assert "/depth=images/depth_data=" in same["protocol"]
+    assert same["protocol"] != other["protocol"], "two files of depth never share a column"
 
 
 def test_results_are_tagged_with_where_depth_came_from(place, tmp_path):
