@@ -16,7 +16,8 @@ input.""",
     settings=EvaluateOptions,
     usage="[CHECKPOINT] [key=value ...]",
     train_keys="of dg train's keys those that do not change the lifter: targets, depth, body, render, pool, address, "
-    "cache, tracking, device, threads, data.checks (pool=local, targets those of the run). Depth is drawn where the input needs it.",
+    "cache, tracking, device, threads, data.checks (pool=local, targets those of the run). Depth is drawn where the "
+    "input needs it.",
     codes=(RESOURCES, DATA, QUARANTINED),
     needs=True,
     examples=(

@@ -39,7 +39,8 @@ FARTHEST_M = 100.0
 
 @dataclass(frozen=True)
 class Options:
-    """root: a file, or a folder of SUBSET/PERSON/MOTION.npz. fps: each motion is thinned to about this frame rate.
+    """root: a file, or a folder of SUBSET/PERSON/MOTION.npz. fps: each motion keeps every n-th frame, by the whole step
+    that comes nearest to this rate; the data set says what rate that makes.
 
     subjects_train: people (`CMU/02`, the folder below root) who are trained on, 5 % of their motions held out for
     validation; the others are tested. None: everyone is `test`. smpl: the SMPL file whose joints are used, `.pkl` or
@@ -71,7 +72,9 @@ class AMASS(Dataset):
         check_split(split, self.splits, options.root)
         motions = _motions(Path(options.root))
         files = files_of(split, motions, options.subjects_train, options.root)
-        takes = [Take(subject, name, _world(path, options)) for subject, name, path in files]
+        read = [(subject, name, *_world(path, options)) for subject, name, path in files]
+        takes = [Take(subject, name, joints) for subject, name, joints, _ in read]
+        fps, notes = _frame_rate([(len(joints), rate) for _, _, joints, rate in read], options.fps)
         flavour = "smpl24" if options.smpl else "open-body"
         # The shape of each person comes from the model of one of these.
         models = [Path(options.smpl.format(gender=gender)) for gender in GENDERS] if options.smpl else []
@@ -79,11 +82,29 @@ class AMASS(Dataset):
             f"fps={options.fps}", *(path for _, _, path in files), *(m for m in dict.fromkeys(models) if m.is_file())
         )
         return seen_by_four(
-            takes, SMPL_24, options.label, options.fps, flavour, notes={"room": "Human3.6M's"}, content=content
+            takes, SMPL_24, options.label, fps, flavour, notes={"room": "Human3.6M's", **notes}, content=content
         )
 
 
-def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:
+def _frame_rate(motions: list[tuple[int, float]], asked: float) -> tuple[float, dict[str, str]]:
+    """The frame rate that motions have after thinning, and what is to be said of it. motions: frames and rate of each.
+
+    Every n-th frame of 40, 50 or 100 Hz makes 40, 25 or 33.3 a second, and not the 30 that were asked for. Where
+    motions differ, the rate is their mean over the frames.
+    """
+    rates: dict[float, int] = {}
+    for _, rate in motions:
+        rates[round(rate, 2)] = rates.get(round(rate, 2), 0) + 1
+    fps = motions[0][1]
+    if len(rates) > 1:
+        fps = sum(frames * rate for frames, rate in motions) / sum(frames for frames, _ in motions)
+    told = ", ".join(f"{count} at {rate:g}" for rate, count in sorted(rates.items()))
+    exact = list(rates) == [round(asked, 2)]
+    return fps, {} if exact else {"frame_rates": f"{asked:g} a second were asked for; motions: {told}"}
+
+
+def _world(path: Path, options: Options) -> tuple[Float[Tensor, "frames 24 3"], float]:
+    """Joints of every n-th frame in the room, and the frames a second that this makes."""
     arrays = read_arrays(path, ["poses", "trans"], allow_objects=OBJECTS)
     rate = next((arrays[name] for name in RATES if name in arrays), None)
     if rate is None or rate.size != 1 or rate.dtype.kind not in "fiu" or not 1 <= float(rate) <= 1000:
@@ -95,7 +116,7 @@ def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:
     vectors[:, :known] = torch.from_numpy(poses[::every, : 3 * known].astype(np.float32)).unflatten(1, (known, 3))
     place = torch.from_numpy(trans[::every].astype(np.float32))
     _, joints = pose_skeleton(_rest(arrays, options.smpl, path), rotation_from_axis_angle(vectors))
-    return centred(joints + place[:, None], SMPL_24.root)
+    return centred(joints + place[:, None], SMPL_24.root), float(rate) / every
 
 
 def _checked(poses: np.ndarray, trans: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """The contract of a data set: contiguous poses with what is known of each row, and the id of its protocol."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -71,6 +71,10 @@ class PoseDataset:
     def tta(self) -> str:
         """The test-time augmentation that belongs to this test set: `none` or `flip`."""
         return "flip" if self.flip_tta else "none"
+
+    def called(self, label: str) -> "PoseDataset":
+        """The same data under a label of the user's: tables show it, and protocol ids still say which set it is."""
+        return replace(self, name=label, family=self.family or self.name)
 
     def protocol(self, depth_source: str, tta: str | None = None) -> str:
         """The protocol id (DESIGN 5.9): numbers may stand side by side only where these agree.

@@ -94,8 +94,7 @@ def load_target(name: str, split: str = "test", checks: str = REFUSE) -> PoseDat
     """
     dataset, label = open_target(name)
     found = examined(dataset.load(split), name, checks)
-    # Under another name it is still the benchmark that it is.
-    return replace(found, name=label, family=found.family or found.name) if label else found
+    return found.called(label) if label else found
 
 
 def open_target(name: str) -> tuple[Dataset, str]:
