@@ -16,9 +16,9 @@ input.""",
     settings=EvaluateOptions,
     usage="[CHECKPOINT] [key=value ...]",
     train_keys="of dg train's keys those that do not change the lifter: targets, depth, body, render, pool, address, "
-    "cache, tracking, device, threads (pool=local, targets those of the run). Depth is drawn where the input needs it. "
-    "Places are not taken from CHECKPOINT: tracking and cache are the defaults, and files that it names must be given "
-    "(an error says how).",
+    "cache, tracking, device, threads, data.checks (pool=local, targets those of the run). Depth is drawn where the "
+    "input needs it. Places are not taken from CHECKPOINT: tracking and cache are the defaults, and files that it names "
+    "must be given (an error says how).",
     codes=(RESOURCES, DATA, QUARANTINED),
     needs=True,
     examples=(
@@ -36,11 +36,13 @@ def main(args: Sequence[str]) -> int:
 def _main(args: list[str]) -> int:
     options = evaluate_options(args)
     # After the help, which needs no torch.
+    from dg.datasets.laws import line
     from dg.runs.display import Display
     from dg.trained.evaluation_run import run
 
     summary = run(options)
     display = Display()
+    display.say(line(summary["data_checks"]))
     display.results(summary["results"])
     display.say(f"{summary['wall_s']:.1f} s; written to {summary['out']} and, frame by frame, {summary['errors']}")
     if summary["note"]:

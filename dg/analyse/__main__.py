@@ -35,6 +35,7 @@ class AnalyseOptions:
     tracking_uri: str = ""  # MLflow store of the runs; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; off: none
     device: Literal["auto", "cpu", "cuda"] = "auto"
     cache: str = ""  # folder of drawn depth; empty: .cache/depth; off: draw anew
+    data_checks: Literal["", "refuse", "warn"] = ""  # where data are not what they say; empty: as the runs
 
     def __post_init__(self) -> None:
         wrong = [t for t in self.targets if ":" not in t]
@@ -112,15 +113,15 @@ def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: An
     from dg.analyse.base import Comparison
     from dg.analyse.checkpoints import TrainedRun, run_labels
     from dg.analyse.output import facts_of, log_files, print_findings, write_files
+    from dg.datasets.laws import line
 
     console = Console()
     labels = settings.labels or run_labels(paths)
     folder = Path(settings.out or f"runs/analyses/{name}")
+    chosen = (settings.weights, settings.device, settings.cache, settings.data_checks)
     with ExitStack() as stack:
         runs = [
-            stack.enter_context(
-                closing(TrainedRun(path, label, settings.weights, settings.device, settings.cache, settings.places))
-            )
+            stack.enter_context(closing(TrainedRun(path, label, *chosen, places=settings.places)))
             for path, label in zip(paths, labels, strict=True)
         ]
         for run in runs if not settings.targets else ():
@@ -128,6 +129,7 @@ def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: An
         targets = settings.targets or tuple(dict.fromkeys(t for run in runs for t in run.config.target_names))
         comparison = Comparison(runs, targets, settings.metric)
         findings = analysis.run(comparison)
+    console.print(line(comparison.checks()), highlight=False, markup=False)
     print_findings(findings, console)
     files = write_files(findings, facts_of(name, analysis.options, comparison), folder)
     console.print(f"written to {folder}: {', '.join(f.name for f in files)}", highlight=False, markup=False)

@@ -46,6 +46,13 @@ class Comparison:
         found = [run.target(t).protocol(run.depth_label) for t in self.targets for run in self.runs]
         return [f"errors under {protocol}" for protocol in dict.fromkeys(found)]
 
+    def checks(self) -> dict[str, str]:
+        """What the laws say of the data that were loaded, by part."""
+        found: dict[str, str] = {}
+        for run in self.runs:
+            found |= run.checks
+        return found
+
     def oracles(self, text: str) -> str:
         """What an analysis takes from ground truth, and whose depth is drawn from it."""
         drawn = [run.label for run in self.runs if run.config.needs_depth]

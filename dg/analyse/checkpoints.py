@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dg.datasets import DATASETS
 from dg.datasets.base import PoseDataset
+from dg.datasets.laws import NOTE, examined
 from dg.evaluation.predictions import Evaluation, LifterPredictor, evaluate
 from dg.files.checkpoint import CheckpointError, load_file
 from dg.methods.base import DGMethod
@@ -19,7 +20,7 @@ from dg.trained.places import check_places, of_drawing
 from dg.trained.stored import load_checkpoint
 from dg.training.build import device_of, make_method
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import load_problem, open_target
+from dg.training.problem import load_problem, load_target
 from dg.training.rendering import make_live_depth
 
 PLACE_KEYS = ("data", "targets", "adapt_to", "body", "depth", "pose_network")
@@ -42,6 +43,7 @@ class TrainedRun:
         weights: str = "auto",
         device: str = "auto",
         cache_folder: str = "",
+        data_checks: str = "",
         places: Sequence[str] = (),
         own: bool = False,
     ) -> None:
@@ -53,6 +55,7 @@ class TrainedRun:
             weights: `auto`, `best` or `last`: which of a run's folder.
             device: `auto`, `cpu` or `cuda`.
             cache_folder: Of drawn depth; empty: the default one.
+            data_checks: `refuse` or `warn`; empty: as the run.
             places: `key=value` words that name the files of data, body and networks, in place of the checkpoint's.
             own: The command that runs has trained it itself: the places of its configuration are the command's.
 
@@ -66,7 +69,9 @@ class TrainedRun:
         config = overridden(stored.config, places, PLACE_KEYS)
         if own and stored.recorded is not None:
             config = replace(config, cache=stored.recorded.cache, tracking=stored.recorded.tracking)
+        config = replace(config, data_checks=data_checks or config.data_checks)
         self.config = replace(config, pool="local", device=device, cache=cache_folder or config.cache)
+        self.checks: dict[str, str] = {}  # part of the data -> what the laws say of it
         self.device = device_of(self.config)
         self.predictor = LifterPredictor(stored.lifter.to(self.device), stored.inputs)
         self.target = cache(self._load_target)
@@ -125,15 +130,16 @@ class TrainedRun:
 
     def _load_target(self, name: str) -> PoseDataset:
         """A target's test part on the run's skeleton."""
-        return self._on_skeleton(open_target(name).load("test"))
+        return self._on_skeleton(load_target(name, checks=self.config.data_checks))
 
     def _load_source(self, split: str) -> PoseDataset:
         """A part of what the run was trained on, without depth."""
         self.check_places(["data"])
         source = resolve(DATASETS, "data", self.config.data["name"])(self._options["data"])
-        return self._on_skeleton(source.load(split))
+        return self._on_skeleton(examined(source.load(split), split, self.config.data_checks), split)
 
-    def _on_skeleton(self, dataset: PoseDataset) -> PoseDataset:
+    def _on_skeleton(self, dataset: PoseDataset, part: str = "") -> PoseDataset:
+        self.checks[part or dataset.name] = dataset.notes[NOTE]
         return replace(dataset, poses=dataset.poses.convert(skeleton_named(self.config.skeleton)))
 
 

@@ -47,6 +47,7 @@ def facts_of(name: str, options: Any, comparison: Comparison) -> dict[str, Any]:
         "options": asdict(options),
         "metric": comparison.metric,
         "targets": list(comparison.targets),
+        "data_checks": comparison.checks(),
         "checkpoints": [
             {"label": run.label, "path": str(run.path), "run_id": run.run_id, "config_digest": run.config.digest()}
             for run in comparison.runs

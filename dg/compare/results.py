@@ -7,13 +7,14 @@ from math import prod
 
 from dg.tracking.names import NO_DEPTH
 
+CONTENT = "data_content"  # which data a run was trained on
 # Parameters that never change a number, or vary between seeds of one configuration by design.
 _FREE = (
-    "seed out resume tracking checkpoint_minutes cache pool address threads device targets data.root "
+    "seed out data_checks resume tracking checkpoint_minutes cache pool address threads device targets data.root "
     "render.actors render.per_actor render.gpus_per_actor render.start_timeout_s render.watchdog_s "
     "render.max_quarantine render.micro_batch render.device"
 ).split()
-_BUDGET = ("epochs", "max_steps", "batch_size", "init_from", "skeleton", "data")
+_BUDGET = ("epochs", "max_steps", "batch_size", "init_from", "skeleton", "data", CONTENT)
 _ROW = ("method.name", "lifter.name", "inputs", "dscale2d", "depth.name")
 
 
@@ -48,7 +49,9 @@ class RunResult:
 
     @property
     def budget(self) -> dict[str, str]:
-        return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, _FREE)}
+        # Where the content of the training data is known, it does not matter where they lay.
+        free = (*_FREE, "data.path") if self.params.get(CONTENT) else _FREE
+        return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, free)}
 
     @property
     def settings(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dg.compare.results import RunResult
+from dg.datasets.protocols import data_of, without_data
 from dg.tracking.names import HIGHER_IS_BETTER, NO_DEPTH
 
 if TYPE_CHECKING:
@@ -158,18 +159,20 @@ def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list
         shown = _shown_budget(dict(budget), of_regime)
         title = f"{regime} · {metric} · {SELECTION_TITLES[selection]} · {shown}".rstrip(" ·")
         rows, columns = _rows_and_columns(groups[regime, budget])
-        tables.append(ComparisonTable(title, regime, dict(budget), columns, rows, metric, selection))
+        table = ComparisonTable(title, regime, dict(budget), columns, rows, metric, selection)
+        table.remarks += _data_remarks(table)
+        tables.append(table)
     return tables
 
 
 def without_depth(protocol: str) -> str:
-    """A protocol id less its depth source."""
-    return re.sub(r"/depth=[^/]*", "", protocol)
+    """A protocol id less its depth source, and the file that the depth was read from."""
+    return re.sub(r"/depth(_data)?=[^/]*", "", protocol)
 
 
 def with_depth(protocol: str, depth: str) -> str:
     """A protocol id with another depth source."""
-    return re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol)
+    return re.sub(r"/depth_data=[^/]*", "", re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol))
 
 
 def spell(values: Sequence[float], plus_minus: str = "±") -> str:
@@ -207,6 +210,28 @@ def _columns_of(run: RunResult, target: str, concrete: Sequence[Column]) -> list
         return [Column(target, own, run.depth)]
     fitting = {c for c in concrete if c.target == target and without_depth(c.protocol) == without_depth(own)}
     return sorted(fitting, key=lambda c: (c.protocol, c.depth)) or [Column(target, own, NO_DEPTH)]
+
+
+def _data_remarks(table: ComparisonTable) -> list[str]:
+    """What readers of a table must know of columns of one name that hold results on different, or unknown, data."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    unknown = []
+    for header, column in zip(table.headers(), table.columns, strict=True):
+        if data_of(column.protocol):
+            groups[column.target, without_data(column.protocol)].append(header)
+        else:
+            unknown.append(header)
+    found = [
+        f"{' and '.join(headers)} are different data under one name; name them apart: npz:FILE?label=NAME"
+        for headers in groups.values()
+        if len(headers) > 1
+    ]
+    if unknown:
+        found.append(
+            f"{', '.join(unknown)}: stored by a version that did not identify data by content; it is not known whether "
+            "such runs saw the same data as each other or as newer ones (python -m dg.evaluate measures them anew)"
+        )
+    return found
 
 
 def _shown_budget(budget: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:

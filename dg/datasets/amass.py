@@ -21,6 +21,7 @@ from dg.body.open_body import load_open_body
 from dg.body.smpl_file import BodyFileError
 from dg.body.smpl_model import pose_skeleton, read_smpl_model
 from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.content import content_id
 from dg.datasets.h36m_room import Take, centred, seen_by_four
 from dg.datasets.splits import files_of
 from dg.datasets.validation import check_shape, check_split, read_arrays
@@ -29,13 +30,15 @@ from dg.pose.skeleton import SMPL_24
 
 WIDTHS = {72: 24, 156: 22, 165: 22}  # columns of `poses` -> the joints of SMPL's 24 among them; the rest are fingers
 RATES = ("mocap_framerate", "mocap_frame_rate")
+GENDERS = ("MALE", "FEMALE", "NEUTRAL")
 LARGEST_TURN = 4 * torch.pi  # of an axis-angle vector; fits wrap around once at most
 FARTHEST_M = 100.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """root: a file, or a folder of SUBSET/PERSON/MOTION.npz. fps: each motion is thinned to about this frame rate.
+    """root: a file, or a folder of SUBSET/PERSON/MOTION.npz. fps: each motion keeps every n-th frame, by the whole step
+    that comes nearest to this rate; the data set says what rate that makes.
 
     subjects_train: people (`CMU/02`, the folder below root) who are trained on, 5 % of their motions held out for
     validation; the others are tested. None: everyone is `test`. smpl: the SMPL file whose joints are used, `.pkl` or
@@ -66,15 +69,40 @@ class AMASS(Dataset):
         options: Options = self.options
         check_split(split, self.splits, options.root)
         motions = _motions(Path(options.root))
-        takes = [
-            Take(subject, name, _world(path, options))
-            for subject, name, path in files_of(split, motions, options.subjects_train, options.root)
-        ]
+        files = files_of(split, motions, options.subjects_train, options.root)
+        read = [(subject, name, *_world(path, options)) for subject, name, path in files]
+        takes = [Take(subject, name, joints) for subject, name, joints, _ in read]
+        fps, notes = _frame_rate([(len(joints), rate) for _, _, joints, rate in read], options.fps)
         flavour = "smpl24" if options.smpl else "open-body"
-        return seen_by_four(takes, SMPL_24, options.label, options.fps, flavour, notes={"room": "Human3.6M's"})
+        # The shape of each person comes from the model of one of these.
+        models = [Path(options.smpl.format(gender=gender)) for gender in GENDERS] if options.smpl else []
+        content = content_id(
+            f"fps={options.fps}", *(path for _, _, path in files), *(m for m in dict.fromkeys(models) if m.is_file())
+        )
+        return seen_by_four(
+            takes, SMPL_24, options.label, fps, flavour, notes={"room": "Human3.6M's", **notes}, content=content
+        )
 
 
-def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:
+def _frame_rate(motions: list[tuple[int, float]], asked: float) -> tuple[float, dict[str, str]]:
+    """The frame rate that motions have after thinning, and what is to be said of it. motions: frames and rate of each.
+
+    Every n-th frame of 40, 50 or 100 Hz makes 40, 25 or 33.3 a second, and not the 30 that were asked for. Where
+    motions differ, the rate is their mean over the frames.
+    """
+    rates: dict[float, int] = {}
+    for _, rate in motions:
+        rates[round(rate, 2)] = rates.get(round(rate, 2), 0) + 1
+    fps = motions[0][1]
+    if len(rates) > 1:
+        fps = sum(frames * rate for frames, rate in motions) / sum(frames for frames, _ in motions)
+    told = ", ".join(f"{count} at {rate:g}" for rate, count in sorted(rates.items()))
+    exact = list(rates) == [round(asked, 2)]
+    return fps, {} if exact else {"frame_rates": f"{asked:g} a second were asked for; motions: {told}"}
+
+
+def _world(path: Path, options: Options) -> tuple[Float[Tensor, "frames 24 3"], float]:
+    """Joints of every n-th frame in the room, and the frames a second that this makes."""
     arrays = read_arrays(path, ["poses", "trans"], allow_objects=["gender"], optional=[*RATES, "betas"])
     rate = next((arrays[name] for name in RATES if name in arrays), None)
     if rate is None or rate.size != 1 or rate.dtype.kind not in "fiu" or not 1 <= float(rate) <= 1000:
@@ -86,7 +114,7 @@ def _world(path: Path, options: Options) -> Float[Tensor, "frames 24 3"]:
     vectors[:, :known] = torch.from_numpy(poses[::every, : 3 * known].astype(np.float32)).unflatten(1, (known, 3))
     place = torch.from_numpy(trans[::every].astype(np.float32))
     _, joints = pose_skeleton(_rest(arrays, options.smpl, path), rotation_from_axis_angle(vectors))
-    return centred(joints + place[:, None], SMPL_24.root)
+    return centred(joints + place[:, None], SMPL_24.root), float(rate) / every
 
 
 def _checked(poses: np.ndarray, trans: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:

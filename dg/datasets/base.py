@@ -1,7 +1,7 @@
 """The contract of a data set: contiguous poses with what is known of each row, and the id of its protocol."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
@@ -29,7 +29,10 @@ class PoseDataset:
     subject, action: numbers into the name lists. clip: number of the clip (one person, one take, one camera); rows of
     a clip are consecutive and in time order. fps after any stride. name: what tables call it. flavour: which ground
     truth. source_2d: `gt` or the detector. source_depth: `images` where the poses bring depth from images with them
-    (`dg.datasets.image_depth`); empty: it is drawn. digest: of the content, for caches and MLflow.
+    (`dg.datasets.image_depth`); empty: it is drawn. digest: of the tensors, for caches and for the noise of drawn
+    depth. content: of what was read (`dg.datasets.content`), which identifies the data in protocol ids; depth_content:
+    of the file that depth was read from. family: what protocol ids call the data set where a label of the user's took
+    the place of its name; empty: its name.
     """
 
     name: str
@@ -45,15 +48,33 @@ class PoseDataset:
     source_2d: str = "gt"
     source_depth: str = ""
     flip_tta: bool = False
+    content: str = ""
+    depth_content: str = ""
+    family: str = ""
     notes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "/" in self.name or not self.name:
+            raise DataError(
+                f"expected a data set's label without '/', which protocol ids put between parts, got {self.name!r}"
+            )
 
     def __len__(self) -> int:
         return len(self.poses)
 
     @property
+    def identity(self) -> str:
+        """Which data these are, whatever they are called: equal for equal content, on every machine."""
+        return self.content or self.digest
+
+    @property
     def tta(self) -> str:
         """The test-time augmentation that belongs to this test set: `none` or `flip`."""
         return "flip" if self.flip_tta else "none"
+
+    def called(self, label: str) -> "PoseDataset":
+        """The same data under a label of the user's: tables show it, and protocol ids still say which set it is."""
+        return replace(self, name=label, family=self.family or self.name)
 
     def protocol(self, depth_source: str, tta: str | None = None) -> str:
         """The protocol id (DESIGN 5.9): numbers may stand side by side only where these agree.
@@ -63,7 +84,10 @@ class PoseDataset:
         """
         joints, tta = self.poses.skeleton.name, tta or self.tta
         depth = depth_source if depth_source == "none" else self.source_depth or depth_source
-        return f"{self.name}/{self.flavour}/n{len(self)}/{joints}/2d={self.source_2d}/depth={depth}/tta={tta}"
+        described = f"{self.family or self.name}/{self.flavour}/n{len(self)}/{joints}"
+        drawn = depth == "none" or not self.source_depth
+        depth_file = "" if drawn else f"/depth_data={self.depth_content or self.digest}"
+        return f"{described}/2d={self.source_2d}/depth={depth}{depth_file}/tta={tta}/data={self.identity}"
 
 
 class Dataset(ABC):
@@ -95,6 +119,21 @@ class Dataset(ABC):
         for name, text in parse_qsl(query, keep_blank_values=True):
             options[name] = _value_of(text.replace(" ", "+"), kinds.get(name, str), name, argument)
         return options
+
+
+def target_options(plugin: type[Dataset], argument: str) -> tuple[dict[str, Any], str]:
+    """What the text after a target's colon says: the data set's own options, and the label that tables call it by.
+
+    Args:
+        plugin: The data set.
+        argument: `PLACE?option=value`.
+
+    Returns:
+        The options, and the label where the data set has no such option of its own, else an empty one.
+    """
+    options = plugin.options_for_target(argument)
+    own = {f.name for f in fields(plugin.Options)}
+    return options, "" if "label" in own else str(options.pop("label", ""))
 
 
 def _value_of(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: ANN401

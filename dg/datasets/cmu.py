@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dg.datasets.asf_amc import AsfSkeleton, bone_ends, read_amc, read_asf
 from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.content import content_id
 from dg.datasets.h36m_room import Take, centred, seen_by_four
 from dg.datasets.splits import files_of
 from dg.datasets.validation import check_joints, check_split
@@ -77,10 +78,17 @@ class CMU(Dataset):
         check_split(split, self.splits, options.root)
         root = Path(options.root)
         files = files_of(split, _motions(root), options.subjects_train, options.root)
-        skeletons = {subject: read_asf(_skeleton_file(root, subject)) for subject in {s for s, _, _ in files}}
+        skeletons = {subject: read_asf(_skeleton_file(root, subject)) for subject in sorted({s for s, _, _ in files})}
         takes = [Take(s, name, _world(path, skeletons[s], options.stride)) for s, name, path in files]
+        read = [*(_skeleton_file(root, subject) for subject in skeletons), *(path for _, _, path in files)]
         return seen_by_four(
-            takes, H36M_17, options.label, options.fps / options.stride, flavour="asf", notes={"room": "Human3.6M's"}
+            takes,
+            H36M_17,
+            options.label,
+            options.fps / options.stride,
+            flavour="asf",
+            notes={"room": "Human3.6M's"},
+            content=content_id(f"stride={options.stride}", *read),
         )
 
 

@@ -1,22 +1,10 @@
-"""What a loaded data set looks like, and what is wrong with it: the laws that any human motion in a camera obeys."""
+"""What a loaded data set looks like, and what is wrong with it (`dg.datasets.laws`)."""
 
 from dataclasses import dataclass, field
 
-import torch
-from jaxtyping import Bool, Float
-from torch import Tensor
-
 from dg.datasets.base import PoseDataset
+from dg.datasets.laws import breaches, by_name
 from dg.pose.bones import bone_lengths
-from dg.pose.skeleton import Skeleton
-
-# Metres, from the shortest bone of a child's hip to a tall person's shank, with room for marker-based joints.
-HUMAN_BONE_M = (0.04, 0.60)
-LARGEST_ASYMMETRY = 0.15  # of the median lengths of a bone and its mirror image
-LARGEST_GAP = 1e-2  # of ground-truth 2D from the projection, width-normalised
-BENT = 0.4  # sine of the knee's angle from which it tells left from right
-ENOUGH = 5  # poses that a verdict takes
-KNEES = ("hip", "knee", "ankle")
 
 
 @dataclass(frozen=True)
@@ -46,77 +34,9 @@ def findings(data: PoseDataset) -> Findings:
         "protocol": data.protocol("none"),
         **data.notes,
     }
-    problems = [
-        *_bone_problems(lengths, poses.skeleton),
-        *_side_problems(joints, poses.skeleton),
-        *_posture_problems(joints, poses.skeleton),
-    ]
-    if data.source_2d == "gt" and gap.max() > LARGEST_GAP:
-        problems.append(
-            f"2D: expected the projection of the 3D, within {LARGEST_GAP:g} of the width; it differs by up to "
-            f"{gap.max():.3g}: other intrinsics, another normalisation or other frames"
-        )
-    if (joints[..., 2] <= 0).any():
-        behind = int((joints[..., 2] <= 0).any(1).sum())
-        problems.append(f"axes: {behind} poses reach behind the camera; expected absolute joints, z forward, metres")
-    return Findings(facts, _by_name(lengths, poses.skeleton), problems)
+    problems = [breach.text for breach in breaches(data)]
+    return Findings(facts, by_name(lengths, poses.skeleton), problems)
 
 
 def _listed(names: tuple[str, ...], shown: int = 12) -> str:
     return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
-
-
-def _by_name(lengths: Float[Tensor, " bones"], skeleton: Skeleton) -> dict[str, tuple[float, ...]]:
-    """Median lengths by end joint; two numbers, left and right, where there are two sides."""
-    found: dict[str, tuple[float, ...]] = {}
-    for bone, (_, child) in enumerate(skeleton.bones):
-        name, twin = skeleton.joints[child], skeleton.bone_flip[bone]
-        if twin == bone:
-            found[name] = (float(lengths[bone]),)
-        elif name.startswith("left_"):
-            found[name.removeprefix("left_")] = (float(lengths[bone]), float(lengths[twin]))
-    return found
-
-
-def _bone_problems(lengths: Float[Tensor, " bones"], skeleton: Skeleton) -> list[str]:
-    problems = []
-    typical = float(lengths.median())
-    if not 0.05 < typical < 1.0:
-        return [f"units: expected metres, but the median bone is {typical:.3g} long"]
-    for name, values in _by_name(lengths, skeleton).items():
-        if not all(HUMAN_BONE_M[0] <= value <= HUMAN_BONE_M[1] for value in values):
-            spelled = " and ".join(f"{value:.3f}" for value in values)
-            problems.append(f"bone to the {name}: {spelled} m, expected {HUMAN_BONE_M[0]} to {HUMAN_BONE_M[1]} m")
-        if abs(values[0] - values[-1]) > LARGEST_ASYMMETRY * max(values):
-            problems.append(f"bone to the {name}: left {values[0]:.3f} m, right {values[-1]:.3f} m; joint order?")
-    return problems
-
-
-def _side_problems(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> list[str]:
-    """A knee bends one way only, so thigh x shank points to the person's left, whatever the posture."""
-    if not all(f"{side}_{part}" in skeleton.joints for side in ("left", "right") for part in KNEES):
-        return []
-    across = joints[:, skeleton.index("left_hip")] - joints[:, skeleton.index("right_hip")]
-    right = total = 0
-    for side in ("left", "right"):
-        hip, knee, ankle = (joints[:, skeleton.index(f"{side}_{part}")] for part in KNEES)
-        hinge = torch.linalg.cross(knee - hip, ankle - knee)
-        scale = (knee - hip).norm(dim=-1) * (ankle - knee).norm(dim=-1)
-        bent: Bool[Tensor, " poses"] = hinge.norm(dim=-1) > BENT * scale
-        right += int(((across * hinge).sum(-1)[bent] > 0).sum())
-        total += int(bent.sum())
-    if total < ENOUGH or right > 0.8 * total:
-        return []
-    return [
-        f"left and right: {total - right} of {total} bent knees bend forward as if left and right were swapped; "
-        "check the joint order, or an image that was mirrored"
-    ]
-
-
-def _posture_problems(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> list[str]:
-    """Most people are upright in the image, whose y grows downwards."""
-    if not {"head", "left_ankle"} <= set(skeleton.joints):
-        return []
-    above = joints[:, skeleton.index("head"), 1] < joints[:, skeleton.index("left_ankle"), 1]
-    share = above.float().mean().item()
-    return [] if share > 0.5 else [f"axes: the head is above the ankle in {share:.0%} of the poses; does y point up?"]

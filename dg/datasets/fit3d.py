@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import choices, content_id
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
 from dg.files.safe_load import FileFormatError, load_json
@@ -69,23 +70,30 @@ class Fit3D(Dataset):
         check_split(split, self.splits, options.root)
         root = _train_folder(Path(options.root))
         subjects = options.subjects_test if split == "test" else options.subjects_train
-        joints, cameras, labels = [], [], []
+        joints, cameras, labels, files = [], [], [], []
         for subject in subjects:
             exercises = _exercises(root, subject)
             for action in exercises if split == "test" else clips_of(split, subject, exercises):
-                world = _joints(root / subject / "joints3d_25" / f"{action}.json", options.stride)
+                files.append(root / subject / "joints3d_25" / f"{action}.json")
+                world = _joints(files[-1], options.stride)
                 for path in _camera_files(root / subject, action):
                     rotation, centre, camera = _camera(path, options.size_px)
                     joints.append(((world - centre) @ rotation.T).float())
                     cameras.append(camera)
                     labels.append((subject, action))
+                    files.append(path)
         if not joints:
             raise DataError(f"{options.root}: no exercise is left for {split!r} of {options}")
-        return _dataset(joints, cameras, labels, options)
+        chosen = choices(options, "root", "subjects_train", "subjects_test", "fps")
+        return _dataset(joints, cameras, labels, options, content_id(chosen, *files))
 
 
 def _dataset(
-    clips: list[Float[Tensor, "frames 17 3"]], cameras: list[Camera], labels: list[tuple[str, str]], options: Options
+    clips: list[Float[Tensor, "frames 17 3"]],
+    cameras: list[Camera],
+    labels: list[tuple[str, str]],
+    options: Options,
+    content: str,
 ) -> PoseDataset:
     rows = torch.tensor([len(c) for c in clips])
     subjects = tuple(dict.fromkeys(subject for subject, _ in labels))
@@ -105,6 +113,7 @@ def _dataset(
         fps=options.fps / options.stride,
         digest=content_digest(poses.joints_3d, poses.joints_2d),
         flavour="joints3d_25",
+        content=content,
         notes={"behind_camera": f"{int((~in_front).sum())} poses come closer than {NEAREST_M} m; marked invalid"},
     )
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset
+from dg.datasets.content import choices, content_id
 from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.splits import clips_of
@@ -95,11 +96,12 @@ class Human36M(Dataset):
         if not any(names.values()):
             known = sorted({_action_name(action) for actions in motion.values() for action in actions})
             raise DataError(f"{path}: no clip is left for {split!r} of {options}; the file's actions: {known[:40]}")
-        detections = None
+        detections, files = None, [path]
         if options.keypoints != "gt":
-            detections = read_detections(path.with_name(DETECTIONS.format(options.keypoints)))
+            files.append(path.with_name(DETECTIONS.format(options.keypoints)))
+            detections = read_detections(files[-1])
         dropped = [f"{s} {a}" for s, a in CORRUPT_TAKES[options.takes] if a in motion.get(s, {})]
-        takes, cut = _takes(path, motion, names, detections, options)
+        takes, cut, filled = _takes(path, motion, names, detections, options)
         return seen_by_four(
             takes,
             H36M_17,
@@ -107,9 +109,11 @@ class Human36M(Dataset):
             fps=options.fps / options.stride,
             flavour="camera-frame" if options.takes == "videopose3d" else f"camera-frame-{options.takes}",
             source_2d=options.keypoints,
+            content=content_id(split, choices(options, "root", "label", "fps", "keypoints"), *files),
             notes={
                 "corrupt_takes": f"left out as {options.takes} does: {', '.join(dropped) or 'none of them is here'}",
                 **({"without_2d": f"{cut} frames have no 2D in some camera; left out"} if detections else {}),
+                **({"missing_2d": f"{filled:,} joints were not found; put where they may have been"} if filled else {}),
             },
         )
 
@@ -154,25 +158,22 @@ def _takes(
     names: dict[str, list[str]],
     detections: Detections | None,
     options: Options,
-) -> tuple[list[Take], int]:
-    """The clips, and how many frames were left out for want of 2D."""
-    takes, cut = [], 0
+) -> tuple[list[Take], int, int]:
+    """The clips, how many frames were left out for want of 2D, and how many joints no detector found."""
+    takes, cut, filled = [], 0, 0
     for subject, actions in names.items():
         for action in actions:
             # Popped, so that the file's 32 joints do not stay in memory beside our 17.
             joints = _joints_of(path, subject, action, motion[subject].pop(action))
             take = Take(subject, _action_name(action), joints, cameras_of=subject)
             if detections is not None:
-                take = _with_detections(take, action, detections)
-                cut += len(joints) - len(take.joints)
+                seen = h36m_cameras.see(take.joints, take.subject)
+                found = take_2d(detections, take.subject, action, seen)
+                kept = found.joints_2d.shape[1]
+                take = replace(take, joints=joints[:kept], joints_2d=found.joints_2d, confidence=found.confidence)
+                cut, filled = cut + len(joints) - kept, filled + found.filled
             takes.append(_strided(take, options.stride))
-    return takes, cut
-
-
-def _with_detections(take: Take, action: str, detections: Detections) -> Take:
-    seen = h36m_cameras.see(take.joints, take.subject)
-    joints_2d, confidence = take_2d(detections, take.subject, action, seen)
-    return replace(take, joints=take.joints[: joints_2d.shape[1]], joints_2d=joints_2d, confidence=confidence)
+    return takes, cut, filled
 
 
 def _strided(take: Take, stride: int) -> Take:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError
+from dg.datasets.detected_2d import check_confidence, check_fit, check_places, fill_missing
 from dg.datasets.h36m_room import VIEWS
 from dg.datasets.validation import check_shape, read_arrays
 from dg.pose.camera import normalise_pixels
@@ -23,8 +24,7 @@ from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17, Skeleton
 
 LAYOUTS = (H36M_17, COCO_17, H36M_16)
-FARTHEST = 0.25  # median distance of a take's detections from the projection, width-normalised (125 px of 1000)
-EVERY = 16  # frames between those that are looked at
+LOOKED_AT = 500  # rows of a take that are compared with its 3D
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,15 @@ class Detections:
     path: Path
     skeleton: Skeleton
     positions: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TakenDetections:
+    """One take's 2D as H36M-17 joints, width-normalised. filled: joints that were not found."""
+
+    joints_2d: Float[Tensor, "cameras kept joints 2"]
+    confidence: Float[Tensor, "cameras kept joints"] | None
+    filled: int
 
 
 def unboxed(values: np.ndarray) -> Any:  # noqa: ANN401 - a container of any kind
@@ -55,8 +64,8 @@ def read_detections(path: Path) -> Detections:
 
 def take_2d(
     detections: Detections, subject: str, action: str, seen: Float[Tensor, "cameras frames joints 3"]
-) -> tuple[Float[Tensor, "cameras kept joints 2"], Float[Tensor, "cameras kept joints"] | None]:
-    """Detections of one take as H36M-17 joints, width-normalised, and their confidence.
+) -> TakenDetections:
+    """Detections of one take.
 
     kept: the frames that 3D and all four cameras have, as VideoPose3D shortens them. seen: the 3D in the four cameras.
     Raises DataError for a take that is missing, malformed, or of other poses than these.
@@ -78,30 +87,39 @@ def take_2d(
         raise DataError(f"{what}: expected finite pixels, found NaN or infinity")
     if values[..., :2].abs().max() < 3:
         raise DataError(f"{what}: expected pixels, but no coordinate reaches 3: already normalised?")
+    return _normalised(values, skeleton, seen[:, :kept], what)
+
+
+def _normalised(
+    values: Float[Tensor, "cameras kept joints columns"],
+    skeleton: Skeleton,
+    seen: Float[Tensor, "cameras kept moving 3"],
+    what: str,
+) -> TakenDetections:
+    """Raises DataError for 2D that is not what it says (`dg.datasets.detected_2d`)."""
+    cameras, kept = values.shape[:2]
     sizes = torch.tensor([c.size for c in h36m_cameras.INTRINSICS], dtype=torch.float32)
-    joints_2d = convert_joints(normalise_pixels(values[..., :2], sizes), skeleton, H36M_17)
-    _check_pose(joints_2d, h36m_cameras.intrinsics().project(seen[:, :kept:EVERY]), what)
-    if values.shape[-1] == 2:
-        return joints_2d, None
-    return joints_2d, convert_joints(values[..., 2:].clamp(0, 1), skeleton, H36M_17)[..., 0]
-
-
-def _check_pose(
-    found: Float[Tensor, "cameras kept joints 2"], projected: Float[Tensor, "cameras some joints 2"], what: str
-) -> None:
-    found = found[:, ::EVERY]
-    gap = (found - projected).norm(dim=-1).median()
-    swapped = (found[..., list(H36M_17.flip), :] - projected).norm(dim=-1).median()
-    if gap > FARTHEST:
+    given = normalise_pixels(values[..., :2], sizes).flatten(0, 1)
+    extent = (sizes / sizes[:, :1]).repeat_interleave(kept, 0)
+    clip = torch.arange(cameras).repeat_interleave(kept)
+    confidence = values[..., 2].flatten(0, 1) if values.shape[-1] == 3 else None
+    if confidence is not None:
+        check_confidence(confidence, what)
+    found = fill_missing(given, confidence, extent, clip, skeleton)
+    if found.empty.any():
+        row = int(found.empty.nonzero()[0])
         raise DataError(
-            f"{what}: half of the joints lie more than {gap:.2f} (of half the width) from the projected 3D: other "
-            "frames, another camera order or another image size"
+            f"{what}[{row // kept}]: expected some joint in each frame, but none was found in "
+            f"{int(found.empty.sum())}, the first is frame {row % kept}; cut the take, or leave it out"
         )
-    if swapped < 0.5 * gap:
-        raise DataError(
-            f"{what}: the joints lie {gap:.3f} from the projected 3D, but {swapped:.3f} with left and right swapped; "
-            "check the joint order"
-        )
+    projected = h36m_cameras.intrinsics().project(seen).flatten(0, 1)
+    check_fit(given, skeleton, projected, clip, what, extent, known=~found.missing, most=LOOKED_AT)
+    check_places(found.joints_2d, what)
+    joints_2d = convert_joints(found.joints_2d, skeleton, H36M_17).unflatten(0, (cameras, kept))
+    if confidence is not None:
+        confidence = convert_joints(confidence.clamp(0, 1)[..., None], skeleton, H36M_17)[..., 0]
+        confidence = confidence.unflatten(0, (cameras, kept))
+    return TakenDetections(joints_2d, confidence, int(found.missing.sum()))
 
 
 def _layout(path: Path, positions: dict[str, Any], metadata: Any) -> Skeleton:  # noqa: ANN401

@@ -62,8 +62,12 @@ def seen_by_four(
     flavour: str = "camera-frame",
     source_2d: str = "gt",
     notes: dict[str, str] | None = None,
+    content: str = "",
 ) -> PoseDataset:
-    """All takes, each followed by itself in the next camera. Poses within NEAREST_M of a camera are marked invalid."""
+    """All takes, each followed by itself in the next camera. Poses within NEAREST_M of a camera are marked invalid.
+
+    content: digest of what the takes were read from.
+    """
     lengths = torch.tensor([len(take.joints) for take in takes])
     clip_rows = lengths.repeat_interleave(VIEWS)
     rows = int(clip_rows.sum())
@@ -99,6 +103,7 @@ def seen_by_four(
         digest=content_digest(joints, joints_2d),
         flavour=flavour,
         source_2d=source_2d,
+        content=content,
         notes={
             "out_of_frame": f"{int((~in_frame).sum())} of {rows} poses leave the frame; kept, as the protocol does",
             "behind_camera": f"{int((~in_front).sum())} poses come closer than {NEAREST_M} m; marked invalid",

@@ -18,6 +18,7 @@ done with rendered crops (docs/depth.md).
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,17 +27,18 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, PoseDataset, content_digest
+from dg.datasets.content import content_id
+from dg.datasets.detected_2d import check_fit
 from dg.datasets.validation import read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
-from dg.pose.skeleton import SKELETONS, Skeleton
+from dg.pose.skeleton import H36M_17, SKELETONS, Skeleton
 
 FORMAT = "image-depth-1"
 NEEDED = ("format", "provenance", "images", "image", "size", "joints_2d", "confidence", "depth")
 # What protocol ids call depth from images (DESIGN 5.15), by how its metres came about.
 LABELS = {"none": "images", "ground": "images-ground", "known": "images-known(oracle)"}
 SAME_2D = 1e-3  # median distance, normalised: the same 2D, and not another detector's
-LARGEST_2D_GAP = 0.25  # median; other people or other images lie farther off
 LARGEST_ASPECT_GAP = 0.01  # of width or height over the longer side
 
 
@@ -122,7 +124,8 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
     _check_shape(found.size[row], camera, path)
     scale = _focal_ratio(found, camera)
     flat = torch.from_numpy(_scaled(found.joints_px[row][:, joints], found.size[row], camera))[:, None]
-    flat, source_2d = _chosen_2d(flat, poses.joints_2d[kept], found, dataset.source_2d)
+    own = poses.joints_2d[kept]
+    flat, source_2d = _chosen_2d(flat, own, found, dataset, kept)
     some = poses[kept].replace(
         joints_2d=flat,
         depth=seen.depth * scale,
@@ -136,8 +139,10 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         **{name: getattr(dataset, name)[kept] for name in ("subject", "action")},
         clip=_clips(dataset.clip, kept),
         digest=content_digest(some.joints_3d, some.joints_2d, seen.depth),
+        content=_content(dataset, kept, flat is own, path),
         source_2d=source_2d,
         source_depth=found.label,
+        depth_content=content_id(Path(path)),
         notes=dataset.notes | _notes(found, left_out, len(images), seen.filled),
     )
 
@@ -246,21 +251,34 @@ def _focal_ratio(found: ImageDepth, camera: Camera) -> Float[Tensor, "rows 1 1"]
 
 
 def _chosen_2d(
-    file: Float[Tensor, "rows 1 joints 2"], own: Float[Tensor, "rows 1 joints 2"], found: ImageDepth, source_2d: str
+    file: Float[Tensor, "rows 1 joints 2"],
+    own: Float[Tensor, "rows 1 joints 2"],
+    found: ImageDepth,
+    dataset: PoseDataset,
+    kept: Int[Tensor, " rows"],
 ) -> tuple[Float[Tensor, "rows 1 joints 2"], str]:
-    """The 2D that the lifter sees, and what it is called: the data set's own where depth was read at it."""
+    """The 2D that the lifter sees, and what it is called: the data set's own where depth was read at it.
+
+    Raises DataError where the file's is not of these people, or is in another order than it says.
+    """
     known = file.isfinite().all(-1)
     gap = float((file - own).norm(dim=-1)[known].median()) if bool(known.any()) else 0.0
-    if gap > LARGEST_2D_GAP:
-        raise DataError(
-            f"{found.path}: half of its joints lie more than {gap:.2f} (of half a side) from the data set's 2D: other "
-            "people, other images or another joint order"
-        )
     if gap <= SAME_2D:
-        return own, source_2d
+        return own, dataset.source_2d
+    if dataset.poses.skeleton == H36M_17:
+        clip, what = dataset.clip[kept], f"{found.path}: joints_2d"
+        check_fit(torch.where(known[..., None], file, 0.0)[:, 0], H36M_17, own[:, 0], clip, what, known=known[:, 0])
     # A joint that was not found stays where the person's others are, and has no confidence.
     centre = (torch.where(known[..., None], file, 0.0).sum(-2) / known.sum(-1)[..., None].clamp_min(1))[..., None, :]
     return torch.where(known[..., None], file, centre), str(found.provenance["source_2d"])
+
+
+def _content(dataset: PoseDataset, kept: Int[Tensor, " kept"], own_2d: bool, path: str) -> str:
+    """The poses' own, where all rows and their 2D stay: lifters with and without depth then share a protocol."""
+    content = dataset.identity
+    if len(kept) < len(dataset):
+        content = content_id(content, kept.numpy())
+    return content if own_2d else content_id(content, Path(path))
 
 
 def _clips(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"]) -> Int[Tensor, " kept"]:

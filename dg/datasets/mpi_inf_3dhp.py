@@ -13,7 +13,7 @@ they project best onto their 2D.
 | PoseAug's `test_3dhp.npz` | 16 | calibration | from the 2D |
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import choices, content_id
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
@@ -92,11 +93,18 @@ class MpiInf3DHP(Dataset):
         rows = _rows(frames, options)
         if not rows.any():
             raise DataError(f"{options.root}: no frame is left for {options}")
-        return _dataset(frames.take(rows), options)
+        return replace(_dataset(frames.take(rows), options), content=_content(Path(options.root), options))
+
+
+def _content(root: Path, options: Options) -> str:
+    files = (
+        [root] if root.is_file() else [_folder(root) / name / FILE for name in SEQUENCES if name in options.sequences]
+    )
+    return content_id(choices(options, "root", "fps"), *files)
 
 
 def _read_sequences(root: Path, options: Options) -> Frames:
-    folder = next((root / name for name in FOLDERS if (root / name / SEQUENCES[0]).is_dir()), root)
+    folder = _folder(root)
     missing = [name for name in options.sequences if not (folder / name / FILE).is_file()]
     if missing:
         raise DataError(
@@ -108,6 +116,10 @@ def _read_sequences(root: Path, options: Options) -> Frames:
     names = ("joints", "pixels", "sequence", "frame", "activity")
     joints, pixels, sequence, frame, activity = (torch.cat([getattr(p, n) for p in parts]) for n in names)
     return Frames(joints, pixels, H36M_17, views, sequence, frame, activity, SEQUENCES)
+
+
+def _folder(root: Path) -> Path:
+    return next((root / name for name in FOLDERS if (root / name / SEQUENCES[0]).is_dir()), root)
 
 
 def _sequence(path: Path, name: str, options: Options) -> Frames:

@@ -14,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import content_id
+from dg.datasets.detected_2d import Found, check_confidence, check_finite, check_fit, check_places, fill_missing
 from dg.datasets.image_depth import with_image_depth
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
@@ -36,7 +38,6 @@ OPTIONAL = ("pose2d", "confidence", "res", "subject", "action", "clip", "image")
 NAMES = ("subject", "action", "clip")
 ONE_FOR_ALL = ("intrinsics", "res")  # may be one row for the whole file
 LARGEST_2D_GAP = 1e-3
-LARGEST_DETECTION_GAP = 0.25  # median; other frames or another normalisation lie farther off
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Options:
 
     image_depth: file of dg.extract_depth, with depth at the joints of the images that `image` names; rows without any
     are left out. fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a
-    part `train`; the part `test` is then everyone else. None: all rows are `test`.
+    part `train`; the part `test` is then everyone else. None: all rows are `test`. label: what tables and protocol ids
+    call it; empty: the file's name without its ending.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Options:
     image_depth: str = ""
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
+    label: str = ""
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.fps > 0:
@@ -78,26 +81,34 @@ class CrossDataset(Dataset):
         arrays = _complete(read_arrays(options.path, NEEDED, optional=OPTIONAL), options.path)
         _check(arrays, options)
         clip = _runs(arrays["clip"], options.path)
+        found = _detected(arrays, clip, options)
         names, subject = np.unique(arrays["subject"], return_inverse=True)
         actions, action = np.unique(arrays["action"], return_inverse=True)
         rows = self._rows(split, names, subject)
+        if found is not None:
+            rows = rows[~found.empty[rows]]
+            if not len(rows):
+                raise DataError(f"{options.path}: pose2d: expected some rows in which a joint was found, got none")
         joints = _tensor(arrays["pose3d"])[rows, None]
         camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))[rows]
         joints_2d = _tensor(arrays["pose2d"])[rows, None] if "pose2d" in arrays else None
+        joints_2d = joints_2d if found is None else found.joints_2d[rows, None]
         confidence = _tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
         poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d).replace(confidence=confidence)
         dataset = PoseDataset(
-            name=Path(options.path).stem,
+            name=options.label or Path(options.path).stem,
             poses=poses,
             subject=torch.from_numpy(subject.astype(np.int64))[rows],
             action=torch.from_numpy(action.astype(np.int64))[rows],
-            clip=clip[rows].unique_consecutive(return_inverse=True)[1],
+            clip=_clips(clip[rows], rows, options.stride),
             subjects=tuple(str(n) for n in names),
             actions=tuple(str(n) for n in actions),
             fps=options.fps / options.stride,
             digest=content_digest(joints, poses.joints_2d),
             source_2d=options.source_2d,
             flip_tta=options.flip_tta,
+            notes={} if found is None else found.notes(),
+            content=_content(arrays, clip.numpy(), subject, action, rows.numpy()),
         )
         if not options.image_depth:
             return dataset
@@ -118,6 +129,17 @@ class CrossDataset(Dataset):
             )
         train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
         return rows[train if split == "train" else ~train]
+
+
+def _content(arrays: dict[str, np.ndarray], *rows_of: np.ndarray) -> str:
+    """Of the rows that are kept, with clips, people and actions as numbers: names may change.
+
+    rows_of: clip, subject and action of each row of the file, and the rows.
+    """
+    *numbers, rows = rows_of
+    present = [name for name in SHAPES if name in arrays]
+    values = [np.asarray(arrays[name][rows], np.float32) for name in present]
+    return content_id(" ".join(present), *values, *(n[rows].astype(np.int64) for n in numbers))
 
 
 def _images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
@@ -166,8 +188,9 @@ def _check(arrays: dict[str, np.ndarray], options: Options) -> None:
         if values.shape[:1] != (rows,) or (name in NAMES and values.ndim != 1):
             raise DataError(f"{path}: {name}: expected {rows} rows as in pose3d, got {list(values.shape)}")
     for name in numbers[1:]:
-        if not np.isfinite(arrays[name]).all():
-            raise DataError(f"{path}: {name}: expected finite numbers, found NaN or infinity")
+        check_finite(_tensor(arrays[name]), f"{path}: {name}")
+    if "confidence" in arrays:
+        check_confidence(_tensor(arrays["confidence"]), f"{path}: confidence")
     if (arrays["intrinsics"][:, :2] <= 0).any() or (arrays["res"] <= 0).any():
         raise DataError(f"{path}: focal lengths in intrinsics and sizes in res must be positive")
     joints = _tensor(arrays["pose3d"])
@@ -182,19 +205,51 @@ def _check_projection(arrays: dict[str, np.ndarray], joints: Float[Tensor, "rows
             f"{path}: pose3d: {int(behind.sum())} poses lie behind the camera (z <= 0), first at row "
             f"{int(behind.nonzero()[0])}; expected absolute camera-frame joints, z forward"
         )
-    if "pose2d" not in arrays:
+    if "pose2d" not in arrays or options.source_2d != "gt":
         return
     camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))
-    distance = (camera.project(joints) - _tensor(arrays["pose2d"])).abs()
-    truth = options.source_2d == "gt"
-    gap = float(distance.max() if truth else distance.median())
-    limit = LARGEST_2D_GAP if truth else LARGEST_DETECTION_GAP
-    if gap > limit:
+    projected, given = camera.project(joints), _tensor(arrays["pose2d"])
+    gap = float((projected - given).abs().max())
+    if gap > LARGEST_2D_GAP:
+        _check_fit(arrays, given, projected, _runs(arrays["clip"], path), path)
         raise DataError(
             f"{path}: pose2d: expected the projection of pose3d by intrinsics, both normalised by the longer image "
-            f"side, but they differ by {'up to' if truth else 'typically'} {gap:.3g} (limit {limit}); check the "
-            "normalisation, or name the detector with source_2d"
+            f"side, but they differ by up to {gap:.3g} (limit {LARGEST_2D_GAP}); check the normalisation, or name the "
+            "detector with source_2d"
         )
+
+
+def _detected(arrays: dict[str, np.ndarray], clip: Int[Tensor, " rows"], options: Options) -> Found | None:
+    """The 2D of a detector with what it did not find filled in. Raises DataError where it is not what it says."""
+    if "pose2d" not in arrays or options.source_2d == "gt":
+        return None
+    what, given = f"{options.path}: pose2d", _tensor(arrays["pose2d"])
+    camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))
+    confidence = _tensor(arrays["confidence"]) if "confidence" in arrays else None
+    found = fill_missing(given, confidence, camera.extent, clip, H36M_17)
+    projected = camera.project(_tensor(arrays["pose3d"]))
+    _check_fit(arrays, given, projected, clip, options.path, ~found.missing)
+    check_places(found.joints_2d, what)
+    return found
+
+
+def _check_fit(
+    arrays: dict[str, np.ndarray],
+    given: Float[Tensor, "rows 17 2"],
+    projected: Float[Tensor, "rows 17 2"],
+    clip: Int[Tensor, " rows"],
+    path: str,
+    known: Bool[Tensor, "rows 17"] | None = None,
+) -> None:
+    size = _tensor(arrays["res"])
+    in_pixels = size if bool((size.amax(-1) > 2).all()) else None
+    check_fit(given, H36M_17, projected, clip, f"{path}: pose2d", size / size.amax(-1, keepdim=True), in_pixels, known)
+
+
+def _clips(clip: Int[Tensor, " kept"], rows: Int[Tensor, " kept"], stride: int) -> Int[Tensor, " kept"]:
+    """Numbers of the clips among the rows that are kept; a clip ends where a row is missing."""
+    ends = (clip.diff() != 0) | (rows.diff() != stride)
+    return torch.cat([torch.zeros(1, dtype=torch.long), ends.long().cumsum(0)])
 
 
 def _runs(names: np.ndarray, path: str) -> Int[Tensor, " rows"]:

@@ -12,7 +12,7 @@ its harness (METHODS 7): joints stay absolute and are centred in the metric, pre
 to a last batch; 3DPW's frames are portrait or landscape as their principal point says; units are stated, not guessed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import choices, content_id
 from dg.datasets.h36m import MOVING_JOINTS
 from dg.datasets.h36m_detections import unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
@@ -116,7 +117,8 @@ class PoseBench3D(Dataset):
     def load(self, split: str) -> PoseDataset:
         options: Options = self.options
         check_split(split, self.splits, options.path)
-        return _human36m(options, split) if options.kind == "h36m" else _camera_frame(options, split)
+        data = _human36m(options, split) if options.kind == "h36m" else _camera_frame(options, split)
+        return replace(data, content=content_id(split, choices(options, "path", "fps"), Path(options.path)))
 
 
 def _camera_frame(options: Options, split: str) -> PoseDataset:

@@ -7,6 +7,8 @@
 from dataclasses import dataclass, fields
 
 NOT_STATED = "not stated"
+# Parts of an id that say by content which data a number was measured on, and from which file its depth was read.
+DATA, DEPTH_DATA = "data=", "depth_data="
 
 
 @dataclass(frozen=True)
@@ -29,14 +31,17 @@ class Protocol:
 
     @classmethod
     def parse(cls, text: str) -> "Protocol":
-        """Read an id as `PoseDataset.protocol` writes it: `NAME/FLAVOUR/nFRAMES/JOINTS/2d=../depth=../tta=..`.
+        """Read an id as `PoseDataset.protocol` writes it: `NAME/FLAVOUR/nFRAMES/JOINTS/2d=../depth=../tta=../data=..`.
 
-        A part that is not there stays unknown: an id of another form never agrees with anything by accident.
+        A part that is not there stays unknown: an id of another form never agrees with anything by accident. The digest
+        of the data is left out: no paper states one.
         """
         name, *rest = text.split("/")
         found: dict[str, str | int] = {"dataset": BENCHMARKS[name].dataset if name in BENCHMARKS else name}
         plain = []
         for part in rest:
+            if part.startswith((DATA, DEPTH_DATA)):
+                continue
             key, equals, value = part.partition("=")
             if equals and key in _KEYS:
                 found[_KEYS[key]] = value
@@ -118,3 +123,13 @@ def _spell(value: str | int | None) -> str:
     if value is None:
         return NOT_STATED
     return f"{value:,}" if isinstance(value, int) else value
+
+
+def data_of(protocol: str) -> str:
+    """The digest of the data in a protocol id; empty in ids from before there was one."""
+    return next((part.removeprefix(DATA) for part in protocol.split("/") if part.startswith(DATA)), "")
+
+
+def without_data(protocol: str) -> str:
+    """A protocol id less the digest of its data."""
+    return "/".join(part for part in protocol.split("/") if not part.startswith(DATA))

@@ -9,13 +9,15 @@ PoseAug's authors do; PoseBench3D takes 1080 x 1920 px for all, which shifts the
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.content import choices, content_id
 from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.pw3d_regressed import RegressedJoints
 from dg.datasets.pw3d_sequences import Person, Sequence, files_of_split, read_sequence
@@ -87,7 +89,13 @@ class PW3D(Dataset):
         notes = {"left_out": f"{left_out:,} person-frames of {len(files)} sequences have no valid camera pose"}
         if regressed is not None:
             notes["smpl"] = regressed.note()
-        return _dataset(tracks, split, options, notes)
+        models = [Path(options.smpl.format(gender=gender)) for gender in ("MALE", "FEMALE")] if options.smpl else []
+        models = [*dict.fromkeys(models), *([Path(options.regressor)] if options.regressor else [])]
+        chosen = choices(options, "root", "smpl", "regressor", "fps")
+        return replace(
+            _dataset(tracks, split, options, notes),
+            content=content_id(chosen, *files, *(m for m in models if m.is_file())),
+        )
 
 
 def _track(sequence: Sequence, number: int, person: Person, regressed: RegressedJoints | None, stride: int) -> Track:

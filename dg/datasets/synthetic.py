@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets.base import Dataset, PoseDataset, content_digest
+from dg.datasets.content import choices, content_id
 from dg.datasets.synthetic_activities import act
 from dg.datasets.synthetic_cameras import PLACEMENTS, see_from_anywhere, see_from_room
 from dg.datasets.synthetic_kinematics import pose_body, stand_on_floor, within_limits
@@ -22,6 +23,8 @@ from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 
 FPS = 50.0
+# Counted up whenever the same options begin to make other poses: results on them are results on other data.
+VERSION = 1
 # What people do in each domain: everyday acts as in Human3.6M; outdoors as in 3DPW; exercise as in MPI-INF-3DHP.
 MIX = {
     "source": ("walk", "sit", "reach", "point", "wave", "phone", "bend", "walk", "sit_on_floor", "squat"),
@@ -89,6 +92,7 @@ class Synthetic(Dataset):
             fps=fps,
             digest=content_digest(poses.joints_3d, poses.joints_2d),
             flavour="synthetic",
+            content=content_id(f"synthetic {VERSION} {split}", choices(options)),
         )
 
 

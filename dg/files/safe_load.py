@@ -139,7 +139,10 @@ def _read_array(data: bytes, path: str | Path, name: str, allow_object: bool) ->
     except (ValueError, KeyError, MemoryError, RecursionError) as error:
         raise FileFormatError(f"{path}: array {name!r} is damaged: {error}") from error
     if not allow_object:
-        raise UnsafeFileError(f"{path}: expected numbers in {name!r}, found pickled Python objects; not loaded")
+        raise UnsafeFileError(
+            f"{path}: expected numbers or texts in {name!r}, found pickled Python objects; not loaded. Save texts with "
+            "numpy.array(values, dtype=str)"
+        )
     value = unpickle(data[stream.tell() :], f"{path} ({name})")
     if not isinstance(value, np.ndarray) or value.size != prod(shape):
         raise FileFormatError(f"{path}: array {name!r} is damaged: its pickle holds {type(value).__name__}")

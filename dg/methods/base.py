@@ -107,13 +107,21 @@ class SourceData:
 class TargetPoses:
     """What domain adaptation may see of a target: 2D poses and the cameras that saw them, no 3D (METHODS 3.1).
 
-    name: of the data set; part: `train` or `test` (transductive).
+    name: of the data set; part: `train` or `test` (transductive). content: `PoseDataset.identity` of the data.
+    checks: what their laws say (`dg.datasets.laws`).
     """
 
     name: str
     part: str
     joints_2d: Float[Tensor, "poses joints 2"]
     camera: Camera
+    content: str = ""
+    checks: str = ""
+
+    @property
+    def label(self) -> str:
+        """Whose 2D was seen, as a run's tags have it."""
+        return f"{self.name}:{self.part}" + (f" data={self.content}" if self.content else "")
 
     def __len__(self) -> int:
         return len(self.joints_2d)

@@ -94,7 +94,8 @@ def _check_targets(config: TrainConfig) -> None:
         kind, _, argument = target.partition(":")
         try:
             plugin = resolve(table_of("data"), "target", kind)
-            make_options(plugin, "target", kind, plugin.options_for_target(argument))
+            options, _ = import_module("dg.datasets.base").target_options(plugin, argument)
+            make_options(plugin, "target", kind, options)
         except OptionError as error:
             found.append(str(error))
     if found:

@@ -42,7 +42,7 @@ GROUPS = {
 # Keys that decide no number of a run: where it runs and what it records. The digest leaves them out, and so do
 # comparisons of stored runs.
 FREE_KEYS = (
-    "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
+    "data_checks", "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip
@@ -104,6 +104,8 @@ class TrainConfig:
 
     # -- what is trained on
     data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
+    data_content: str = ""  # content digest that the source must have, as a run logs it; empty: whatever is there
+    data_checks: Literal["refuse", "warn"] = "refuse"  # where data are not what they say; also data.checks=
     targets: list[str] = field(default_factory=list)  # NAME:ARGUMENT each; empty: the two shifted synthetic domains
     adapt_to: str = ""  # NAME:ARGUMENT of the target whose 2D poses a domain-adaptation method may see
     adapt_part: Literal["train", "test"] = "test"  # which part of it; test is transductive
@@ -193,7 +195,9 @@ class TrainConfig:
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the numbers of a run, nested, without the keys that have no meaning in it."""
-        chosen = {k: v for k, v in asdict(self).items() if k not in (*FREE_KEYS, *self._idle())}
+        # What the source was found to be: `load_problem` and `check_same_data` compare it.
+        left_out = (*FREE_KEYS, *self._idle(), "data_content")
+        chosen = {k: v for k, v in asdict(self).items() if k not in left_out}
         chosen["render"] = {k: v for k, v in asdict(self.render).items() if f"render.{k}" not in FREE_KEYS}
         if "detection" in chosen:  # as they were named when the first runs were stored
             detection = chosen.pop("detection")
@@ -234,7 +238,8 @@ class TrainConfig:
 
     def _idle(self) -> tuple[str, ...]:
         """Keys that decide nothing in this run, and are no part of it: runs from before they existed stay the same."""
-        idle = [] if self.dscale2d_resolved == "box" else ["box_ref"]
+        idle = [] if self.data_content else ["data_content"]
+        idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if "image_features" in self.features else ["pose_network"]
         return (*idle, *(() if self.detects else ("detection",)))

@@ -24,6 +24,8 @@ Settings = TypeVar("Settings")
 Tree = dict[str, Any]
 # Metadata of a field that no key sets: what stands on the command line without a key, or what the command fills in.
 NO_KEY: dict[str, Any] = {"key": False}
+# Keys that may be spelled as one of a plug-in's options though they belong to the command: no data set has `checks`.
+SPELLINGS = {"data.checks": "data_checks"}
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -118,7 +120,8 @@ def _split(args: Sequence[str], positional: bool) -> tuple[list[str], list[tuple
         elif not equals or not key:
             found.append(f"expected key=value, got {arg!r}; `--help` lists the keys")
         else:
-            pairs.append((key.removeprefix("--"), value))
+            key = key.removeprefix("--")
+            pairs.append((SPELLINGS.get(key, key), value))
     return paths, pairs, found
 
 

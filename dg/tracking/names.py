@@ -24,6 +24,7 @@ TAG_METHOD, TAG_REGIME, TAG_LIFTER = "method", "regime", "lifter"
 TAG_INPUTS, TAG_DSCALE2D, TAG_DEPTH = "inputs", "dscale2d", "depth_source"
 TAG_SELECTION, TAG_ORACLE, TAG_PROTOCOL = "selection", "oracle", "protocol"
 TAG_ADAPTED = "adapted_to"  # NAME:train or NAME:test, whose 2D a domain-adaptation run saw
+TAG_CHECKS = "data.checks"  # what the laws of the data sets say of each part of the data, in words
 TAG_REASON, TAG_NOTE = "status.reason", "mlflow.note.content"
 TAG_SWEEP = "sweep.id"  # on every trial of a sweep: such runs stay out of comparisons
 PARAM_SEED = "seed"

@@ -11,13 +11,14 @@ import torch
 
 from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
+from dg.datasets.laws import checked, line
 from dg.evaluation.predictions import LifterPredictor, evaluate
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
-from dg.tracking.names import tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
     TAG_EVALUATES,
@@ -34,7 +35,7 @@ from dg.trained.places import note_on_store, of_drawing
 from dg.trained.settings import EvaluateOptions
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of, inputs_of
-from dg.training.problem import on_skeleton, open_target
+from dg.training.problem import load_targets, on_skeleton
 from dg.training.rendering import make_live_depth, with_feature_sizes
 
 PROTOCOL = "protocol"
@@ -64,7 +65,7 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
 def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
     """The lifter on every target of its configuration, as `evaluate_on` has it."""
     stored.check_places(("targets",))
-    return evaluate_on(stored, load_targets(stored.config), tta)
+    return evaluate_on(stored, targets_of(stored.config), tta)
 
 
 def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str = PROTOCOL) -> list[TargetResult]:
@@ -112,15 +113,10 @@ def _evaluate_target(stored: StoredLifter, predictor: LifterPredictor, dataset: 
     return TargetResult(found, dataset)
 
 
-def load_targets(config: TrainConfig) -> list[PoseDataset]:
-    """The test part of every target on the lifter's skeleton; names that repeat are numbered."""
-    targets: list[PoseDataset] = []
-    for number, name in enumerate(config.target_names):
-        target = open_target(name).load("test")
-        if target.name in {t.name for t in targets}:
-            target = replace(target, name=f"{target.name}_{number}")
-        targets.append(replace(target, poses=on_skeleton(target, config)))
-    return targets
+def targets_of(config: TrainConfig) -> list[PoseDataset]:
+    """The test part of every target on the lifter's skeleton. Raises ConfigError where two have one name."""
+    found = load_targets(config.target_names, config.data_checks)
+    return [replace(target, poses=on_skeleton(target, config)) for target in found]
 
 
 @contextmanager
@@ -162,8 +158,15 @@ def summarise(stored: StoredLifter, identity: Identity, results: Sequence[Target
         "depth": config.depth["name"] if config.needs_depth else NO_DEPTH,
         "seed": identity.seed,
         "selection": stored.selection,
+        "data": {r.target: r.dataset.identity for r in results},
+        "data_checks": checks_of(results),
         "results": [r.row(stored.selection, stored.epoch) for r in results],
     }
+
+
+def checks_of(results: Sequence[TargetResult]) -> dict[str, str]:
+    """What the laws say of each target's data."""
+    return checked((r.target, r.dataset) for r in results)
 
 
 def run(options: EvaluateOptions) -> dict[str, Any]:
@@ -204,6 +207,7 @@ def _log(
     protocols = {r.target: r.evaluation.protocol for r in results}
     tags = environment_tags() | identity.tags(config, stored.selection, protocols)
     tags |= tags_of_image_depth(tags, {r.dataset.source_depth for r in results})
+    tags[TAG_CHECKS] = line(checks_of(results))
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
     log_results(tracker, results, stored.selection)

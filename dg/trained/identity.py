@@ -84,4 +84,4 @@ def _adapted_to(config: TrainConfig) -> str:
     if config.adapt_to in config.target_names or not named_places(config, ["adapt_to"]):
         with suppress(DataError):
             adaptation = load_adaptation(config, skeleton_named(config.skeleton))
-    return f"{config.adapt_to if adaptation is None else adaptation.name}:{config.adapt_part}"
+    return f"{config.adapt_to}:{config.adapt_part}" if adaptation is None else adaptation.label

@@ -14,7 +14,7 @@ from dg.trained.stored import StoredLifter, load_checkpoint, load_weights
 
 # What evaluation may choose anew: nothing of what the lifter was trained with.
 RUN_KEYS = ("targets", "depth", "pose_network", "body", "render", "pool", "address", "cache", "tracking", "device",
-            "threads")  # fmt: skip
+            "threads", "data_checks")  # fmt: skip
 LIFTER_KEYS = ("lifter", *SETTINGS)
 
 

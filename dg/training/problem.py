@@ -1,13 +1,16 @@
 """What is trained and on what: source, targets and the 2D of an adaptation target, on the run's skeleton."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from dg.datasets import DATASETS
-from dg.datasets.base import Dataset, PoseDataset
+from dg.datasets.base import DataError, Dataset, PoseDataset, target_options
+from dg.datasets.content import content_id
 from dg.datasets.image_depth import converted
+from dg.datasets.laws import NOTE, REFUSE, checked, examined
 from dg.methods.base import TargetPoses
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
@@ -18,6 +21,7 @@ from dg.pose.skeleton import Skeleton
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import make_options, resolve
+from dg.tracking.names import metric_name
 
 
 @dataclass(frozen=True)
@@ -30,26 +34,75 @@ class Problem:
     depth_label: str
     adaptation: TargetPoses | None = None
 
+    @property
+    def checks(self) -> dict[str, str]:
+        """What the laws say of each part (`dg.datasets.laws`)."""
+        parts = [("train", self.train), ("val", self.val), *((target.name, target) for target in self.targets)]
+        adapted = {} if self.adaptation is None else {f"adapt_to {self.adaptation.name}": self.adaptation.checks}
+        return checked(parts) | adapted
+
+    @property
+    def contents(self) -> dict[str, str]:
+        """Which data each part is, by content."""
+        parts = {"train": self.train, "val": self.val} | {target.name: target for target in self.targets}
+        return {part: data.identity for part, data in parts.items()}
+
 
 def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     """The source's training and validation part and every target, on the run's skeleton."""
     source = resolve(DATASETS, "data", config.data["name"])(options["data"])
     skeleton = skeleton_named(config.skeleton)
-    train, val = (prepared(source.load(split), config) for split in ("train", "val"))
-    targets = []
-    for number, name in enumerate(config.target_names):
-        target = open_target(name).load("test")
-        if target.name in {t.name for t in targets}:
-            target = replace(target, name=f"{target.name}_{number}")
-        targets.append(prepared(target, config))
-    return Problem(train, val, tuple(targets), config.depth_label, load_adaptation(config, skeleton))
+    train, val = (
+        prepared(examined(source.load(split), split, config.data_checks), config) for split in ("train", "val")
+    )
+    _check_content(config, train, val)
+    targets = tuple(prepared(target, config) for target in load_targets(config.target_names, config.data_checks))
+    return Problem(train, val, targets, config.depth_label, load_adaptation(config, skeleton))
 
 
-def open_target(name: str) -> Dataset:
-    """The data set behind `NAME:ARGUMENT`."""
+def load_targets(names: Sequence[str], checks: str = REFUSE) -> list[PoseDataset]:
+    """The test part of every target, examined, each under a name of its own.
+
+    Args:
+        names: `NAME:PLACE?option=value` each.
+        checks: What to do where the data gravely break a law: `refuse` or `warn`.
+
+    Raises:
+        ConfigError: Two targets would be called the same. A number behind a name would depend on their order, and
+            would put results on the same data into different columns.
+        DataError: A file cannot be used, or its data are not what they say.
+    """
+    targets: dict[str, PoseDataset] = {}
+    spelled: dict[str, str] = {}
+    for name in names:
+        found = load_target(name, checks=checks)
+        key = metric_name(found.name)  # as MLflow can tell names apart
+        if key in targets:
+            raise ConfigError(
+                f"the targets {spelled[key]} and {name} are both called {key!r}; give one of them a name of its own, "
+                f"such as {name}{'&' if '?' in name else '?'}label={key}_2"
+            )
+        targets[key], spelled[key] = found, name
+    return list(targets.values())
+
+
+def load_target(name: str, split: str = "test", checks: str = REFUSE) -> PoseDataset:
+    """A part of the data set behind `NAME:PLACE?option=value`, examined, called by its `label` where it has one.
+
+    Raises OptionError for an unknown data set or option, DataError for a file that cannot be used or data that are not
+    what they say.
+    """
+    dataset, label = open_target(name)
+    found = examined(dataset.load(split), name, checks)
+    return found.called(label) if label else found
+
+
+def open_target(name: str) -> tuple[Dataset, str]:
+    """The data set behind `NAME:PLACE?option=value`, and the label given to one that has no such option of its own."""
     kind, _, argument = name.partition(":")
     plugin = resolve(DATASETS, "target", kind)
-    return plugin(make_options(plugin, "target", kind, plugin.options_for_target(argument)))
+    options, label = target_options(plugin, argument)
+    return plugin(make_options(plugin, "target", kind, options)), label
 
 
 def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | None:
@@ -62,9 +115,11 @@ def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | No
         if config.adapt_to:
             raise ConfigError(f"method={name} is domain generalisation and sees no target; leave adapt_to out")
         return None
-    found = open_target(config.adapt_to).load(config.adapt_part)
-    target = replace(found, poses=found.poses.convert(skeleton))
-    return TargetPoses(target.name, config.adapt_part, target.poses.joints_2d[:, 0], target.poses.camera)
+    found = load_target(config.adapt_to, config.adapt_part, config.data_checks)
+    poses = found.poses.convert(skeleton)
+    return TargetPoses(
+        found.name, config.adapt_part, poses.joints_2d[:, 0], poses.camera, found.identity, found.notes[NOTE]
+    )
 
 
 def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
@@ -103,6 +158,29 @@ def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
             "joints; extract it anew with inputs=uadd (python -m dg.extract_depth)"
         )
     return poses
+
+
+def source_content(train: PoseDataset, val: PoseDataset) -> str:
+    """Which data a run is trained and validated on, by content."""
+    return content_id(train.identity, val.identity)
+
+
+def check_same_data(state: Mapping[str, Any], problem: Problem) -> None:
+    """Raises DataError for a checkpoint of a run that was trained on other data than those that were loaded now."""
+    config = state.get("config") or {}
+    if config.get("data_content"):
+        _check_content(TrainConfig.from_plain(config), problem.train, problem.val)
+
+
+def _check_content(config: TrainConfig, train: PoseDataset, val: PoseDataset) -> None:
+    """Raises DataError where the source is not the one that the configuration names."""
+    found = source_content(train, val)
+    if config.data_content not in ("", found):
+        raise DataError(
+            f"data={config.data['name']}: expected the data of content {config.data_content}, on which the run was "
+            f"made, but found {found}: the files, or what the options choose of them, have changed. Put the old files "
+            "back, or start a new run (another out=, no data_content=)"
+        )
 
 
 def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:

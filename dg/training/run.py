@@ -5,23 +5,24 @@ calling process with `pool=local`.
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins, table_of
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.tracking.names import tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import Problem, load_problem, with_box_size
+from dg.training.problem import Problem, check_same_data, load_problem, source_content, with_box_size
 from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
@@ -59,6 +60,7 @@ def train(
         problem = load_problem(config, options)
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
         config = with_feature_sizes(with_box_size(config, problem.train))
+        config = replace(config, data_content=source_content(problem.train, problem.val))
         return _train_on(config, info, problem, options, live, tracker, report, stop)
     finally:
         if live is not None:
@@ -94,6 +96,8 @@ def _train_on(
             lambda text: report({"kind": "note", "text": text}),
             lambda stored: config.differences(TrainConfig.from_plain(stored.get("config", {}))),
         )
+    if state is not None:
+        check_same_data(state, problem)
     run_id = tracker.start(
         run_name=info.run_name,
         params=config.flat() | _flat_options(options) | _recipe(config, options),
@@ -103,6 +107,7 @@ def _train_on(
     )
     report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
             "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
+    report({"kind": "note", "text": line(problem.checks)})
     if note := look_ahead_note(config):
         report({"kind": "note", "text": note})
     status, reason = "FAILED", "error"
@@ -112,7 +117,8 @@ def _train_on(
         trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw, stop)
         if state is not None:
             trainer.load(state)
-        summary = {"run_id": run_id, "regime": method.regime} | trainer.fit(run_id)
+        data = {"data": problem.contents, "data_checks": problem.checks}
+        summary = {"run_id": run_id, "regime": method.regime} | data | trainer.fit(run_id)
         status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
         return summary
     except Exception as error:
@@ -136,8 +142,9 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         selection="source_val",
         oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
-        adapted_to="" if problem.adaptation is None else f"{problem.adaptation.name}:{problem.adaptation.part}",
+        adapted_to="" if problem.adaptation is None else problem.adaptation.label,
     ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
+    tags |= {TAG_CHECKS: line(problem.checks)}
     return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 
 

@@ -24,7 +24,7 @@ HUMAN36M = {"data.stride": "1", "data.label": "h36m", "data.subjects_train": "['
 
 def run(value=100.0, seed=0, started=1, target="near", depth="zbuffer", params=None, **changes):
     """One run of erm; depth `none` makes it blind."""
-    protocol = f"{target}/camera-frame/n10/h36m_16/2d=gt/depth={depth}/tta=none"
+    protocol = f"{target}/camera-frame/n10/h36m_16/2d=gt/depth={depth}/tta=none/data=0a1b"
     made = RunResult(
         method="erm",
         regime="DG",
@@ -46,7 +46,7 @@ def run(value=100.0, seed=0, started=1, target="near", depth="zbuffer", params=N
 def benchmark_id(name, depth="none", **changes):
     """The protocol id of one of the field's test sets, as a loader writes it."""
     b = replace(BENCHMARKS[name], **changes)
-    return f"{b.name}/{b.flavour}/n{b.frames}/{b.joints}/2d={b.source_2d}/depth={depth}/tta={b.tta}"
+    return f"{b.name}/{b.flavour}/n{b.frames}/{b.joints}/2d={b.source_2d}/depth={depth}/tta={b.tta}/data=0a1b"
 
 
 def benchmark_run(value, name="3DHP-2929", seed=0, **changes):

@@ -1,5 +1,6 @@
 import pytest
 
+from dg.compare.differences import add_differences
 from tests.compare.make_results import run, tables
 
 
@@ -34,7 +35,9 @@ def test_domain_adaptation_never_shares_a_table_with_generalisation():
 
 
 def test_protocols_and_depth_sources_never_share_a_column():
-    other = run(80.0, method="dh_aug", protocols={"near": "near/other-truth/n10/h36m_16/2d=gt/depth=zbuffer/tta=none"})
+    other = run(
+        80.0, method="dh_aug", protocols={"near": "near/other-truth/n10/h36m_16/2d=gt/depth=zbuffer/tta=none/data=0a1b"}
+    )
     (table,) = tables(run(100.0), run(90.0, method="poseaug", depth="noisy_zbuffer"), other)
     assert table.headers() == ["near (1)", "near (2)", "near (3)"]
     assert [row[-3:].count("-") for row in table.body()] == [2, 2, 2]
@@ -100,3 +103,50 @@ def test_every_title_names_regime_and_selection():
 def test_a_depth_source_that_is_an_oracle_says_so_in_its_row():
     (table,) = tables(run(oracle="depth"))
     assert table.body()[0][1] == "xyd+dscale2d=focal, zbuffer (oracle)"
+
+
+def test_one_name_on_different_data_is_two_columns_and_no_difference():
+    """`a/test.npz` and `b/test.npz` in two runs: 91.5 mm between them say nothing of the methods."""
+    ids = [f"test/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none/data={data}" for data in ("aa", "bb")]
+    runs = [
+        run(200.0, method="erm", target="test", protocols={"test": ids[0]}),
+        run(108.5, method="poseaug", target="test", protocols={"test": ids[1]}),
+    ]
+    (table,) = tables(*runs)
+    add_differences(table, "erm")
+    assert table.headers() == ["test (1)", "test (2)"]
+    assert table.differences == []
+    assert [[len(row.values(c)) for c in table.columns] for row in table.rows] == [[1, 0], [0, 1]]
+    assert any("different data under one name" in remark for remark in table.remarks)
+
+
+def test_results_from_before_data_were_identified_stand_apart_and_say_so():
+    old = "near/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none"
+    (table,) = tables(run(100.0), run(90.0, method="poseaug", protocols={"near": old}))
+    assert len(table.columns) == 2
+    (remark,) = table.remarks
+    assert remark.startswith(f"near ({1 + [c.protocol for c in table.columns].index(old)}): stored by a version")
+    assert tables(run(100.0), run(90.0, method="poseaug"))[0].remarks == []
+
+
+def test_a_run_without_depth_stands_only_beside_runs_on_its_own_data():
+    other = run(1.0).protocols["near"].replace("data=0a1b", "data=ffff")
+    (table,) = tables(run(100.0, protocols={"near": other}), run(90.0, depth="none"))
+    blind = next(row for row in table.rows if row.inputs == "xy")
+    assert [len(blind.values(column)) for column in table.columns if column.depth == "zbuffer"] == [0]
+
+
+def test_runs_trained_on_different_data_of_one_path_never_share_a_table():
+    made = tables(run(params={"data_content": "aa"}), run(params={"data_content": "bb"}), run())
+    assert len(made) == 3
+    moved = [run(seed=seed, params={"data_content": "aa", "data.path": f"{seed}/x.npz"}) for seed in (0, 1)]
+    assert len(tables(*moved)) == 1, "the same data at another place"
+
+
+def test_depth_of_two_files_is_two_columns_and_a_run_without_depth_stands_in_both():
+    made = "near/camera-frame/n10/h36m_16/2d=gt/depth=images/depth_data={}/tta=none/data=0a1b"
+    runs = [run(v, depth="images", protocols={"near": made.format(d)}) for v, d in ((90.0, "aa"), (80.0, "bb"))]
+    (table,) = tables(*runs, run(100.0, depth="none"))
+    assert [c.depth for c in table.columns] == ["images", "images"]
+    blind = next(row for row in table.rows if row.inputs == "xy")
+    assert [blind.values(c) for c in table.columns] == [[100.0], [100.0]]

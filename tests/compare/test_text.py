@@ -32,7 +32,7 @@ def test_the_text_of_a_small_comparison():
         "| erm     | xyd+dscale2d=focal, zbuffer | simple_baseline | 101.0 ± 1.4 (2)    |\n"
         "| poseaug | xyd+dscale2d=focal, zbuffer | simple_baseline | **91.0 ± 2.8 (2)** |\n"
         "\n"
-        "- near: near/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none\n"
+        "- near: near/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none/data=0a1b\n"
         "- mean ± standard deviation (seeds)\n"
         "- no published number of this metric is about near\n"
         "\n"
@@ -85,7 +85,7 @@ def test_csv_holds_every_cell_difference_and_mark():
 
 
 def test_csv_gives_a_published_number_without_depth_its_own_protocol():
-    depth = "3DHP-2929/univ_annot3/n2929/h36m_16/2d=gt/depth=rendered-zbuffer(oracle)/tta=flip"
+    depth = "3DHP-2929/univ_annot3/n2929/h36m_16/2d=gt/depth=rendered-zbuffer(oracle)/tta=flip/data=0a1b"
     made = finished(benchmark_run(60.0, inputs="xyd", depth="zbuffer", protocols={"3DHP-2929": depth}))
     rows = [r for r in csv.DictReader(io.StringIO(tables_to_csv(made))) if r["source"] != "ours"]
     assert rows

@@ -7,6 +7,7 @@ from dg.datasets import h36m
 from dg.datasets.synthetic_activities import act
 from dg.datasets.synthetic_kinematics import pose_body, stand_on_floor, within_limits
 from dg.datasets.synthetic_people import draw_people
+from dg.pose.skeleton import COCO_17, H36M_17
 
 ACTIONS = {"Walking": "walk", "Walking 1": "walk", "Sitting": "sit", "Phoning": "phone", "WalkDog": "bend"}
 FRAMES = 12
@@ -30,3 +31,9 @@ def h36m_motion(subjects=("S1", "S5", "S6", "S7", "S8", "S9", "S11"), frames=FRA
 
 def write_h36m(path, motion) -> None:
     np.savez_compressed(path, positions_3d=np.array(motion, dtype=object))
+
+
+def as_coco(joints: np.ndarray) -> np.ndarray:
+    """Human3.6M's joints in COCO's order: the face lies where the head is, the other twelve have the same names."""
+    names = {joint: joint for joint in COCO_17.joints if joint in H36M_17.joints} | {"nose": "neck"}
+    return joints[:, [H36M_17.index(names.get(joint, "head")) for joint in COCO_17.joints]]

@@ -155,3 +155,20 @@ def test_folders_and_body_files_that_are_not_there_are_named(tmp_path, path):
             AMASS(Options(str(root))).load("test")
     with pytest.raises(DataError, match=r"SMPL_NEUTRAL\.pkl.*data\.smpl"):
         AMASS(Options(str(path), smpl=str(tmp_path / "SMPL_NEUTRAL.pkl"))).load("test")
+
+
+@pytest.mark.parametrize(("rate", "true"), [(40, 40), (50, 25), (100, 100 / 3), (120, 30)])
+def test_the_frame_rate_is_the_one_that_thinning_makes(tmp_path, rate, true):
+    np.savez(tmp_path / "motion.npz", **(amass_arrays() | {"mocap_framerate": np.array(float(rate))}))
+    data = AMASS(Options(str(tmp_path / "motion.npz"))).load("test")
+    assert data.fps == pytest.approx(true)
+    assert ("frame_rates" in data.notes) == (true != 30)
+
+
+def test_motions_of_several_rates_are_counted_and_their_mean_weighs_frames(tmp_path):
+    for name, rate in (("a", 40), ("b", 50)):
+        np.savez(tmp_path / f"{name}.npz", **(amass_arrays() | {"mocap_framerate": np.array(float(rate))}))
+    data = AMASS(Options(str(tmp_path))).load("test")
+    frames = data.clip.bincount()[[0, 4]].double()
+    assert data.fps == pytest.approx(float((frames * torch.tensor([40, 25])).sum() / frames.sum()))
+    assert data.notes["frame_rates"] == "30 a second were asked for; motions: 1 at 25, 1 at 40"

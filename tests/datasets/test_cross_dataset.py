@@ -134,3 +134,10 @@ def test_detections_need_not_be_the_projection_and_may_have_a_confidence(tmp_pat
     np.savez(path, **(shifted | {"pose2d": shifted["pose2d"] * 500 + 500}))
     with pytest.raises(DataError, match="normalisation"):
         CrossDataset(Options(path, source_2d="hrnet")).load("test")
+
+
+def test_names_that_are_objects_are_refused_with_how_to_save_them(tmp_path):
+    names = np.array([f"p{n}" for n in range(len(cross_arrays()["pose3d"]))], dtype=object)
+    np.savez(tmp_path / "objects.npz", **(cross_arrays() | {"subject": names}))
+    with pytest.raises(DataError, match=r"'subject', found pickled.*dtype=str"):
+        CrossDataset(Options(str(tmp_path / "objects.npz"))).load("test")

@@ -88,7 +88,7 @@ CROSS_FILES = {
     "behind the camera": (arrays_with(pose3d=lambda p: p - np.float32([0, 0, 9])), "behind"),
     "root-relative": (arrays_with(pose3d=lambda p: p - p[:, :1]), "behind"),
     "pixels": (arrays_with(pose2d=lambda p: 500 * p + 500), "normalisation"),
-    "divided by width": (arrays_with(pose2d=lambda p: p * np.float32(1920 / 1080)), "normalisation"),
+    "divided by width": (arrays_with(pose2d=lambda p: p * np.float32(1920 / 1080)), "divided by the width"),
     "interrupted clip": (
         arrays_with(clip=lambda c: c[::-1][np.argsort(np.arange(len(c)) % 2, kind="stable")]),
         "consecutive",

@@ -29,7 +29,9 @@ WORDS = [
     "data.clips=6", "data.frames=12", "targets=['synthetic:near?clips=3&frames=12']", "device=cpu", "parallel=2",
     "out=study",
 ]  # fmt: skip
-ID = re.compile(r"synthetic(_near|-val)?/synthetic/n\d+/h36m_16/2d=gt/depth=[\w()-]+/tta=none(/time=[\w.-]+)?")
+ID = re.compile(
+    r"synthetic(_near|-val)?/synthetic/n\d+/h36m_16/2d=gt/depth=[\w()-]+/tta=none/data=[0-9a-f]+(/time=[\w.-]+)?"
+)
 
 
 # -- words ------------------------------------------------------------------------------------------------------------
@@ -107,7 +109,7 @@ def test_the_source_as_a_target_has_the_sources_options(words):
     config = parse_training(words)
     given = {k: v for k, v in config.data.items() if k != "name"}
     target = in_domain_target(config)
-    plugin = open_target(target)
+    plugin, _ = open_target(target)
     assert plugin.options == make_options(type(plugin), "data", config.data["name"], given)
     first = parse_training(with_targets(words, "")).target_names
     assert first == [target, "synthetic:near", "synthetic:wide"]

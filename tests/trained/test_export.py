@@ -16,7 +16,7 @@ from dg.pose.skeleton import H36M_16
 from dg.settings.config import ConfigError
 from dg.trained import exporting
 from dg.trained.description import METADATA_KEY, parse_description
-from dg.trained.evaluation_run import EvaluateOptions, load_lifter, load_targets
+from dg.trained.evaluation_run import EvaluateOptions, load_lifter, targets_of
 from lifters import LIFTERS
 from tests.trained.makers import SMALL, score, store, targets
 
@@ -122,7 +122,7 @@ def test_posebench3d_scores_the_file_as_we_score_the_checkpoint(mlp, people, tmp
     lines = json.loads(out.with_name(f"{out.name}.json").read_text())["posebench3d"]
     row = score(people, tmp_path, str(mlp / "best.pt"))
     config = load_lifter(EvaluateOptions(str(mlp / "best.pt"), words=(people,))).config
-    (poses,) = (data.poses for data in load_targets(config))
+    (poses,) = (data.poses for data in targets_of(config))
     printed = harness(
         out, "ONNX" if file_format == "onnx" else "JIT",
         poses.joints_2d[:, 0].numpy(), 1000 * poses.joints_3d[:, 0].numpy(), lines["model_info"], batch=20,

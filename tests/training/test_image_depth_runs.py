@@ -10,9 +10,10 @@ import torch
 
 from dg import evaluate
 from dg.compare.stored_runs import read_results, stored_runs
+from dg.compare.tables import without_depth
 from dg.settings.command_line import check_plugins, parse
 from dg.train import run as train
-from dg.trained.evaluation_run import load_targets
+from dg.trained.evaluation_run import targets_of
 from dg.training.rendering import make_live_depth
 from tests.datasets.image_depth_maker import names_of, pixels_of, write_image_depth
 from tests.datasets.makers import cross_arrays
@@ -34,7 +35,7 @@ def place(tmp_path_factory):
     words = [*SMALL, f"cache={folder}/cache", f"targets=[npz:{folder}/people.npz]"]
     config = parse(words)
     live = make_live_depth(config, check_plugins(config), 0.0)
-    (target,) = load_targets(config)
+    (target,) = targets_of(config)
     rendered = live.of_dataset(target.poses, target.digest)
     live.pool.close()
     write_image_depth(folder / "depth.npz", names, SIZE, pixels_of(arrays, SIZE), rendered.depth[:, 0].numpy())
@@ -59,7 +60,9 @@ def test_the_lifter_sees_the_depth_of_the_file(place, tmp_path):
     assert same["mpjpe_mm"] == pytest.approx(drawn["mpjpe_mm"], abs=1e-3)
     assert abs(other["mpjpe_mm"] - drawn["mpjpe_mm"]) > 1
     assert "/depth=rendered-zbuffer(oracle)/" in drawn["protocol"]
-    assert same["protocol"] == drawn["protocol"].replace("rendered-zbuffer(oracle)", "images")
+    assert without_depth(same["protocol"]) == without_depth(drawn["protocol"])
+    assert "/depth=images/depth_data=" in same["protocol"]
+    assert same["protocol"] != other["protocol"], "two files of depth never share a column"
 
 
 def test_results_are_tagged_with_where_depth_came_from(place, tmp_path):
