@@ -17,12 +17,10 @@ from dg.pose.skeleton import Skeleton
 from dg.trained.evaluation_run import PROTOCOL, evaluate_on
 from dg.trained.evaluation_run import load_lifter as load_stored
 from dg.trained.lifting import PixelPoses, lift_poses
-from dg.trained.settings import EvaluateOptions
+from dg.trained.settings import SUFFIXES, evaluate_options
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of
 from dg.training.problem import on_skeleton
-
-_ONNX = ".onnx"
 
 
 @dataclass(frozen=True)
@@ -203,12 +201,8 @@ def load_lifter(
         CheckpointError: for a file that is missing, damaged, or does not fit its description.
         ConfigError: for settings that do not exist or are missing.
     """
-    path = Path(place).expanduser()
-    args = tuple(f"{key}={value}" for key, value in settings.items())
-    if trust or path.suffix.lower() == _ONNX:
-        options = EvaluateOptions(model=str(path), trust=trust, args=args)
-    elif "lifter" in settings:
-        options = EvaluateOptions(published=str(path), args=args)
-    else:
-        options = EvaluateOptions(checkpoint=str(path), weights=weights, args=args)
+    path = Path(place).expanduser().absolute()
+    key = "model=" if trust or path.suffix.lower() in SUFFIXES["onnx"] else "published=" if "lifter" in settings else ""
+    given = {"weights": weights, "trust": str(trust).lower(), **settings}
+    options = evaluate_options([f"{key}{path}", *(f"{name}={value}" for name, value in given.items())])
     return TrainedLifter(load_stored(options))
