@@ -17,8 +17,8 @@ input.""",
     usage="[CHECKPOINT] [key=value ...]",
     train_keys="of dg train's keys those that do not change the lifter: targets, depth, body, render, pool, address, "
     "cache, tracking, device, threads, data.checks (pool=local, targets those of the run). Depth is drawn where the "
-    "input needs it. Places are not taken from CHECKPOINT: tracking and cache are the defaults, and files that it names "
-    "must be given (an error says how).",
+    "input needs it. Places are not taken from CHECKPOINT: tracking and cache are the defaults, and files that it "
+    "names must be given (an error says how).",
     codes=(RESOURCES, DATA, QUARANTINED),
     needs=True,
     examples=(
