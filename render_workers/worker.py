@@ -15,6 +15,7 @@ from torch import Tensor
 from dg.body import BODIES
 from dg.body.base import Body, BodyPose
 from dg.pose.camera import Camera
+from dg.settings.config import RenderConfig
 from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
 from render_workers.base import DepthRasterizer, DepthSource, Rasterizer, RenderAnswer, RenderRequest, finite_rows
@@ -47,10 +48,10 @@ class WorkerSpec:
     depth_name: str = "zbuffer"
     depth_options: dict[str, Any] = field(default_factory=dict)
     rasterizer: str = "warp"
-    resolution: int = 128
-    subject_span_px: float = 100.0
-    min_pool: int = 3
-    micro_batch: int = 256
+    resolution: int = RenderConfig.resolution
+    subject_span_px: float = RenderConfig.subject_span_px
+    min_pool: int = RenderConfig.min_pool
+    micro_batch: int = RenderConfig.micro_batch
     device: str = "auto"
     deterministic: bool = False
     source_digest: str = ""
@@ -134,10 +135,10 @@ class RenderWorker:
         source: DepthSource,
         rasterizer: Rasterizer,
         *,
-        resolution: int = 128,
-        subject_span_px: float = 100.0,
-        min_pool: int = 3,
-        micro_batch: int = 256,
+        resolution: int = RenderConfig.resolution,
+        subject_span_px: float = RenderConfig.subject_span_px,
+        min_pool: int = RenderConfig.min_pool,
+        micro_batch: int = RenderConfig.micro_batch,
         device: str = "cpu",
         deterministic: bool = False,
         uadd: UaddOptions | None = None,

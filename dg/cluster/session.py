@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dg.cluster.address import AUTO, cluster_address, clusters_here
 from dg.cluster.guardian import Guardian, make_cluster_folder
-from dg.cluster.resources import found
+from dg.cluster.resources import cores_here, cores_of_run, found
 from dg.cluster.versions import NodeVersions, differences, versions_here
 from dg.settings.config import TrainConfig
 from render_workers.pool_options import ResourceError
@@ -124,7 +124,7 @@ def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> Ray
     # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        _start(max(os.cpu_count() or 1, config.render.actors + 1), folder)
+        _start(max(cores_here(), cores_of_run(config)), folder)
     except BaseException:
         guardian.release()
         raise

@@ -15,7 +15,7 @@ from dg.settings.config import TrainConfig
 
 Check = Callable[[TrainConfig], Iterator[Finding]]
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
-PACKAGES = ("ray", "torch", "numpy", "warp-lang", "mlflow", "optuna", "hydra-core")
+PACKAGES = ("ray", "torch", "numpy", "warp-lang", "mlflow", "optuna", "pydantic")
 INSTALL = "pip install -c constraints.txt -e ."
 
 

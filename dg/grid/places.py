@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+from dg.cluster.resources import cores_here, cores_of_run, share_gpus
 from dg.settings.config import TrainConfig
 
 CELLS_PER_GPU = 4  # processes that share one GPU; parallel=N overrules it
@@ -50,7 +51,7 @@ def find_places(
     machine, cluster = machine or this_machine, cluster or ray_cluster
     if config.pool == "local":
         return _on_machine(config, asked, machine(config.device != "cpu"))
-    cores = max(1 + (c.render.actors if c.needs_depth else 0) for c in configs)
+    cores = max(map(cores_of_run, configs))
     if config.address:
         there, where = cluster(config.address), f"the Ray cluster at {config.address}"
     else:
@@ -74,8 +75,6 @@ def _on_machine(config: TrainConfig, asked: int, machine: Resources) -> Places:
 
 def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
     """How often the GPUs that one run claims go into those there are."""
-    from dg.cluster.resources import share_gpus
-
     claims = []
     for config in configs:
         trainer, actor = share_gpus(config, gpus)
@@ -89,8 +88,7 @@ def _at_least_one(bounds: Sequence[float]) -> int:
 
 def this_machine(with_gpus: bool) -> Resources:
     """Cores that this process may use, memory that is free now, and the GPUs that torch sees."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Resources(cores, psutil.virtual_memory().available, _gpu_names() if with_gpus else ())
+    return Resources(cores_here(), psutil.virtual_memory().available, _gpu_names() if with_gpus else ())
 
 
 def _gpu_names() -> tuple[str, ...]:

@@ -14,6 +14,9 @@ FEATURES = ("depth_features", "image_features")
 DSCALE2D = ("off", "paper", "focal", "box")
 DEPTH_UNITS = ("clip", "metre")
 
+D_REF_M = 4.5  # reference depth of dscale2d, metres
+F_REF = 2.29  # reference focal length, width-normalised: Human3.6M's
+
 
 def split_inputs(inputs: str) -> tuple[str, tuple[str, ...]]:
     """`uadd+depth_features` as its channels and its features. Raises ValueError for anything that is not known."""
@@ -42,8 +45,8 @@ class InputSpec:
 
     channels: str = "xyd"
     dscale2d: str = "focal"
-    d_ref: float = 4.5
-    f_ref: float = 2.29
+    d_ref: float = D_REF_M
+    f_ref: float = F_REF
     depth_clip: float = 2.0
     depth_unit: str = "clip"
     box_ref: float = 0.0

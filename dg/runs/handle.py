@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dg.cluster.guardian import Guardian
-from dg.cluster.resources import amounts, trainer_ask
+from dg.cluster.resources import amounts, cores_here, trainer_ask
 from dg.cluster.store_watch import ClusterLostError, StoreWatch
 from dg.runs.trainer_actor import TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
@@ -101,7 +101,7 @@ class RayRun(RunHandle):
 
         self._ray, self._exceptions, self._session, self._out = ray, exceptions, session, info.out
         # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
-        environment = {"OMP_NUM_THREADS": str(config.threads or os.cpu_count() or 1)}
+        environment = {"OMP_NUM_THREADS": str(config.threads or cores_here())}
         if gpus == 0 and config.device == "cpu":
             environment["CUDA_VISIBLE_DEVICES"] = ""
         self.ask = trainer_ask(gpus, session.resources())

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt
 
-from dg.pose.input_spec import split_inputs
+from dg.pose.input_spec import D_REF_M, F_REF, split_inputs
 from dg.settings.errors import ConfigError
 
 __all__ = [
@@ -119,8 +119,8 @@ class TrainConfig:
     # -- input and depth
     inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
     dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D
-    d_ref: Positive = 4.5  # reference depth of dscale2d, metres
-    f_ref: Positive = 2.29  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
+    d_ref: Positive = D_REF_M  # reference depth of dscale2d, metres
+    f_ref: Positive = F_REF  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: Positive = 2.0  # clip of the root-relative depth channels, metres
     box_ref: NotNegative = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options

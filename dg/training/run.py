@@ -2,7 +2,6 @@
 calling process with `pool=local`.
 """
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dg.cluster.resources import cores_here, cores_of_run
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
@@ -73,9 +73,8 @@ def spare_threads(config: TrainConfig) -> int:
     Args:
         config: of the run.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    busy = config.render.actors if config.pool == "ray" and config.needs_depth else 0
-    return max(1, cores - busy)
+    others = cores_of_run(config) - 1 if config.pool == "ray" else 0
+    return max(1, cores_here() - others)
 
 
 def _train_on(
