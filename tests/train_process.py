@@ -68,7 +68,7 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
-def wait_for(what, seconds: float = 120.0):
+def wait_for(what, seconds: float = 300.0):
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := what():
