@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dg.compare.results import RunResult
-from dg.settings.errors import DATA
 from dg.files.plain_text import MAX_CELL, one_line
+from dg.settings.errors import DATA
 from dg.settings.plugins import suggest
 from dg.tracking import TrackingError, tracking_uri
 from dg.tracking.names import (
