@@ -22,7 +22,7 @@ START_BUDGET = 3
 # A worker that has been silent for longer than both lends its work to idle ones. A host whose cable was pulled is
 # declared dead by Ray after a minute, by the watchdog after half of one, and consumers wait in order.
 LEND_AFTER_S = 5.0
-LEND_P95 = 4.0
+LEND_TIMES = 4.0  # what its oldest piece usually takes
 START_PAUSE_S = 30.0
 WORKING = (SlotState.LIVE, SlotState.DRAINING)
 
@@ -111,7 +111,7 @@ class PoolCore:
     ) -> None:
         """An answer came. seconds: the worker's own time; invalid: rows of the request that it has no value for."""
         self._release(slot_id, piece, now)
-        self.figures.answered(self.slots.get(slot_id), seconds, answer.stats)
+        self.figures.answered(self.slots.get(slot_id), seconds, answer.stats, len(piece))
         self.book.answered(piece, answer, invalid)
         if self.options.watchdog_s is None:
             self.watchdog_s = max(WATCHDOG_FLOOR_S, WATCHDOG_P95 * self.figures.latency_s(0.95))
@@ -230,8 +230,7 @@ class PoolCore:
             self.book.lost(piece, reason, charge=charge and piece is held[0])
 
     def _watch(self, slot: Slot, now: float) -> None:
-        patience_s = max(LEND_AFTER_S, LEND_P95 * self.figures.latency_s(0.95))
-        slot.silent = bool(slot.in_flight) and slot.state in WORKING and now - slot.progress > patience_s
+        slot.silent = slot.state in WORKING and bool(slot.in_flight) and now - slot.progress > self._patience_s(slot)
         if slot.state is SlotState.DRAINING and not slot.in_flight:
             self._remove(slot.id, SlotState.DEAD, "")
         elif slot.in_flight and slot.state in WORKING and now - slot.progress > self.watchdog_s:
@@ -242,6 +241,10 @@ class PoolCore:
             elif not slot.probing and now - slot.probed >= PROBE_EVERY_S:
                 slot.probing, slot.probed = True, now
                 self._commands.append(Probe(slot.id))
+
+    def _patience_s(self, slot: Slot) -> float:
+        """How long a worker that holds work may be silent before others are given it."""
+        return max(LEND_AFTER_S, LEND_TIMES * self.figures.usual_s(len(slot.in_flight[0])))
 
     def _pause_starts(self, now: float) -> None:
         """Start ever more rarely what fails to start again and again, as long as enough workers are live."""

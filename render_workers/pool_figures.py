@@ -22,10 +22,12 @@ class PoolFigures:
     host_ooms: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
     _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+    _seconds_a_pose: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
 
-    def answered(self, slot: Slot | None, seconds: float, stats: Mapping[str, float]) -> None:
-        """An answer came. seconds: the worker's own time; stats: as in `RenderAnswer`."""
+    def answered(self, slot: Slot | None, seconds: float, stats: Mapping[str, float], poses: int = 1) -> None:
+        """An answer came. seconds: the worker's own time; stats: as in `RenderAnswer`; poses: how many."""
         self._seconds.append(seconds)
+        self._seconds_a_pose.append(seconds / max(1, poses))
         if slot is not None and "micro_batch" in stats:
             slot.micro_batch = stats["micro_batch"]
             self.halvings += max(0.0, stats.get("oom_halvings", 0.0) - slot.halvings)
@@ -33,8 +35,20 @@ class PoolFigures:
 
     def latency_s(self, quantile: float) -> float:
         """Time of a worker on a piece, over the last ones; 0 before the first."""
-        return sorted(self._seconds)[int(quantile * (len(self._seconds) - 1))] if self._seconds else 0.0
+        return _quantile(self._seconds, quantile)
+
+    def usual_s(self, poses: int) -> float:
+        """Time that a piece of so many poses may well take: as long as most pieces, or as its size suggests; infinite
+        before the first answer.
+        """
+        if not self._seconds:
+            return float("inf")
+        return max(self.latency_s(0.95), poses * _quantile(self._seconds_a_pose, 0.5))
 
     def is_cramped(self, node: str) -> bool:
         """Whether the memory of a node ran out repeatedly (SYSTEMS 2.3)."""
         return self.host_ooms[node] > HOST_OOMS_FORGIVEN
+
+
+def _quantile(values: deque[float], quantile: float) -> float:
+    return sorted(values)[int(quantile * (len(values) - 1))] if values else 0.0

@@ -102,12 +102,12 @@ class NamespaceCluster(StartedCluster):
             done = subprocess.run(
                 self.on(LAPTOP, self.ray, "up", "-y", "--no-config-cache", str(self.root / "cluster.yaml"),
                         folder=str(REPOSITORY)),
-                env=self.environment, stdout=output, stderr=subprocess.STDOUT, timeout=180, check=False,
+                env=self.environment, stdout=output, stderr=subprocess.STDOUT, timeout=400, check=False,
             )  # fmt: skip
         assert done.returncode == 0, log.read_text()[-5000:]
         self._join_by_hand()
         everybody = {HEAD, TRAINER, RENDER, BY_HAND}
-        wait_for(lambda: self.members() == everybody, 240, f"cluster of {sorted(everybody)}, but {self.members()}")
+        wait_for(lambda: self.members() == everybody, 300, f"cluster of {sorted(everybody)}", every_s=2)
 
     def _join_by_hand(self) -> None:
         """What a user types on a host that is not in the file; docs/clusters/README.md says it."""

@@ -31,13 +31,13 @@ def missing_programs(**more: str) -> list[str]:
     return sorted({package for name, package in programs.items() if shutil.which(name, path=path) is None})
 
 
-def wait_for(what: Callable[[], Found], seconds: float, doing: str) -> Found:
-    """The first true answer. Raises AssertionError when the time is up."""
+def wait_for(what: Callable[[], Found], seconds: float, doing: str, every_s: float = 0.2) -> Found:
+    """The first true answer; asked every so many seconds. Raises AssertionError when the time is up."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := what():
             return found
-        time.sleep(0.2)
+        time.sleep(every_s)
     raise AssertionError(f"after {seconds:g} s still no {doing}")
 
 

@@ -28,16 +28,17 @@ from tests.cluster.run_watch import RunWatch
 from tests.cluster.started import REPOSITORY, StartedCluster, missing_programs, wait_for
 
 pytestmark = pytest.mark.cluster
-EPOCHS = 120
+EPOCHS = 160
 WORDS = [
     "method=random_rigid", "inputs=xyd", "depth=paced_zbuffer", "data.clips=8", "data.frames=40", "batch_size=64",
     "lifter.width=64", f"epochs={EPOCHS}", f"evaluate_every={EPOCHS}", "device=cpu", "threads=1", "cache=off",
     "tracking.uri=off",
 ]  # fmt: skip
 RENDERED = 640  # poses in an epoch, 10 batches
-# 1,200 batches are 450 s on four actors; what is to happen takes less, and then the run hurries to its end.
+# 1,600 batches are 600 s on four actors; what is to happen takes less, and then the run hurries to its end.
 PAUSE_S = 1.5
 BRIEF_S, LONG_S = 8.0, 60.0
+PATIENCE_S = 300.0  # with events on a machine that is busy with other work
 
 
 def require_programs() -> None:
@@ -117,7 +118,7 @@ def test_a_run_outlives_what_happens_to_its_hosts(cluster, tmp_path):
         up_s = time.monotonic() - began
         runs = Runs(cluster, tmp_path)
         run = runs.watch
-        run.until(lambda: run.live() >= 2 and run.trained() > 0, 180, "first steps on two actors")
+        run.until(lambda: run.live() >= 2 and run.trained() > 0, PATIENCE_S, "first steps on two actors")
         print(f"cluster up after {up_s:.0f} s, first steps {time.monotonic() - began - up_s:.0f} s later")
         runs.start_reference()
         assert set(cluster.actors("TrainerActor")) == {cluster.trainer}  # which has the resource of that name
@@ -157,14 +158,14 @@ def a_lost_raylet(cluster, run: RunWatch) -> None:
         now = cluster.actors("RenderActor")
         return cluster.render in now and sum(map(len, now.values())) >= before
 
-    run.until(full_again, 180, "full pool after the loss of a node")
+    run.until(full_again, PATIENCE_S, "full pool after the loss of a node")
     assert cluster.raylets()[cluster.render].pid != raylet.pid
     print(f"raylet killed: the pool is whole again after {time.monotonic() - since:.0f} s")
 
 
 def a_slow_cable(cluster: NamespaceCluster, run: RunWatch) -> None:
     """The trainer's host is connected with 100 Mbit/s."""
-    run.until(lambda: run.live() == 4, 120, "four actors")
+    run.until(lambda: run.live() == 4, PATIENCE_S, "four actors")
     hosts = cluster.actors("RenderActor")
     assert {host: len(actors) for host, actors in hosts.items()} == {RENDER: 2, BY_HAND: 2}
     free = run.rate(12)
@@ -190,8 +191,8 @@ def a_brief_cut(cluster: NamespaceCluster, run: RunWatch) -> None:
     cluster.mend(RENDER)
     before = cluster.traffic(RENDER)[0]
     # Payloads of several batches have come: the actors there work again.
-    run.until(lambda: cluster.traffic(RENDER)[0] - before > 500_000, 60, "work for the host that is back")
-    run.until(lambda: run.live() == 4, 30, "four actors")
+    run.until(lambda: cluster.traffic(RENDER)[0] - before > 500_000, PATIENCE_S, "work for the host that is back")
+    run.until(lambda: run.live() == 4, PATIENCE_S, "four actors")
     assert actor_pids(cluster, RENDER) == actors
     assert run.pool("deaths") == deaths
     print(f"cut off for {BRIEF_S:g} s: no actor lost, {run.longest_gap():.0f} s at most without an answer")
@@ -201,12 +202,12 @@ def a_full_disk(cluster: NamespaceCluster, run: RunWatch) -> None:
     """Not a byte is left on a host on which an actor dies: its successor cannot start, and the others go on."""
     cluster.fill(RENDER)
     os.kill(min(actor_pids(cluster, RENDER)), signal.SIGKILL)
-    run.until(lambda: "could not start" in run.last_error(), 90, "start that fails for the full disk")
+    run.until(lambda: "could not start" in run.last_error(), PATIENCE_S, "start that fails for the full disk")
     done = run.pool("done")
-    run.until(lambda: run.pool("done") > done + 10 * 64, 60, "answers from the other actors")
+    run.until(lambda: run.pool("done") > done + 10 * 64, PATIENCE_S, "answers from the other actors")
     cluster.empty(RENDER)
     since = time.monotonic()
-    run.until(lambda: run.live() == 4, 120, "four actors after the disk has room again")
+    run.until(lambda: run.live() == 4, PATIENCE_S, "four actors after the disk has room again")
     print(f"full disk: three actors went on, the fourth was back {time.monotonic() - since:.0f} s after it had room")
 
 
@@ -215,7 +216,9 @@ def a_long_cut(cluster: NamespaceCluster, run: RunWatch) -> None:
     hosts, raylets = (RENDER, BY_HAND), cluster.raylets()
     cluster.cut(*hosts)
     since = time.monotonic()
-    run.until(lambda: run.pool("live") == 0 and "left the cluster" in run.last_error(), 90, "word of the outage")
+    run.until(
+        lambda: run.pool("live") == 0 and "left the cluster" in run.last_error(), PATIENCE_S, "word of the outage"
+    )
     said = run.last_error()
     assert re.search(r"too few render actors for \d+ s: 0 of 4 are live", said)
     assert all(f"{name} ({address})" in said for name, address in (("render1", RENDER), ("render2", BY_HAND)))
@@ -224,9 +227,9 @@ def a_long_cut(cluster: NamespaceCluster, run: RunWatch) -> None:
     time.sleep(max(0.0, LONG_S - (time.monotonic() - since)))
     cluster.mend(*hosts)
     since = time.monotonic()
-    run.until(lambda: run.live() > 0, 180, "live actor after the cut")
+    run.until(lambda: run.live() > 0, PATIENCE_S, "live actor after the cut")
     first_s = time.monotonic() - since
-    run.until(lambda: run.live() == 4, 180, "four actors after the cut")
+    run.until(lambda: run.live() == 4, PATIENCE_S, "four actors after the cut")
     whole_s = time.monotonic() - since
     assert set(cluster.actors("RenderActor")) == set(hosts)
     for host in hosts:
@@ -245,9 +248,9 @@ def a_host_that_vanishes(cluster: NamespaceCluster, run: RunWatch) -> None:
     done = run.pool("done")
     cluster.vanish(BY_HAND)
     since = time.monotonic()
-    run.until(lambda: run.live() == 2, 120, "notice of the host that is gone")
+    run.until(lambda: run.live() == 2, PATIENCE_S, "notice of the host that is gone")
     noticed_s = time.monotonic() - since
-    run.until(lambda: run.pool("done") > done + 60 * 64, 120, "answers from the host that is left")
+    run.until(lambda: run.pool("done") > done + 60 * 64, PATIENCE_S, "answers from the host that is left")
     gap_s = run.longest_gap()
     assert BY_HAND not in cluster.raylets()
     print(

@@ -86,6 +86,7 @@ def test_a_silent_worker_gets_no_new_work_while_another_can_take_it():
 
 def test_a_piece_that_hangs_every_worker_hangs_no_more_than_two_at_a_time():
     shell = Shell(actors=4, watchdog_s=30.0)
+    shell.core.figures.answered(None, 0.1, {})
     shell.core.submit(1)
     shell.start()
     for _ in range(int(29 / 0.5)):
@@ -95,10 +96,28 @@ def test_a_piece_that_hangs_every_worker_hangs_no_more_than_two_at_a_time():
 
 def test_work_that_takes_long_everywhere_is_not_lent():
     shell, calls = two_workers(2)
-    shell.core.figures._seconds.extend([10.0] * 20)
+    for _ in range(20):
+        shell.core.figures.answered(None, 10.0, {}, poses=4)
     answer(shell, calls[1][0])
-    shell.tick(30)
+    shell.tick(29)
     assert {call.slot for call in shell.calls} == {0}
+
+
+def test_nothing_is_lent_before_it_is_known_how_long_work_takes():
+    shell = Shell(actors=2)
+    shell.core.submit(1280)
+    shell.start()
+    shell.tick(29)
+    assert len(shell.calls) == 1
+
+
+def test_a_piece_of_many_poses_is_given_the_time_for_them():
+    shell, _ = two_workers(2)
+    shell.finish_all()
+    shell.core.submit(4 * 200)  # as long as 200 of the pieces of 0.1 s before
+    shell.tick()
+    shell.tick(29)
+    assert len(shell.calls) == 1
 
 
 # -- a host on which nothing starts
