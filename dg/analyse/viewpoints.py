@@ -7,7 +7,7 @@ elevation (90 above the head), and the position is that of the pelvis in the cam
 them. Needs a checkpoint-STEP.pt, which holds the method.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -18,9 +18,10 @@ from dg.analyse.base import Analysis, Comparison, Findings, Table, Value
 from dg.analyse.checkpoints import AnalysisError, TrainedRun
 from dg.analyse.novelty import evenly_spaced
 from dg.analyse.stratified import percentile
-from dg.methods.base import DGMethod, StepKey
+from dg.augment.viewpoint import viewpoint_deg
+from dg.methods.base import StepKey
+from dg.methods.diagnosis import proposals
 from dg.pose.batch import PoseBatch
-from dg.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,27 +41,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.poses < 1:
             raise ValueError(f"poses must be at least 1, got {self.poses}")
-
-
-def body_frame(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> Float[Tensor, "poses 3 3"]:
-    """Rows: unit vectors to the person's left, up along the trunk, and out of the chest, in the frame of the joints."""
-    left = joints[:, skeleton.index("left_hip")] - joints[:, skeleton.index("right_hip")]
-    left = torch.nn.functional.normalize(left, dim=-1)
-    trunk = joints[:, skeleton.index("thorax")] - joints[:, skeleton.root]
-    up = torch.nn.functional.normalize(trunk - (trunk * left).sum(-1, keepdim=True) * left, dim=-1)
-    return torch.stack([left, up, torch.linalg.cross(left, up)], 1)
-
-
-def viewpoint_deg(
-    joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton
-) -> tuple[Float[Tensor, " poses"], Float[Tensor, " poses"]]:
-    """Azimuth in (-180, 180] and elevation in [-90, 90] of the camera as the person sees it.
-
-    joints: camera frame, absolute, metres.
-    """
-    to_camera = torch.nn.functional.normalize(-joints[:, skeleton.root], dim=-1)
-    left, up, front = (body_frame(joints, skeleton) @ to_camera[..., None])[..., 0].unbind(-1)
-    return torch.rad2deg(torch.atan2(left, front)), torch.rad2deg(torch.asin(up.clamp(-1, 1)))
 
 
 def described(poses: PoseBatch) -> dict[str, Float[Tensor, " poses"]]:
@@ -86,30 +66,14 @@ def augmented(run: TrainedRun, count: int) -> tuple[PoseBatch, PoseBatch]:
         if moved is not None:
             return poses[order], moved[order]
     else:
-        made = proposals(method, poses, count, run.config.batch_size, run.config.seed)
+        order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0)).to(run.device)
+        made = proposals(method, poses, order[:count], run.config.batch_size, run.config.seed)
         if made is not None:
             return made
     raise AnalysisError(
         f"{run.path}: method {run.config.method['name']} makes no poses at this step of the training; give a "
         "checkpoint of a method that augments, after its pre-training and warm-up"
     )
-
-
-def proposals(
-    method: DGMethod, poses: PoseBatch, count: int, batch_size: int, seed: int
-) -> tuple[PoseBatch, PoseBatch] | None:
-    """Source poses and their proposals, batch by batch as in training; None where the method proposes none."""
-    order = torch.randperm(len(poses), generator=torch.Generator().manual_seed(0)).to(poses.joints_3d.device)
-    sources, made = [], []
-    for number, rows in enumerate(order[:count].split(batch_size)):
-        key = StepKey(seed, 0, number)
-        torch.manual_seed(key.number("propose"))
-        proposed = method.propose(poses[rows], key)
-        if proposed is None:
-            return None
-        sources.append(poses[rows])
-        made.append(replace(proposed, depth=None, confidence=None))
-    return PoseBatch.concatenate(sources), PoseBatch.concatenate(made)
 
 
 class Viewpoints(Analysis):

@@ -71,7 +71,7 @@ class DrawnAxisTransform(RigidTransform):
 class AxisAngleGenerator(PoseGenerator):
     """See the module's docstring."""
 
-    def __init__(self, skeleton: Skeleton, translation: str = "released") -> None:
-        super().__init__(skeleton, translation)
+    def __init__(self, skeleton: Skeleton, translation: str = "released", rotation: str = "axis_angle") -> None:
+        super().__init__(skeleton, translation, rotation)
         self.bone_angle = AxisAngleBones(skeleton)
         self.rigid = DrawnAxisTransform(skeleton, translation)

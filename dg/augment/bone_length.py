@@ -8,6 +8,7 @@ from dg.augment.trunk import NOISE, Trunk
 from dg.pose.skeleton import Skeleton
 
 LIMIT = 0.2
+_SATURATED = 0.95
 # The upper torso keeps its length: it fixes the scale, so that tall and far is told from small and near.
 FROZEN = "thorax"
 
@@ -45,3 +46,8 @@ class BoneLength(nn.Module):
     ) -> Float[Tensor, "batch bones"]:
         """New lengths: each times one plus the ratio of the bone or of its twin."""
         return lengths * (1 + ratios[:, self.independent])
+
+
+def at_limit(ratios: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:
+    """Share of the changes that are at the limit, where tanh passes no gradient."""
+    return (ratios.abs() > _SATURATED * LIMIT).float().mean()

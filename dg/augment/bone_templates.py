@@ -26,13 +26,15 @@ H36M_BONE_LENGTHS = torch.tensor([
 ])  # fmt: skip
 
 
-KINDS = ("source", "h36m", "off")
+KINDS = ("source", "medoid", "h36m", "off")
 
 
 class BoneTemplates:
     """Draws one template for each pose, uniformly.
 
-    kind: `h36m`, the table above; `source`, the bone lengths of the run's own training subjects; `off`.
+    kind: `h36m`, the table above; `source`, the median of each bone of each of the run's own training subjects, which
+    nobody need have where a subject's poses are several people's; `medoid`, the bone lengths of one pose of each, the
+    nearest to all others, sides averaged; `off`.
     """
 
     def __init__(self, kind: str, skeleton: Skeleton, source_lengths: Float[Tensor, "subjects bones"]) -> None:

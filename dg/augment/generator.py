@@ -42,12 +42,12 @@ class PoseGenerator(nn.Module):
 
     path: Tensor
 
-    def __init__(self, skeleton: Skeleton, translation: str = "released") -> None:
+    def __init__(self, skeleton: Skeleton, translation: str = "released", rotation: str = "axis_angle") -> None:
         super().__init__()
         self.skeleton = skeleton
         self.bone_angle = BoneAngle(skeleton)
         self.bone_length = BoneLength(skeleton)
-        self.rigid = RigidTransform(skeleton, translation)
+        self.rigid: nn.Module = RigidTransform(skeleton, translation, rotation)
         self.register_buffer("path", skeleton.path_matrix(), persistent=False)
 
     def draw_noise(self, rows: int, generator: torch.Generator) -> Float[Tensor, "4 rows noise"]:

@@ -28,9 +28,13 @@ def structural_distance(
     second: Float[Tensor, "batch joints 3"],
     laplacian: Float[Tensor, "joints joints"],
 ) -> Float[Tensor, ""]:
-    """L_ij = MSE(J_i, J_j) + MSE(W J_i, W J_j), square metres; W is linear, so the difference goes through it once."""
+    """L_ij = SE(J_i, J_j) + SE(W J_i, W J_j), summed over joints and coordinates, mean over poses, square metres.
+
+    A sum, as in the released code, to which the weights of the losses belong. W is linear, so the difference goes
+    through it once.
+    """
     difference = first - second
-    return difference.square().mean() + (laplacian @ difference).square().mean()
+    return (difference.square() + (laplacian @ difference).square()).flatten(1).sum(1).mean()
 
 
 def proximity(

@@ -10,7 +10,8 @@ from dg.tracking.names import NO_DEPTH
 CONTENT = "data_content"  # which data a run was trained on
 # Parameters that never change a number, or vary between seeds of one configuration by design.
 _FREE = (
-    "seed out data_checks resume tracking checkpoint_minutes cache pool address threads device targets data.root "
+    "seed out data_checks virtual_cameras resume tracking checkpoint_minutes cache pool address threads device targets "
+    "data.root "
     "render.actors render.per_actor render.gpus_per_actor render.start_timeout_s render.watchdog_s "
     "render.max_quarantine render.micro_batch render.device"
 ).split()

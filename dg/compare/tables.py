@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SELECTION_TITLES = {
     "last": "last epoch",
     "source_val": "best by source validation",
+    "virtual_cameras": "best by source validation with virtual cameras",
     "oracle": "ORACLE: best by the target itself, no fair result",
 }
 OURS = "ours"

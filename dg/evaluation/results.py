@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dg.evaluation.selection import History
-from dg.tracking.names import METRICS, SELECTIONS, final_metrics
+from dg.tracking.names import METRICS, final_metrics
 
 LEDGER = ("submitted", "done", "quarantined", "retried")
 
@@ -12,7 +12,7 @@ LEDGER = ("submitted", "done", "quarantined", "retried")
 def final_results(history: History, targets: Sequence[str]) -> list[dict[str, Any]]:
     """One row for each selection and target; none before the first evaluation."""
     results = []
-    for selection in SELECTIONS if history.records else ():
+    for selection in history.selections if history.records else ():
         for target in targets:
             record = history.pick(selection, target)
             results.append({"target": target, "selection": selection, "epoch": record["epoch"],

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dg.methods.finite_steps import FiniteSteps, finite_rows
 from dg.methods.losses import LIFTER_LOSSES
-from dg.pose.batch import InputSpec, PoseBatch
+from dg.pose.batch import AUGMENTED, InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
 from dg.pose.windows import Windows
@@ -96,11 +96,17 @@ def lifter_optimizer(lifter: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
 class SourceData:
     """The source's training part, for methods that need more of it than a batch.
 
-    poses: all of them, on the CPU, without depth. bone_lengths: the median of each subject, metres.
+    poses: all of them, on the CPU, without depth. bone_lengths: the median of each subject, bone by bone, metres.
+    medoids: of each subject the bone lengths of one of its poses, sides averaged; None: the medians stand for them.
     """
 
     poses: PoseBatch
     bone_lengths: Float[Tensor, "subjects bones"]
+    medoids: Float[Tensor, "subjects bones"] | None = None
+
+    def template_lengths(self, kind: str) -> Float[Tensor, "subjects bones"]:
+        """The source's own templates of a kind of `dg.augment.bone_templates`."""
+        return self.medoids if kind == "medoid" and self.medoids is not None else self.bone_lengths
 
 
 @dataclass(frozen=True)
@@ -199,6 +205,9 @@ class DGMethod(ABC):
         self.context = context
         self.lifter_steps = 0
         self.finite_steps = FiniteSteps()
+        # What the lifter was trained on so far: source poses, augmented poses; and the other networks' steps.
+        self.poses_seen = torch.zeros(2, dtype=torch.long, device=context.device)
+        self.network_steps: dict[str, int] = {}
         self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
         self.optimizers: dict[str, torch.optim.Optimizer] = {
             "lifter": lifter_optimizer(context.lifter, context.plan.recipe)
@@ -256,6 +265,7 @@ class DGMethod(ABC):
         left out; raises ValueError when fewer than two are left, which batch norm cannot train on.
         """
         rows = self.trainable(batch)
+        self.count_poses(rows)
         self.begin_lifter_step()
         predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
@@ -265,6 +275,11 @@ class DGMethod(ABC):
         loss.backward()
         self.descend_lifter()
         return loss.detach()
+
+    def count_poses(self, rows: PoseBatch) -> None:
+        """Take what the lifter trains on into `poses_seen`; without waiting for the device."""
+        augmented = (rows.domain == AUGMENTED).sum()
+        self.poses_seen += torch.stack([len(rows) - augmented, augmented])
 
     def begin_lifter_step(self) -> None:
         """Train mode, and the batch norms' momentum of this step: before the forward pass that uses it."""
@@ -320,6 +335,7 @@ class DGMethod(ABC):
         loss.backward(inputs=parameters)
         if self.finite_steps.allows(name, nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)):
             optimizer.step()
+        self.network_steps[name] = self.network_steps.get(name, 0) + 1
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the next step depends on; plain tensors, numbers and containers only."""
@@ -329,6 +345,8 @@ class DGMethod(ABC):
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "extra": self.extra_state(),
             "finite_steps": self.finite_steps.state_dict(),
+            "poses_seen": self.poses_seen.tolist(),
+            "network_steps": dict(self.network_steps),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -339,6 +357,9 @@ class DGMethod(ABC):
         self.load_extra_state(state["extra"])
         if "finite_steps" in state:  # absent in older checkpoints
             self.finite_steps.load_state_dict(state["finite_steps"])
+        if "poses_seen" in state:
+            self.poses_seen.copy_(torch.tensor(state["poses_seen"]))
+            self.network_steps = dict(state["network_steps"])
 
     def extra_state(self) -> dict[str, Any]:
         """State beyond networks and optimisers, such as history pools; overridden by methods that have some."""

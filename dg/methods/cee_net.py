@@ -33,7 +33,7 @@ from torch import Tensor
 from dg.augment.generator import AugmentedPoses
 from dg.augment.joint_ranges import JointRanges
 from dg.augment.kinematic_generator import CameraReach, KinematicGenerator
-from dg.methods.base import MethodContext
+from dg.methods.base import MethodContext, StepKey
 from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions
 from dg.methods.losses import bone_length_loss
 from dg.pose.batch import PoseBatch
@@ -94,6 +94,6 @@ class CEENet(LearnedAugmentation):
             "bone_length": _WEIGHT_LENGTH * bone_length_loss(poses.length_ratio),
         }
 
-    def _proposal(self, source: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
-        proposed = super()._proposal(source, poses)
+    def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
+        proposed = super()._proposal(source, poses, key)
         return proposed.replace(valid=proposed.valid & self.ranges.contain(poses.bone_angle))

@@ -6,7 +6,7 @@ file are a re-implementation's, never "DAF-DG's released".
 
 What is done. Two copies of PoseAug's generator and of its two discriminators, without PoseAug's range and feedback
 losses. Of each pose there are four: source, after bone angle, after bone length, after the rigid transform; `proximity`
-and `overall_gap` compare them (dg.augment.structure; absolute camera-frame joints, MSE in square metres).
+and `overall_gap` compare them (dg.augment.structure; absolute camera-frame joints, square metres, summed over joints).
     weak generator:   adversarial 2D + 6 adversarial 3D + proximity + 0.5 overall gap
     strong generator: adversarial 2D + 6 adversarial 3D + proximity - 0.35 overall gap
 The strong 3D discriminator's real samples are the weak augmentor's poses, everything else is as in PoseAug. The lifter
@@ -109,7 +109,7 @@ class DAFDG(DGMethod):
         self.options = options
         self.iterations = 0
         self.laplacian = normalised_laplacian(skeleton).to(device)
-        self.templates = BoneTemplates(options.templates, skeleton, context.source.bone_lengths)
+        self.templates = BoneTemplates(options.templates, skeleton, context.source.template_lengths(options.templates))
         self.pools: dict[str, HistoryPool] = {}
         self.waiting = {kind: Survivors(options.mixing, skeleton, device) for kind in _GAP}
         for kind in _GAP:
@@ -166,6 +166,8 @@ class DAFDG(DGMethod):
 
     def _meta_step(self, seen: PoseBatch, unseen: PoseBatch) -> Tensor:
         """One optimiser step; returns what was minimised, the mean of the two losses."""
+        self.count_poses(seen)
+        self.count_poses(unseen)
         self.begin_lifter_step()
         meta = meta_gradient(
             self.lifter,

@@ -125,7 +125,7 @@ class EvoSkeleton(DGMethod):
         options, skeleton = self.options, self.context.skeleton
         poses = self.context.source.poses.root_relative[:, 0]
         frames = LimbFrames(skeleton)
-        templates = BoneTemplates(options.templates, skeleton, self.context.source.bone_lengths)
+        templates = BoneTemplates(options.templates, skeleton, self.context.source.template_lengths(options.templates))
         valid = learn_validity(poses, frames, options.cell_deg, options.parent_deg)
         random = StepKey(seed, 0, 0).generator("evolution")
         first = torch.randperm(len(poses), generator=random)[: options.population]

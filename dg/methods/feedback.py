@@ -39,10 +39,24 @@ class FeedbackPoses:
 
 
 class Feedback:
-    """Feedback losses of one variant for one lifter's inputs."""
+    """Feedback losses of one variant for one lifter's inputs.
 
-    def __init__(self, skeleton: Skeleton, inputs: InputSpec, variant: str, mode: str, device: torch.device) -> None:
+    below_m: a batch on whose original poses the lifter's mean error, in the given mode, is not below it gives none;
+    0: all do. judges_rigid: whether `released` has its second term, which is idle where the transform is not learned.
+    """
+
+    def __init__(
+        self,
+        skeleton: Skeleton,
+        inputs: InputSpec,
+        variant: str,
+        mode: str,
+        device: torch.device,
+        below_m: float = 0.0,
+        judges_rigid: bool = True,
+    ) -> None:
         self.inputs, self.variant, self.mode = inputs, variant, mode
+        self.below_m, self.judges_rigid = below_m, judges_rigid
         self.groups = joint_group_matrix(skeleton).to(device)
 
     def __call__(self, lifter: Lifter, poses: FeedbackPoses, progress: float) -> dict[str, Tensor]:
@@ -53,14 +67,18 @@ class Feedback:
                 original = self._errors(lifter, poses.original)
             if self.variant == "exponential":
                 rigid = self._errors(lifter, poses.rigid).mean(-1)
-                return {"rigid": feedback_exponential(rigid, original.mean(-1), demanded)}
+                return {"rigid": self._open(original) * feedback_exponential(rigid, original.mean(-1), demanded)}
             angled = self._errors(lifter, poses.bone_angle)
-            rigid = self._errors(lifter, poses.rigid)
-        original = original @ self.groups
-        return {
-            "bone_angle": 0.1 * feedback_ratio(angled @ self.groups, original, demanded, 2.0),
-            "rigid": 0.01 * feedback_ratio(rigid @ self.groups, original, 17.0, 15.0),
-        }
+            rigid = self._errors(lifter, poses.rigid) if self.judges_rigid else None
+        gate, original = self._open(original), original @ self.groups
+        losses = {"bone_angle": gate * 0.1 * feedback_ratio(angled @ self.groups, original, demanded, 2.0)}
+        if rigid is not None:
+            losses["rigid"] = gate * 0.01 * feedback_ratio(rigid @ self.groups, original, 17.0, 15.0)
+        return losses
+
+    def _open(self, errors: Float[Tensor, "batch joints"]) -> Float[Tensor, ""]:
+        """1 where the lifter is good enough for its error to say something, else 0; no wait for the device."""
+        return (errors.mean() < (self.below_m or torch.inf)).to(errors)
 
     def _errors(self, lifter: Lifter, poses: PoseBatch) -> Float[Tensor, "batch joints"]:
         """Distance of each joint from the truth, metres, mean over the target frames."""

@@ -18,11 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from dg.augment.bone_length import at_limit
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
+from dg.augment.rigid import RigidTransform
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
-from dg.methods.base import DGMethod, MethodContext, StepKey, Update
+from dg.methods.base import DGMethod, MethodContext, StepKey, TrainingPlan, Update
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
 from dg.methods.mixing import check_mixing
 from dg.methods.surface_offset import SurfaceOffsets
@@ -30,28 +32,46 @@ from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle
 
+RATES = ("released", "planned")
+RELEASED_ITERATIONS = 73_000
+_FASTEST = 1e-3
+
 
 @dataclass(frozen=True)
 class LearnedAugmentationOptions:
     """feedback: `released`, `exponential` (the paper's) or `off`. feedback_mode: the lifter's mode during it.
-    templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train the augmentation
-    alone; warmup_iterations counts them in batches instead. mixing: see `dg.methods.mixing`. windows: `off`, or
-    `centre_transform` for lifters of several frames.
+    feedback_below_mm: batches on which the lifter's mean error in that mode is above it give no feedback, so that it
+    waits for a lifter that has converged; 0: never waits. templates: whose bone lengths the poses get first, see
+    `dg.augment.bone_templates`. warmup_passes: passes over the source that train the augmentation alone;
+    warmup_iterations counts them in batches instead; warmup_share: at least this share of the planned lifter steps
+    (the released recipe's two of 50 passes are 3,000 iterations). rates: `released`, or `planned`: multiplied by the
+    root of how much shorter than the released 73,000 iterations the run is, up to 1e-3. mixing: see
+    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames.
     """
 
     feedback: str = "released"
     feedback_mode: str = "train"
+    feedback_below_mm: float = 0.0
     templates: str = "source"
     warmup_passes: float = 2.0
     warmup_iterations: int | None = None
+    warmup_share: float = 0.0
+    rates: str = "released"
     generator_lr: float = 1e-4
     mixing: str = "batch"
     windows: str = "off"
 
     def __post_init__(self) -> None:
         check_windows(self.windows)
-        for name, known in (("feedback", VARIANTS), ("feedback_mode", MODES), ("templates", KINDS)):
+        for name, known in (
+            ("feedback", VARIANTS), ("feedback_mode", MODES), ("templates", KINDS), ("rates", RATES),
+        ):  # fmt: skip
             check_choice(name, getattr(self, name), known)
+        if self.feedback_below_mm < 0 or not 0 <= self.warmup_share <= 1:
+            raise ValueError(
+                "feedback_below_mm must not be negative and warmup_share must lie in [0, 1], "
+                f"got {self.feedback_below_mm} and {self.warmup_share}"
+            )
         check_mixing(self.mixing)
 
 
@@ -73,14 +93,16 @@ class LearnedAugmentation(DGMethod):
         self.windows = options.windows
         self.iterations = 0
         self.network_lr: dict[str, float] = {}
+        self.rates = options.rates
         self.survivors = Survivors(options.mixing, skeleton, device)
         self.generator = generator
         self._add_trained("generator", generator, options.generator_lr)
         self.offsets = SurfaceOffsets(len(skeleton), device)
-        self.templates = BoneTemplates(options.templates, skeleton, context.source.bone_lengths)
-        self.feedback = Feedback(skeleton, context.inputs, options.feedback, options.feedback_mode, device)
-        passes = round(options.warmup_passes * context.plan.steps_per_epoch)
-        self.warmup = passes if options.warmup_iterations is None else options.warmup_iterations
+        self.templates = BoneTemplates(options.templates, skeleton, context.source.template_lengths(options.templates))
+        self.feedback = Feedback(
+            skeleton, context.inputs, options.feedback, options.feedback_mode, device, options.feedback_below_mm / 1000
+        )
+        self.warmup = warmup_batches(options, context.plan)
 
     @classmethod
     def takes(cls, options: LearnedAugmentationOptions, frames: int) -> bool:
@@ -94,15 +116,21 @@ class LearnedAugmentation(DGMethod):
         All of centre frames, one frame each.
         """
 
+    def _noise_losses(
+        self, original: PoseBatch, poses: AugmentedPoses, noise: Tensor, key: StepKey
+    ) -> dict[str, Tensor]:
+        """Weighted losses that compare with what other noise would have made."""
+        return {}
+
     def _step_opponents(
         self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
     ) -> dict[str, Tensor]:
         """Steps of the networks that judge the generator, after its own; metrics."""
         return {}
 
-    def _proposal(self, source: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
+    def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
         """What to render of the generated poses: those in the frame are valid. source: what they were made from."""
-        return source.with_joints(self._rigid(source, poses))
+        return source.with_joints(self._rigid(source, poses, key))
 
     def _take(self, source: PoseBatch, proposed: PoseBatch, key: StepKey) -> dict[str, Tensor]:
         """Keep rendered poses for the lifter; metrics."""
@@ -118,7 +146,7 @@ class LearnedAugmentation(DGMethod):
         noise = self.generator.draw_noise(len(source), key.generator("proposal", self.context.device))
         with frozen_statistics(self.generator):
             poses = self.generator(centre_frames(original).joints_3d[:, 0], noise)
-        return self._proposal(original, poses)
+        return self._proposal(original, poses, key)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         if self.pretraining:
@@ -142,10 +170,10 @@ class LearnedAugmentation(DGMethod):
         centre = centre_frames(original)
         noise = self.generator.draw_noise(len(source), key.generator("noise", self.context.device))
         poses = self.generator(centre.joints_3d[:, 0], noise)
-        rigid = self._rigid(original, poses)
+        rigid = self._rigid(original, poses, key)
         rigid = original.replace(joints_3d=rigid, joints_2d=original.camera.project(rigid), depth=None)
         rigid_2d = centre_frames(rigid).joints_2d[:, 0]
-        losses = self._losses(centre, poses, rigid_2d)
+        losses = self._losses(centre, poses, rigid_2d) | self._noise_losses(centre, poses, noise, key)
         if self.feedback.variant != "off" and self.iterations >= self.warmup:
             triple = self._feedback_poses(source, original, proposed, poses, rigid)
             for name, loss in self.feedback(self.lifter, triple, self.progress).items():
@@ -155,10 +183,14 @@ class LearnedAugmentation(DGMethod):
         metrics = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/generator": total.detach()}
         metrics |= self._step_opponents(centre, poses, rigid_2d.detach(), key)
         self.iterations += 1
-        return metrics | _change_metrics(poses)
+        return metrics | self._change_metrics(poses, centre_frames(rigid))
 
     def _add_trained(self, name: str, network: nn.Module, lr: float) -> None:
         """A network with its own Adam, whose rate falls to 4 % over the budget after the pre-training."""
+        plan = self.context.plan
+        if self.rates == "planned":
+            planned = max(plan.total_steps - plan.pretrain_steps, 1)
+            lr = max(lr, min(lr * (RELEASED_ITERATIONS / planned) ** 0.5, _FASTEST))
         self.network_lr[name] = lr
         network.to(self.context.device)
         self.add_network(name, network, torch.optim.Adam(network.parameters(), lr=lr, fused=True))
@@ -178,7 +210,9 @@ class LearnedAugmentation(DGMethod):
         depth = None if source.depth is None else moved[..., 2] - self.offsets.of(source)
         return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth)
 
-    def _rigid(self, original: PoseBatch, poses: AugmentedPoses) -> Float[Tensor, "batch frames joints 3"]:
+    def _rigid(
+        self, original: PoseBatch, poses: AugmentedPoses, key: StepKey
+    ) -> Float[Tensor, "batch frames joints 3"]:
         """The final poses, of all frames of the windows whose centre frames they were made from."""
         if original.joints_3d.shape[1] == 1:
             return poses.rigid[:, None]
@@ -212,6 +246,19 @@ class LearnedAugmentation(DGMethod):
             rigid=rigid.replace(depth=rigid_depth),
         )
 
+    def _change_metrics(self, poses: AugmentedPoses, rigid: PoseBatch) -> dict[str, Tensor]:
+        """How strong the augmentation is. rigid: the final poses, one frame each."""
+        with torch.no_grad():
+            metrics = {
+                "augment/bone_angle_deg": torch.rad2deg(torch.acos((1 - poses.angle_change).clamp(-1, 1))).mean(),
+                "augment/bone_length_change": poses.length_ratio.abs().mean(),
+                "augment/bone_length_saturated_share": at_limit(poses.length_ratio),
+                "augment/root_depth_m": rigid.joints_3d[:, 0, self.context.skeleton.root, 2].mean(),
+            }
+            if isinstance(self.generator.rigid, RigidTransform):
+                metrics["augment/rotation_saturated_share"] = self.generator.rigid.saturated(poses.rotation)
+            return metrics
+
     def extra_state(self) -> dict[str, Any]:
         return {
             "iterations": self.iterations,
@@ -225,11 +272,8 @@ class LearnedAugmentation(DGMethod):
         self.offsets.load_state_dict(state["offsets"])
 
 
-def _change_metrics(poses: AugmentedPoses) -> dict[str, Tensor]:
-    """How strong the augmentation is."""
-    with torch.no_grad():
-        return {
-            "augment/bone_angle_deg": torch.rad2deg(torch.acos((1 - poses.angle_change).clamp(-1, 1))).mean(),
-            "augment/bone_length_change": poses.length_ratio.abs().mean(),
-            "augment/root_depth_m": poses.translation[:, 2].mean(),
-        }
+def warmup_batches(options: LearnedAugmentationOptions, plan: TrainingPlan) -> int:
+    """How many batches train the augmentation alone, as the options say."""
+    if options.warmup_iterations is not None:
+        return options.warmup_iterations
+    return max(round(options.warmup_passes * plan.steps_per_epoch), round(options.warmup_share * plan.total_steps))

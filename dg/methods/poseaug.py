@@ -29,27 +29,37 @@ from torch import Tensor
 
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
-from dg.augment.rigid import TRANSLATIONS
+from dg.augment.random_move import MoveRanges, move_into_frame, move_once
+from dg.augment.rigid import ROTATIONS, TRANSLATIONS, NoTransform
+from dg.augment.trunk import frozen_statistics
+from dg.augment.window_transform import carry_pose
 from dg.methods.base import MethodContext, StepKey
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions, check_choice
 from dg.methods.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, lsgan_generator
 from dg.pose.batch import PoseBatch
+from dg.pose.rotation import rotation_from_axis_angle
 
 FRAME_TESTS = ("full", "released")
+RIGIDS = ("learned", "random")
 _WEIGHT_2D, _WEIGHT_3D, _WEIGHT_CHANGE = 1.0, 6.0, 3.0
 _NEAREST_M = 0.3
+_LEAST_SPREAD = 0.1  # of the mode-seeking term, so that it stays finite
 
 
 @dataclass(frozen=True)
 class PoseAugOptions(LearnedAugmentationOptions):
-    """Those of every learned augmentation, and: frame_test: `full` or `released` (upper bounds alone). translation: see
-    `dg.augment.rigid`. discriminator_every: generator steps to one of each discriminator. history: samples in a
-    discriminator's pool.
+    """Those of every learned augmentation, and: frame_test: `full` or `released` (upper bounds alone). rigid:
+    `learned`, or `random`, drawn as random_rigid draws it. rotation, translation: of the learned one, see
+    `dg.augment.rigid`. diversity_weight: of a term that ties the spread of the rotation to the spread of the noise.
+    discriminator_every: generator steps to one of each discriminator. history: samples in a discriminator's pool.
     """
 
     frame_test: str = "full"
+    rigid: str = "learned"
+    rotation: str = "axis_angle"
     translation: str = "residual"
+    diversity_weight: float = 0.0
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
     history: int = 4096
@@ -57,7 +67,13 @@ class PoseAugOptions(LearnedAugmentationOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("frame_test", self.frame_test, FRAME_TESTS)
+        check_choice("rigid", self.rigid, RIGIDS)
+        check_choice("rotation", self.rotation, tuple(ROTATIONS))
         check_choice("translation", self.translation, TRANSLATIONS)
+        if self.diversity_weight < 0:
+            raise ValueError(f"diversity_weight must not be negative, got {self.diversity_weight}")
+        if self.rigid == "random" and (self.diversity_weight or self.frame_test == "released"):
+            raise ValueError("rigid=random draws its rotation, in the frame: leave diversity_weight and frame_test out")
         if self.discriminator_every < 1 or self.history < 1:
             raise ValueError("discriminator_every and history must be at least 1")
 
@@ -70,8 +86,13 @@ class PoseAug(LearnedAugmentation):
 
     def __init__(self, context: MethodContext, options: PoseAugOptions) -> None:
         skeleton, device = context.skeleton, context.device
-        super().__init__(context, options, self.Generator(skeleton, options.translation))
+        generator = self.Generator(skeleton, options.translation, options.rotation)
+        if options.rigid == "random":
+            generator.rigid = NoTransform()
+        super().__init__(context, options, generator)
+        self.feedback.judges_rigid = options.rigid == "learned"
         self.options = options
+        self.ranges = MoveRanges()
         self.discriminator_3d = PartDiscriminator(skeleton)
         self.discriminator_2d = PoseDiscriminator2D(skeleton)
         self._add_trained("discriminator_3d", self.discriminator_3d, options.discriminator_lr)
@@ -80,8 +101,13 @@ class PoseAug(LearnedAugmentation):
         self.pool_2d = HistoryPool(options.history, (len(skeleton), 2), device)
 
     def _real_2d(self, original: PoseBatch, key: StepKey) -> Float[Tensor, "batch joints 2"]:
-        """What the 2D discriminator takes for real."""
-        return original.joints_2d[:, 0]
+        """What the 2D discriminator takes for real: with rigid=random source poses that are moved as the others are, so
+        that it judges the pose from every side and not the view.
+        """
+        if self.options.rigid == "learned":
+            return original.joints_2d[:, 0]
+        moved = move_once(original, self.ranges, key.generator("real rigid", self.context.device))
+        return original.camera.project(moved)[:, 0]
 
     def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
         return {
@@ -90,6 +116,21 @@ class PoseAug(LearnedAugmentation):
             "bone_angle": _WEIGHT_CHANGE * bone_angle_loss(poses.angle_change),
             "bone_length": _WEIGHT_CHANGE * bone_length_loss(poses.length_ratio),
         }
+
+    def _noise_losses(
+        self, original: PoseBatch, poses: AugmentedPoses, noise: Tensor, key: StepKey
+    ) -> dict[str, Tensor]:
+        """The mode-seeking term of Mao et al. (CVPR 2019), of the rotation."""
+        if not self.options.diversity_weight:
+            return {}
+        other = self.generator.draw_noise(len(original), key.generator("diversity", self.context.device))[2]
+        joints, root = original.joints_3d[:, 0], original.skeleton.root
+        pose = (joints - joints[:, root, None]).flatten(1)
+        with frozen_statistics(self.generator):
+            turned, _ = self.generator.rigid(pose, other, noise[3], joints[:, root])
+        apart = (rotation_from_axis_angle(turned) - rotation_from_axis_angle(poses.rotation)).flatten(1).norm(dim=1)
+        spread = apart / ((other - noise[2]).norm(dim=1) / (2 * other.shape[1]) ** 0.5)
+        return {"diversity": self.options.diversity_weight / (spread.mean() + _LEAST_SPREAD)}
 
     def _step_opponents(
         self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
@@ -110,8 +151,23 @@ class PoseAug(LearnedAugmentation):
             metrics[f"loss/{name}"] = loss.detach()
         return metrics
 
-    def _proposal(self, source: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
-        proposed = super()._proposal(source, poses)
+    def _scaled(self, original: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
+        """The poses with their new bones, in their places."""
+        joints = carry_pose(original.joints_3d, poses.bone_length, self.context.skeleton)
+        return original.replace(joints_3d=joints)
+
+    def _rigid(
+        self, original: PoseBatch, poses: AugmentedPoses, key: StepKey
+    ) -> Float[Tensor, "batch frames joints 3"]:
+        if self.options.rigid == "learned":
+            return super()._rigid(original, poses, key)
+        return move_once(self._scaled(original, poses), self.ranges, key.generator("rigid", self.context.device))
+
+    def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
+        if self.options.rigid == "random":
+            random = key.generator("rigid", self.context.device)
+            return source.with_joints(move_into_frame(self._scaled(source, poses), self.ranges, random)[0])
+        proposed = super()._proposal(source, poses, key)
         if self.options.frame_test == "released":
             proposed = proposed.replace(valid=source.valid & self._released_frame_test(proposed))
         return proposed

@@ -16,6 +16,8 @@ from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import Skeleton
 from dg.pose.uadd import confidence_channel, depth_channels, with_range
 
+AUGMENTED = -1  # the domain of poses that a method made
+
 
 @dataclass(frozen=True)
 class PoseBatch:
@@ -23,7 +25,8 @@ class PoseBatch:
 
     joints_3d: camera frame, absolute, metres. joints_2d: normalised image coordinates. depth: the depth source's value
     at each joint, absolute metres (None until rendered). valid: poses that may be trained on. confidence: of the 2D
-    joints, in [0, 1]. index: row in the data set the pose comes from. domain: number of the data set.
+    joints, in [0, 1]. index: row in the data set the pose comes from. domain: number of the data set, or
+    AUGMENTED.
 
     Where detections are rendered (`render_workers.uadd`), depth is the median in a disk around the joint, depth_spread
     the nearest and the farthest depth in it less the median, and detection_error what a detector's 2D differs by from

@@ -38,6 +38,27 @@ def rotation_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Ten
     ).reshape(*quaternion.shape[:-1], 3, 3)  # fmt: skip
 
 
+def axis_angle_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
+    """Axis times angle, within half a turn, of a quaternion in w, x, y, z order; it is normalised first.
+
+    Smooth but for half turns, where the axis changes sign.
+    """
+    unit = quaternion / quaternion.norm(dim=-1, keepdim=True).clamp_min(1e-12)
+    unit = torch.where(unit[..., :1] < 0, -unit, unit)
+    w, v = unit[..., :1], unit[..., 1:]
+    sine_sq = (v * v).sum(-1, keepdim=True)
+    small = sine_sq < 1e-8
+    sine = torch.where(small, torch.ones_like(sine_sq), sine_sq).sqrt()
+    return v * torch.where(small, 2.0, 2 * torch.atan2(sine, w) / sine)
+
+
+def multiply_quaternions(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
+    """Hamilton product, w, x, y, z order: the rotation `b` and then `a`."""
+    (aw, av), (bw, bv) = (a[..., :1], a[..., 1:]), (b[..., :1], b[..., 1:])
+    vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
+    return torch.cat([aw * bw - (av * bv).sum(-1, keepdim=True), vector], -1)
+
+
 def minimal_rotation(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """Shortest rotation that turns unit vector `a` into unit vector `b` (METHODS 4.4, step 4).
 

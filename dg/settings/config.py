@@ -139,6 +139,7 @@ class TrainConfig:
     grad_clip: Positive = 1.0
     seed: CountOrZero = 0
     evaluate_every: CountOrZero = 0  # epochs between evaluations; 0: about ten in a run
+    virtual_cameras: CountOrZero = 4  # that see the held-out clips, for selection=virtual_cameras; 0: none
     # -- where it runs
     device: Device = "auto"  # of the trainer
     threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave
@@ -238,7 +239,9 @@ class TrainConfig:
 
     def _idle(self) -> tuple[str, ...]:
         """Keys that decide nothing in this run, and are no part of it: runs from before they existed stay the same."""
-        idle = [] if self.data_content else ["data_content"]
+        # Virtual cameras only look on: what is trained does not depend on them.
+        idle = ["virtual_cameras"]
+        idle += [] if self.data_content else ["data_content"]
         idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if "image_features" in self.features else ["pose_network"]

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
-Selection = Literal["last", "source_val", "oracle"]
+Selection = Literal["last", "source_val", "virtual_cameras", "oracle"]
 Metric = Literal["mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc"]
 ActionMetric = Literal["mpjpe_action_mm", "pa_mpjpe_action_mm", "n_mpjpe_action_mm", "pck150_action", "auc_action"]
 Regime = Literal["DG", "DA"]
@@ -67,8 +67,10 @@ def final_metric(selection: str, target: str, metric: str) -> str:
 
 
 def epoch_metric(where: str, metric: str) -> str:
-    """Name of a score during training: where is `val` for the source's held-out part, else a target's name."""
-    return metric_name("val", metric) if where == "val" else metric_name("test", where, metric)
+    """Name of a score during training: where is `val` for the source's held-out part, `virtual_cameras` for the same
+    people seen by other cameras, else a target's name.
+    """
+    return metric_name(where, metric) if where in ("val", "virtual_cameras") else metric_name("test", where, metric)
 
 
 def final_metrics(selection: str, target: str, summary: Mapping[str, float]) -> dict[str, float]:

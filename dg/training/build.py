@@ -14,7 +14,7 @@ from dg.pose.skeleton import Skeleton
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import resolve
-from dg.training.problem import Problem, subject_bone_lengths, with_box_size
+from dg.training.problem import Problem, subject_bone_lengths, subject_medoids, with_box_size
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
@@ -62,7 +62,8 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         recipe=resolved_recipe(config, lifter_class(config).recipe(lifter_options)),
         grad_clip=config.grad_clip,
     )
-    source = SourceData(problem.train.poses, subject_bone_lengths(problem.train))
+    train = problem.train
+    source = SourceData(train.poses, subject_bone_lengths(train), subject_medoids(train))
     context = MethodContext(lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation)
     return method_class(context, options["method"])
 

@@ -11,6 +11,7 @@ from dg.datasets.base import DataError, Dataset, PoseDataset, target_options
 from dg.datasets.content import content_id
 from dg.datasets.image_depth import converted
 from dg.datasets.laws import NOTE, REFUSE, checked, examined
+from dg.datasets.virtual_cameras import seen_by_virtual_cameras
 from dg.methods.base import TargetPoses
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
@@ -23,16 +24,20 @@ from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import make_options, resolve
 from dg.tracking.names import metric_name
 
+_MEDOID_POSES = 2000
+_VIRTUAL_POSES = 8192
+
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that does not change during a run."""
+    """Everything that does not change during a run. virtual: the held-out part as other cameras would see it."""
 
     train: PoseDataset
     val: PoseDataset
     targets: tuple[PoseDataset, ...]
     depth_label: str
     adaptation: TargetPoses | None = None
+    virtual: PoseDataset | None = None
 
     @property
     def checks(self) -> dict[str, str]:
@@ -57,7 +62,24 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     )
     _check_content(config, train, val)
     targets = tuple(prepared(target, config) for target in load_targets(config.target_names, config.data_checks))
-    return Problem(train, val, targets, config.depth_label, load_adaptation(config, skeleton))
+    adaptation = load_adaptation(config, skeleton)
+    return Problem(train, val, targets, config.depth_label, adaptation, with_virtual_cameras(config, train, val))
+
+
+def with_virtual_cameras(config: TrainConfig, train: PoseDataset, val: PoseDataset) -> PoseDataset | None:
+    """The held-out part as virtual cameras see it, about `_VIRTUAL_POSES` at most.
+
+    None where the run wants none, and where 2D or depth came with the source's own images.
+    """
+    if not config.virtual_cameras or val.source_depth or val.source_2d not in ("gt", SYNTHETIC_DETECTIONS):
+        return None
+    thin = -(-len(val) * config.virtual_cameras // _VIRTUAL_POSES)
+    clips = val.clip.unique_consecutive(return_inverse=True)[1]
+    # Whole clips for lifters that see motion; else more clips.
+    kept = clips % thin == 0 if config.frames > 1 else torch.arange(len(val)) % thin == 0
+    rows = kept.nonzero()[:, 0]
+    parts = {name: getattr(val, name)[rows] for name in ("poses", "subject", "action", "clip")}
+    return seen_by_virtual_cameras(replace(val, **parts), train.poses, config.virtual_cameras)
 
 
 def load_targets(names: Sequence[str], checks: str = REFUSE) -> list[PoseDataset]:
@@ -197,3 +219,19 @@ def subject_bone_lengths(dataset: PoseDataset) -> torch.Tensor:
     lengths = bone_lengths(dataset.poses.joints_3d[:, 0], dataset.poses.skeleton)
     present = dataset.subject.unique()
     return torch.stack([lengths[dataset.subject == s].median(0).values for s in present])
+
+
+def subject_medoids(dataset: PoseDataset) -> torch.Tensor:
+    """Bone lengths `[subjects, bones]`, metres, of each subject's pose whose bones are nearest to those of all others.
+
+    Left and right are averaged. Of a subject with many poses at most `_MEDOID_POSES`, evenly spaced, are compared.
+    """
+    skeleton = dataset.poses.skeleton
+    lengths = bone_lengths(dataset.poses.joints_3d[:, 0], skeleton)
+    lengths = (lengths + lengths[:, list(skeleton.bone_flip)]) / 2
+    found = []
+    for subject in dataset.subject.unique():
+        own = lengths[dataset.subject == subject]
+        own = own[:: -(-len(own) // _MEDOID_POSES)]
+        found.append(own[torch.cdist(own, own).sum(1).argmin()])
+    return torch.stack(found)

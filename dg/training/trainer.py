@@ -17,17 +17,20 @@ from dg.datasets.base import PoseDataset
 from dg.evaluation.predictions import Evaluation, evaluate
 from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
 from dg.evaluation.selection import History
+from dg.files.atomic import replace_file
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
-from dg.pose.batch import PoseBatch
+from dg.pose.batch import AUGMENTED, PoseBatch
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
 from dg.tracking.names import epoch_metric
 from dg.training.live_depth import LiveDepth, PendingDepth
+from dg.training.made_of import made_of
 from dg.training.pending import load_pending, save_pending
 from dg.training.problem import Problem
+from dg.training.view_log import ViewLog
 
 Report = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
@@ -78,6 +81,9 @@ class Trainer:
         self._stop = stop or threading.Event()
         self._targets: tuple[PoseDataset, ...] | None = None
         self._val: PoseDataset | None = None
+        self._virtual: PoseDataset | None = None
+        self.views = ViewLog(method, config.batch_size, report)
+        self.curve: list[tuple[int, float]] = []  # lifter steps and mean loss, one an epoch
         self._recent: list[dict[str, torch.Tensor]] = []
 
     def stop(self) -> None:
@@ -95,7 +101,7 @@ class Trainer:
         """
         self.run_id = run_id
         clock = _Clock(self.seconds["total"])
-        source = self._with_depth(self.problem.train)
+        source = self._source = self._with_depth(self.problem.train)
         last_save = time.monotonic()
         batches = self._batches(source)
         while self.method.lifter_steps < self.plan.total_steps and not self.stopped:
@@ -150,7 +156,7 @@ class Trainer:
         if self.config.frames == 1 or self.method.pretraining:
             return None
         key = StepKey(self.config.seed, self.position.source_pass, -1)
-        moved = self.method.propose_pass(source, self.problem.train.clip.to(self.method.context.device), key)
+        moved = _marked(self.method.propose_pass(source, self.problem.train.clip.to(self.method.context.device), key))
         if moved is None or self.live_depth is None:
             return moved
         start = time.monotonic()
@@ -172,6 +178,7 @@ class Trainer:
     def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
         torch.manual_seed(key.number("propose"))
         proposal = self.method.propose(batch, key)
+        proposal = _marked(proposal)
         if proposal is None or self.live_depth is None:
             return proposal
         return self.live_depth.submit(proposal, key.number("depth"), batch)
@@ -229,9 +236,13 @@ class Trainer:
         losses = self._losses()
         self._recent.clear()
         self.position.ended_epoch = epoch
+        if "loss/lifter" in losses:
+            self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
         scores = self._evaluate(epoch) if last or epoch % self._every() == 0 else {}
         self._save()
         metrics = losses | scores | self._figures()
+        if scores:
+            metrics |= self.views.look(self._source, self._targets or ())
         self.tracker.log_metrics(metrics, step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
@@ -252,24 +263,25 @@ class Trainer:
         if self._val is None or self._targets is None:
             self._val = replace(self.problem.val, poses=self._with_depth(self.problem.val))
             self._targets = tuple(replace(t, poses=self._with_depth(t)) for t in self.problem.targets)
+            if self.problem.virtual is not None:
+                self._virtual = replace(self.problem.virtual, poses=self._with_depth(self.problem.virtual))
         label, frames = self.problem.depth_label, self.config.frames
         val = evaluate(self.method, self._val, label, frames)
+        virtual = None if self._virtual is None else evaluate(self.method, self._virtual, label, frames)
         results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
-        is_best = self.history.add(epoch, _record(val), {name: _record(e) for name, e in results.items()})
+        records = {name: _record(e) for name, e in results.items()}
+        is_best = self.history.add(epoch, _record(val), records, None if virtual is None else _record(virtual))
         if is_best:
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
             best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
             self.checkpoints.save_best(best)
         self.checkpoints.save_history(self.history.records)
         self.seconds["evaluation"] += time.monotonic() - start
-        scores = {epoch_metric("val", name): value for name, value in self._metrics(val).items()}
-        for target, result in results.items():
-            scores |= {epoch_metric(target, name): value for name, value in self._metrics(result).items()}
+        scores = {epoch_metric("val", name): value for name, value in _metrics(val).items()}
+        seen = {} if virtual is None else {"virtual_cameras": virtual}
+        for target, result in (seen | results).items():
+            scores |= {epoch_metric(target, name): value for name, value in _metrics(result).items()}
         return scores
-
-    @staticmethod
-    def _metrics(evaluation: Evaluation) -> dict[str, float]:
-        return {k: v for k, v in evaluation.errors.summary().items() if k != "n"}
 
     def _with_depth(self, dataset: PoseDataset) -> PoseBatch:
         poses = dataset.poses.to(self.method.context.device)
@@ -296,6 +308,7 @@ class Trainer:
             "best_lifter": self.best_lifter,
             "seconds": self.seconds,
             "trained_poses": self.trained_poses,
+            "curve": self.curve,
             "ledger": {} if self.live_depth is None else vars(self.live_depth.pool.ledger),
         }
         path = self.checkpoints.save(self.method.lifter_steps, state)
@@ -313,6 +326,7 @@ class Trainer:
         self.history.records = state["history"]
         self.best_lifter = state["best_lifter"]
         self.seconds, self.trained_poses = state["seconds"], state["trained_poses"]
+        self.curve = [tuple(point) for point in state.get("curve", [])]
         if self.live_depth is not None:
             vars(self.live_depth.pool.ledger).update(state["ledger"])
 
@@ -332,15 +346,29 @@ class Trainer:
 
     def _summary(self) -> dict[str, Any]:
         results = final_results(self.history, [t.name for t in self.problem.targets])
+        parts = made_of(self.method, self.curve)
         if not self.stopped:
-            self.tracker.log_metrics(result_metrics(results), step=self.position.ended_epoch)
+            metrics = result_metrics(results) | {f"made_of/{name}": value for name, value in parts.items()}
+            self.tracker.log_metrics(metrics, step=self.position.ended_epoch)
+            self._draw_views()
         ledger = {} if self.live_depth is None else vars(self.live_depth.pool.ledger)
         return {
             "results": results,
             "val": self.history.records[-1]["val"] if self.history.records else {},
+            "virtual_cameras": self.history.records[-1].get("virtual_cameras", {}) if self.history.records else {},
+            "made_of": parts,
+            "views": self.views.summary(),
             "lifter_steps": self.method.lifter_steps,
             "interrupted": self.stopped,
         } | summary_figures(self._figures(), ledger)
+
+    def _draw_views(self) -> None:
+        """The augmentation at the end of the run, as a picture in its folder and in MLflow."""
+        picture = self.views.figure()
+        if picture is not None:
+            path = self.checkpoints.folder / "views.png"
+            replace_file(path, lambda file: file.write(picture))
+            self.tracker.log_artifact(path)
 
 
 class _Clock:
@@ -353,6 +381,11 @@ class _Clock:
         return time.monotonic() - self.start
 
 
+def _marked(proposal: PoseBatch | None) -> PoseBatch | None:
+    """The poses, marked as made by the method."""
+    return None if proposal is None else proposal.replace(domain=torch.full_like(proposal.domain, AUGMENTED))
+
+
 def _mean(values: torch.Tensor) -> float:
     """Of the finite ones: a step that was left out says nothing of the others. NaN where there is none."""
     return float(values[values.isfinite()].mean())
@@ -360,6 +393,10 @@ def _mean(values: torch.Tensor) -> float:
 
 def _finite(value: float) -> bool:
     return value == value and abs(value) != float("inf")
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, float]:
+    return {k: v for k, v in evaluation.errors.summary().items() if k != "n"}
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:

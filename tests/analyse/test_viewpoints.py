@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from dg.analyse.viewpoints import body_frame, described, viewpoint_deg
+from dg.analyse.viewpoints import described
+from dg.augment.viewpoint import body_frame, viewpoint_deg
 from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_16, H36M_17

@@ -178,7 +178,8 @@ def test_feedback_of_other_frames_reaches_the_generator():
     method = on_windows("poseaug", "xy")
     original = method._with_templates(windows(), KEY)
     noise = method.generator.draw_noise(ROWS, KEY.generator("noise"))
-    rigid = method._rigid(original, method.generator(centre_frames(original).joints_3d[:, 0], noise))
+    made = method.generator(centre_frames(original).joints_3d[:, 0], noise)
+    rigid = method._rigid(original, made, KEY)
     last = method.generator.bone_angle.trunk.last.weight
     for frame in (0, FRAMES - 1):
         (gradient,) = torch.autograd.grad(rigid[:, frame].square().sum(), last, retain_graph=True)

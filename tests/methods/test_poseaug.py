@@ -7,6 +7,7 @@ from dg.methods.base import StepKey, TrainingPlan
 from dg.methods.losses import feedback_ratio, joint_group_matrix
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.pose.batch import PoseBatch
+from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_16
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import make, render, source_batch, step
@@ -164,3 +165,83 @@ def test_a_proposal_that_was_made_in_pre_training_arrives_as_none_and_is_borne()
     method = poseaug()
     update = method.update(render(source_batch(H36M_16)), None, StepKey(0, 0, 0))
     assert update.lifter_steps == 1
+
+
+def test_a_random_rigid_transform_has_no_network_and_gives_bones_their_gradient():
+    method = poseaug(rigid="random")
+    assert not any("rigid" in name for name, _ in method.generator.named_parameters())
+    method.iterations = 1
+    update = step(method, 0)
+    assert "loss/feedback_rigid" not in update.metrics
+    for part in (method.generator.bone_angle, method.generator.bone_length):
+        assert part.trunk.last.weight.grad.abs().max() > 0
+
+
+def test_with_a_random_rigid_transform_both_sides_of_the_2d_judge_are_moved_alike():
+    method = poseaug(rigid="random")
+    source, key = source_batch(H36M_16), StepKey(0, 0, 0)
+    real = method._real_2d(source, key)
+    assert not torch.allclose(real, source.joints_2d[:, 0], atol=1e-2)
+    made = method.generator(source.joints_3d[:, 0], method.generator.draw_noise(24, key.generator("noise")))
+    moved = method._rigid(source, made, key)[:, 0]
+    torch.testing.assert_close(
+        torch.cdist(moved, moved), torch.cdist(made.bone_length, made.bone_length), atol=2e-3, rtol=0
+    )
+
+
+@pytest.mark.parametrize("rotation", ["quaternion", "bounded"])
+def test_heads_that_cannot_saturate_have_a_gradient_at_any_output(rotation):
+    head = make("poseaug", H36M_16, rotation=rotation).generator.rigid
+    raw = (torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) * 3).requires_grad_()
+    turn = rotation_from_axis_angle(head.turn(raw))
+    torch.testing.assert_close(turn @ turn.mT, torch.eye(3).expand(64, 3, 3), atol=1e-5, rtol=0)
+    head.turn(raw).square().sum().backward()
+    assert raw.grad.isfinite().all()
+    assert (raw.grad.norm(dim=1) > 1e-4).all()
+
+
+def test_the_bounded_head_keeps_people_upright():
+    head = make("poseaug", H36M_16, rotation="bounded").generator.rigid
+    turn = rotation_from_axis_angle(head.turn(torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * 20))
+    tilt = torch.rad2deg(torch.acos(turn[:, 1, 1]))
+    assert tilt.max() < 34
+    assert turn[:, 2, 2].min() < -0.8
+
+
+def test_the_mode_seeking_term_falls_as_noise_spreads_the_rotation():
+    method = poseaug(diversity_weight=1.0, rotation="quaternion")
+    last = method.generator.rigid.rotation_trunk.last
+    key, source = StepKey(0, 0, 0), source_batch(H36M_16)
+
+    def loss(spread):
+        with torch.no_grad():
+            last.weight.mul_(spread / last.weight.norm())
+        noise = method.generator.draw_noise(24, key.generator("noise"))
+        poses = method.generator(source.joints_3d[:, 0], noise)
+        return method._noise_losses(source, poses, noise, key)["diversity"].item()
+
+    assert loss(1e-4) > 2 * loss(1.0) > 0
+
+
+def test_rates_and_warm_up_can_follow_the_planned_budget():
+    plan = TrainingPlan(total_steps=7300, steps_per_epoch=7)
+    planned = make("poseaug", plan=plan, warmup_iterations=None, warmup_share=0.1, rates="planned")
+    assert planned.warmup == 730
+    assert planned.network_lr["generator"] == pytest.approx(1e-4 * 10**0.5)
+    assert make("poseaug", plan=plan).network_lr["generator"] == 1e-4
+    assert make("poseaug", plan=TrainingPlan(73, 7), rates="planned").network_lr["generator"] == 1e-3
+
+
+def test_feedback_waits_for_a_lifter_that_is_good_enough():
+    waiting, open_ = (poseaug(feedback_below_mm=limit) for limit in (1.0, 1e6))
+    for method, given in ((waiting, False), (open_, True)):
+        method.iterations = 1
+        metrics = method._step_augmentor(source_batch(H36M_16), None, StepKey(0, 0, 0))
+        assert (metrics["loss/feedback_bone_angle"] > 0) == given
+
+
+def test_options_that_exclude_each_other_are_refused():
+    with pytest.raises(ValueError, match="rigid=random draws its rotation"):
+        make("poseaug", rigid="random", diversity_weight=1.0)
+    with pytest.raises(ValueError, match="warmup_share must lie in"):
+        make("poseaug", warmup_share=2.0)

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from dg.augment.random_move import move
 from dg.methods.base import StepKey
-from dg.methods.random_rigid import RandomRigidOptions, move
+from dg.methods.random_rigid import RandomRigidOptions
 from dg.pose.skeleton import H36M_17
 from tests.contracts.test_every_method import make, source_batch, step
 

@@ -57,7 +57,7 @@ def test_a_run_writes_what_other_work_relies_on(tmp_path):
     assert wanted <= written.keys()
     wanted = {"protocol", "target", "selection", "n", "mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc"}
     assert all(wanted <= row.keys() for row in written["results"])
-    assert {row["selection"] for row in written["results"]} == {"last", "source_val", "oracle"}
+    assert {row["selection"] for row in written["results"]} == {"last", "source_val", "virtual_cameras", "oracle"}
     ledger = written["ledger"]
     assert ledger["submitted"] == ledger["done"] + ledger["quarantined"] > 0
     assert written["throughput"].keys() == {"rendered_poses_per_s", "trained_poses_per_s"}

@@ -1,0 +1,105 @@
+"""What a run tells of its augmentation: percentiles of viewpoint and place, a figure, and a warning when it is off."""
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.augment.viewpoint import QUANTITIES, view_quantities
+from dg.datasets.base import PoseDataset
+from dg.methods.base import DGMethod
+from dg.methods.diagnosis import Diagnosis, diagnose, percentiles
+from dg.pose.batch import PoseBatch
+
+MOST_POSES = 4096
+_RANGES = {"azimuth_deg": (-180, 180), "elevation_deg": (-90, 90), "tilt_deg": (0, 180), "scale_2d": (0.0, 2.0)}
+_TITLES = {
+    "azimuth_deg": "azimuth of the camera (deg)",
+    "elevation_deg": "elevation against the trunk (deg)",
+    "tilt_deg": "tilt of the trunk (deg)",
+    "root_depth_m": "root depth (m)",
+    "scale_2d": "size of the 2D box (frame = 2)",
+}
+_COLOURS = ("#8a8a8a", "#c8501e", "#1f6fb4", "#3a923a", "#8a56a0", "#b8860b")
+
+
+class ViewLog:
+    """Looks at a method's proposals at each evaluation.
+
+    Targets stand beside the proposals for people to see: their 3D is an oracle, and decides nothing.
+    """
+
+    def __init__(self, method: DGMethod, batch_size: int, report: Callable[[dict[str, Any]], None]) -> None:
+        self.method, self.batch_size, self.report = method, batch_size, report
+        self.last: Diagnosis | None = None
+        self.known: dict[str, dict[str, Tensor]] = {}
+        self._warned: set[str] = set()
+
+    def look(self, source: PoseBatch, targets: Sequence[PoseDataset]) -> dict[str, float]:
+        """Diagnose the method now; metrics to log, none where it makes no poses yet. Each warning is told once.
+
+        Args:
+            source: what the method trains on, on its device.
+            targets: of the run.
+        """
+        diagnosis = diagnose(self.method, source, self.batch_size)
+        if diagnosis is None:
+            return {}
+        self.last, metrics = diagnosis, diagnosis.metrics()
+        if not self.known:
+            sets = {"source": source} | {t.name: t.poses for t in targets}
+            self.known = {name: view_quantities(evenly_spaced(poses, MOST_POSES)) for name, poses in sets.items()}
+            for name, views in self.known.items():
+                metrics |= percentiles(name, views)
+        for kind, text in diagnosis.warnings.items():
+            if kind not in self._warned:
+                self._warned.add(kind)
+                self.report({"kind": "note", "text": f"warning: {text}"})
+        return metrics
+
+    def summary(self) -> dict[str, Any]:
+        """The last diagnosis, for `summary.json`."""
+        return {} if self.last is None else {**self.last.metrics(), "warnings": sorted(self.last.warnings)}
+
+    def figure(self) -> bytes | None:
+        """The last diagnosis as a PNG, None before the first."""
+        if self.last is None:
+            return None
+        return draw_views({"source": self.known["source"], "augmented": self.last.views} | self.known)
+
+
+def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
+    """At most so many of the valid poses."""
+    kept = poses[poses.valid]
+    return kept[:: max(1, -(-len(kept) // most))]
+
+
+def draw_views(sets: Mapping[str, Mapping[str, Float[Tensor, " poses"]]]) -> bytes:
+    """A PNG with a panel for each quantity and an outline for each set of poses; the augmented ones are filled."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 2.9), layout="constrained")
+    panels = figure.subplots(1, len(QUANTITIES))
+    for axis, quantity in zip(panels, QUANTITIES, strict=True):
+        low, high = _RANGES.get(quantity) or _span([views[quantity] for views in sets.values()])
+        for colour, (name, views) in zip(_COLOURS * 3, sets.items(), strict=False):
+            values = views[quantity].cpu()
+            share = torch.histc(values, 36, low, high) / len(values)
+            edges = torch.linspace(low, high, 37)
+            axis.stairs(share, edges, color=colour, label=name, fill=name == "augmented", alpha=0.75, linewidth=1.3)
+        axis.set_title(_TITLES[quantity], fontsize=9)
+        axis.set_yticks([])
+        axis.tick_params(labelsize=7)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=90, format="png", metadata={"Software": None})
+    return picture.getvalue()
+
+
+def _span(values: Sequence[Tensor]) -> tuple[float, float]:
+    """What holds 99 % of every set."""
+    return min(float(v.quantile(0.005)) for v in values), max(float(v.quantile(0.995)) for v in values)
