@@ -7,6 +7,7 @@ Source: Ionescu et al., TPAMI 2014; file format of Pavllo et al., CVPR 2019: `po
 
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,8 @@ class Options:
     """root: the 3D file, or the folder it lies in. stride: every which frame of each clip is kept.
 
     validation: `clips` holds out a fixed 5 % of each train subject's clips, with all four cameras; a subject's name
-    (`S8`) holds out that person instead. actions: names to keep (`Walking` keeps `Walking 1` too); none: all.
+    (`S8`) holds out that person instead. actions: names to keep (`Walking` keeps `Walking 1` too, and `Wal*` is a
+    pattern); none: all. without: names to leave out, likewise.
     keypoints: `gt` (projected) or a detector's name, such as `cpn_ft_h36m_dbb`, whose `data_2d_h36m_NAME.npz` lies
     beside the 3D file. takes: whose list of corrupt takes is left out (`videopose3d`, `motionbert`, `auglift`), or
     `all` to keep every one. fps: frame rate of the file, 50 for Human3.6M. label: what tables call it; give other
@@ -57,6 +59,7 @@ class Options:
     subjects_test: tuple[str, ...] = ("S9", "S11")
     validation: str = "clips"
     actions: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     keypoints: str = "gt"
     takes: str = "videopose3d"
     fps: float = 50.0
@@ -140,11 +143,16 @@ def _action_name(action: str) -> str:
     return action.split(" ")[0]
 
 
+def _is_one_of(action: str, names: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(known, name) for name in names for known in (action, _action_name(action)))
+
+
 def _takes_of(split: str, subject: str, actions: list[str], options: Options) -> list[str]:
     """The clips of one subject that belong to a split, in file order."""
     corrupt = {a for s, a in CORRUPT_TAKES[options.takes] if s == subject}
     actions = [a for a in actions if a not in corrupt]
-    actions = [a for a in actions if not options.actions or {a, _action_name(a)} & set(options.actions)]
+    actions = [a for a in actions if not options.actions or _is_one_of(a, options.actions)]
+    actions = [a for a in actions if not _is_one_of(a, options.without)]
     if split == "test":
         return actions
     if options.validation != "clips":

@@ -18,7 +18,7 @@ PERCENTS = (5, 50, 95)
 POSES, NOISES = 32, 16  # that many poses, each with so many draws of noise
 LEAST_TURN_DEG, LEAST_SPREAD = 20.0, 0.25
 # How far beyond the source's 5th and 95th percentile elevation and tilt may lie, and how many poses may lie farther.
-MARGIN_DEG, MOST_BEYOND = 35.0, 0.5
+MARGIN_DEG, MOST_BEYOND = 35.0, 1 / 3
 
 
 @dataclass(frozen=True)

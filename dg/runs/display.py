@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-SELECTION_LABELS = {"last": "last", "source_val": "source val", "oracle": "oracle"}
+SELECTION_LABELS = {
+    "last": "last", "source_val": "source val", "virtual_cameras": "virtual cam", "oracle": "oracle",
+}  # fmt: skip
 
 
 class Display:

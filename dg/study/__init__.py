@@ -6,4 +6,5 @@ STUDIES = {
     "frames": "dg.study.frames:Frames",
     "motion": "dg.study.motion:Motion",
     "noise": "dg.study.noise:Noise",
+    "shifts": "dg.study.shifts:Shifts",
 }
