@@ -52,9 +52,15 @@ _WINDOW_CENTRE, _WINDOW_HALF_WIDTH = 17.0, 16.0
 @dataclass(frozen=True)
 class AdaptPoseOptions(PoseAugOptions):
     """PoseAug's, and: selection: `difficulty` or `off`. rescale: `off` or `batch_hip_neck`, which uses knowledge of the
-    target at test time.
+    target at test time. The rigid transform is learned, with feedback and template bone lengths, as in the released
+    code.
     """
 
+    feedback: str = "released"
+    templates: str = "source"
+    warmup_share: float = 0.0
+    rates: str = "released"
+    rigid: str = "learned"
     selection: str = "difficulty"
     rescale: str = "off"
 
@@ -69,6 +75,7 @@ class AdaptPose(PoseAug):
 
     Options: ClassVar[type] = AdaptPoseOptions
     Generator: ClassVar[type[PoseGenerator]] = AxisAngleGenerator
+    pretrain_share: ClassVar[float] = 1 / 3
     regime: ClassVar[str] = "DA"
 
     def __init__(self, context: MethodContext, options: AdaptPoseOptions) -> None:

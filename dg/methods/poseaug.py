@@ -1,6 +1,21 @@
-"""PoseAug: learned augmentation of bone angles, bone lengths and place, against discriminators, with error feedback.
+"""PoseAug: bone angles and lengths learned against discriminators, and a rigid transform, random or learned.
 
-Gong et al., CVPR 2021; constants and structure of the released code (METHODS 2). Departures, each for a reason:
+Gong et al., CVPR 2021; constants and structure of the released code (METHODS 2). The default is not the released form
+but what held-out source poses seen by virtual cameras speak for (docs/results.md, "Camera shift"):
+* The rigid transform is drawn as random_rigid draws it (`rigid=random`), which is how AugLift describes PoseAug's (its
+  appendix 7.H); bone angles and lengths are learned. The released rotation head, pi tanh(output), drifts to its limits,
+  where no gradient passes: everybody is then seen from one odd side. Heads that cannot saturate: `rotation=quaternion`,
+  `rotation=bounded`; a term that asks noise to spread the rotation: `diversity_weight`.
+* With rigid=random the 2D discriminator's real poses are moved as the augmented ones are, so that it judges poses and
+  not views; feedback judges bone angles alone.
+* No feedback (`feedback=off`) and so no pre-training; `feedback_below_mm` lets it wait for a lifter that has converged.
+* No template bone lengths (`templates=off`): medians of a source whose subjects are several people fit nobody.
+* Warm-up and rates by the planned number of iterations (`warmup_share`, `rates=planned`): the released ones belong to
+  73,000 iterations, of which a short run has a few per cent.
+The released form: `method.rigid=learned method.feedback=released method.templates=source method.warmup_share=0
+method.rates=released`, and a third of `epochs` as `pretrain_epochs`.
+
+Departures of both forms, each for a reason:
 * Generator, discriminators and lifter take turns at every batch, not in separate passes, so that poses can be rendered
   as they are made; the warm-up without feedback and lifter steps stays, after the pre-training.
 * One batch serves as source, as real samples (rows permuted anew for each discriminator) and as proposals; the
@@ -8,12 +23,9 @@ Gong et al., CVPR 2021; constants and structure of the released code (METHODS 2)
 * Proposals that leave the frame are dropped; the others wait until they fill a batch, and are then lifted together with
   source poses (`mixing=batch`; `alternate` is nearer to the released passes).
 * The in-frame test has four sides and a nearest distance (`frame_test=full`); `released` tests the upper bounds alone.
-* Template bone lengths are those of the run's own training subjects, as the released table is for Human3.6M
-  (`templates=h36m`).
 * The lifter's learning rate is the plan's, common to all methods; the released code lowers it to 1e-4 at this stage.
-* The place is the pose's own root plus the head's output. The released head (`translation=released`) outputs the place
-  itself and has to find the frame first: after 1,200 iterations 30 to 41 % of its poses lie inside, and the lifter
-  is the worse for them (docs/results.md). The released recipe has 73,000 iterations.
+* A learned place is the pose's own root plus the head's output. The released head (`translation=released`) outputs the
+  place itself and has to find the frame first: after 1,200 iterations 30 to 41 % of its poses lie inside.
 * Beyond the paper, for lifters of several frames: `windows=centre_transform` (`dg.methods.learned_augmentation`).
 
 Published with the lifter VideoPose3D, 1 frame, ground-truth 2D: 73.0 mm MPJPE on MPI-INF-3DHP's 2,929 frames, flip TTA,
@@ -55,8 +67,12 @@ class PoseAugOptions(LearnedAugmentationOptions):
     discriminator_every: generator steps to one of each discriminator. history: samples in a discriminator's pool.
     """
 
+    feedback: str = "off"
+    templates: str = "off"
+    warmup_share: float = 0.1
+    rates: str = "planned"
     frame_test: str = "full"
-    rigid: str = "learned"
+    rigid: str = "random"
     rotation: str = "axis_angle"
     translation: str = "residual"
     diversity_weight: float = 0.0
@@ -72,8 +88,10 @@ class PoseAugOptions(LearnedAugmentationOptions):
         check_choice("translation", self.translation, TRANSLATIONS)
         if self.diversity_weight < 0:
             raise ValueError(f"diversity_weight must not be negative, got {self.diversity_weight}")
-        if self.rigid == "random" and (self.diversity_weight or self.frame_test == "released"):
-            raise ValueError("rigid=random draws its rotation, in the frame: leave diversity_weight and frame_test out")
+        learned = {"rotation": "axis_angle", "translation": "residual", "diversity_weight": 0.0, "frame_test": "full"}
+        given = [name for name, default in learned.items() if getattr(self, name) != default]
+        if self.rigid == "random" and given:
+            raise ValueError(f"{', '.join(given)}: of a learned rigid transform; give rigid=learned too")
         if self.discriminator_every < 1 or self.history < 1:
             raise ValueError("discriminator_every and history must be at least 1")
 
@@ -82,6 +100,8 @@ class PoseAug(LearnedAugmentation):
     """See the module's docstring."""
 
     Options: ClassVar[type] = PoseAugOptions
+    # Without feedback nothing waits for a lifter.
+    pretrain_share: ClassVar[float] = 0.0
     Generator: ClassVar[type[PoseGenerator]] = PoseGenerator
 
     def __init__(self, context: MethodContext, options: PoseAugOptions) -> None:

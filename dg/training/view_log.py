@@ -1,6 +1,7 @@
 """What a run tells of its augmentation: percentiles of viewpoint and place, a figure, and a warning when it is off."""
 
 import io
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,8 @@ _TITLES = {
     "root_depth_m": "root depth (m)",
     "scale_2d": "size of the 2D box (frame = 2)",
 }
-_COLOURS = ("#8a8a8a", "#c8501e", "#1f6fb4", "#3a923a", "#8a56a0", "#b8860b")
+_SOURCE, _AUGMENTED = "#111111", "#e8a27c"
+_COLOURS = ("#1f6fb4", "#3a923a", "#8a56a0", "#b8860b", "#c03a6b", "#2aa5a5", "#7a5a3a")
 
 
 class ViewLog:
@@ -68,7 +70,7 @@ class ViewLog:
         """The last diagnosis as a PNG, None before the first."""
         if self.last is None:
             return None
-        return draw_views({"source": self.known["source"], "augmented": self.last.views} | self.known)
+        return draw_views({"augmented": self.last.views} | self.known)
 
 
 def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
@@ -83,13 +85,16 @@ def draw_views(sets: Mapping[str, Mapping[str, Float[Tensor, " poses"]]]) -> byt
 
     figure = Figure(figsize=(15, 2.9), layout="constrained")
     panels = figure.subplots(1, len(QUANTITIES))
+    others = itertools.cycle(_COLOURS)
+    own = {"source": _SOURCE, "augmented": _AUGMENTED}
+    colours = [own.get(name) or next(others) for name in sets]
     for axis, quantity in zip(panels, QUANTITIES, strict=True):
         low, high = _RANGES.get(quantity) or _span([views[quantity] for views in sets.values()])
-        for colour, (name, views) in zip(_COLOURS * 3, sets.items(), strict=False):
+        for (name, views), colour in zip(sets.items(), colours, strict=True):
             values = views[quantity].cpu()
             share = torch.histc(values, 36, low, high) / len(values)
-            edges = torch.linspace(low, high, 37)
-            axis.stairs(share, edges, color=colour, label=name, fill=name == "augmented", alpha=0.75, linewidth=1.3)
+            edges, made = torch.linspace(low, high, 37), name == "augmented"
+            axis.stairs(share, edges, color=colour, label=name, fill=made, linewidth=1.6 if name == "source" else 1.0)
         axis.set_title(_TITLES[quantity], fontsize=9)
         axis.set_yticks([])
         axis.tick_params(labelsize=7)

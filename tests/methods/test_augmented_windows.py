@@ -20,13 +20,15 @@ from lifters.motion_bert import MotionBert, MotionBertOptions
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import ROWS, flat, make, render, same
+from tests.methods.test_poseaug import RELEASED
 from tests.training.test_trainer import SMALL, last_weights, stopped_after
 from tests.training.test_trainer import same as same_weights
 
 FRAMES = 9
 KEY = StepKey(3, 0, 1)
 METHODS = {
-    "poseaug": {"translation": "residual"},
+    "poseaug": {**RELEASED, "translation": "residual"},
+    "poseaug rigid=random": {"rigid": "random"},
     "adaptpose": {"feedback_mode": "eval"},
     "cee_net": {},
     "poseda": {},

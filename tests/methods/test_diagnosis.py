@@ -9,6 +9,7 @@ from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_16
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import flat, make, same
+from tests.methods.test_poseaug import RELEASED
 
 
 def source(rows=256):
@@ -16,7 +17,7 @@ def source(rows=256):
 
 
 def poseaug(**given):
-    return make("poseaug", H36M_16, "xy", **{"warmup_iterations": 0, "templates": "off", **given})
+    return make("poseaug", H36M_16, "xy", **{**RELEASED, "warmup_iterations": 0, "templates": "off", **given})
 
 
 def with_constant_turn(turn, spread=0.0):

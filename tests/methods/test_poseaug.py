@@ -12,9 +12,14 @@ from dg.pose.skeleton import H36M_16
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import make, render, source_batch, step
 
+RELEASED = {
+    "rigid": "learned", "feedback": "released", "templates": "source", "warmup_share": 0.0, "rates": "released",
+}  # fmt: skip
+
 
 def poseaug(channels="xy", **given):
-    options = {"warmup_iterations": 0, "feedback_mode": "eval", "discriminator_every": 1000, **given}
+    """The released form, or what is given of another."""
+    options = {**RELEASED, "warmup_iterations": 0, "feedback_mode": "eval", "discriminator_every": 1000, **given}
     return make("poseaug", H36M_16, channels, **options)
 
 
@@ -97,7 +102,7 @@ def test_warm_up_trains_the_augmentor_alone_and_proposes_nothing():
 
 def test_the_warm_up_is_counted_in_passes_over_the_source_by_default():
     plan = TrainingPlan(total_steps=100, steps_per_epoch=7)
-    assert make("poseaug", plan=plan, warmup_iterations=None).warmup == 14
+    assert make("poseaug", plan=plan, **{**RELEASED, "warmup_iterations": None}).warmup == 14
 
 
 def test_discriminators_step_at_every_second_iteration():
@@ -140,11 +145,11 @@ def test_the_released_frame_test_lets_poses_leave_by_the_left():
         last.bias.copy_(torch.tensor([-20.0, 0.0, 0.0]))
     source, key = source_batch(H36M_16), StepKey(0, 0, 0)
     assert method.propose(source, key).valid.all()
-    method.options = make("poseaug", frame_test="full").options
+    method.options = poseaug(frame_test="full").options
     assert not method.propose(source, key).valid.any()
     with torch.no_grad():
         last.bias.copy_(torch.tensor([20.0, 0.0, 0.0]))
-    method.options = make("poseaug", frame_test="released").options
+    method.options = poseaug(frame_test="released").options
     assert not method.propose(source, key).valid.any()
 
 
@@ -191,7 +196,7 @@ def test_with_a_random_rigid_transform_both_sides_of_the_2d_judge_are_moved_alik
 
 @pytest.mark.parametrize("rotation", ["quaternion", "bounded"])
 def test_heads_that_cannot_saturate_have_a_gradient_at_any_output(rotation):
-    head = make("poseaug", H36M_16, rotation=rotation).generator.rigid
+    head = poseaug(rotation=rotation).generator.rigid
     raw = (torch.randn(64, 4, generator=torch.Generator().manual_seed(0)) * 3).requires_grad_()
     turn = rotation_from_axis_angle(head.turn(raw))
     torch.testing.assert_close(turn @ turn.mT, torch.eye(3).expand(64, 3, 3), atol=1e-5, rtol=0)
@@ -201,7 +206,7 @@ def test_heads_that_cannot_saturate_have_a_gradient_at_any_output(rotation):
 
 
 def test_the_bounded_head_keeps_people_upright():
-    head = make("poseaug", H36M_16, rotation="bounded").generator.rigid
+    head = poseaug(rotation="bounded").generator.rigid
     turn = rotation_from_axis_angle(head.turn(torch.randn(500, 4, generator=torch.Generator().manual_seed(0)) * 20))
     tilt = torch.rad2deg(torch.acos(turn[:, 1, 1]))
     assert tilt.max() < 34
@@ -228,7 +233,7 @@ def test_rates_and_warm_up_can_follow_the_planned_budget():
     planned = make("poseaug", plan=plan, warmup_iterations=None, warmup_share=0.1, rates="planned")
     assert planned.warmup == 730
     assert planned.network_lr["generator"] == pytest.approx(1e-4 * 10**0.5)
-    assert make("poseaug", plan=plan).network_lr["generator"] == 1e-4
+    assert make("poseaug", plan=plan, **RELEASED).network_lr["generator"] == 1e-4
     assert make("poseaug", plan=TrainingPlan(73, 7), rates="planned").network_lr["generator"] == 1e-3
 
 
@@ -240,8 +245,14 @@ def test_feedback_waits_for_a_lifter_that_is_good_enough():
         assert (metrics["loss/feedback_bone_angle"] > 0) == given
 
 
+def test_the_default_is_the_form_that_docs_results_speaks_for():
+    method = make("poseaug", plan=TrainingPlan(total_steps=1000, steps_per_epoch=10), warmup_iterations=None)
+    assert (method.warmup, method.pretraining, method.feedback.variant) == (100, False, "off")
+    assert not any("rigid" in name for name, _ in method.generator.named_parameters())
+
+
 def test_options_that_exclude_each_other_are_refused():
-    with pytest.raises(ValueError, match="rigid=random draws its rotation"):
-        make("poseaug", rigid="random", diversity_weight=1.0)
+    with pytest.raises(ValueError, match="diversity_weight: of a learned rigid transform; give rigid=learned too"):
+        make("poseaug", diversity_weight=1.0)
     with pytest.raises(ValueError, match="warmup_share must lie in"):
         make("poseaug", warmup_share=2.0)
