@@ -90,8 +90,12 @@ def test_the_centre_frame_of_a_proposal_is_the_proposal_for_the_centre_frame(nam
     centre = centre_frames(window)
     usable = window.valid
     assert window.joints_3d.shape == source.joints_3d.shape
-    torch.testing.assert_close(centre.joints_3d[usable], single.joints_3d[usable], atol=1e-4, rtol=0)
-    torch.testing.assert_close(centre.joints_2d[usable], single.joints_2d[usable], atol=1e-4, rtol=0)
+    if name == "poseaug rigid=random":  # a window that leaves the frame draws again, so that only the pose is the same
+        centre_shape, single_shape = (torch.cdist(p.joints_3d[:, 0], p.joints_3d[:, 0]) for p in (centre, single))
+        torch.testing.assert_close(centre_shape[usable], single_shape[usable], atol=3e-3, rtol=0)
+    else:
+        torch.testing.assert_close(centre.joints_3d[usable], single.joints_3d[usable], atol=1e-4, rtol=0)
+        torch.testing.assert_close(centre.joints_2d[usable], single.joints_2d[usable], atol=1e-4, rtol=0)
     assert not (window.valid & ~single.valid).any()
     assert window.camera[usable].in_frame(window.joints_3d[usable]).all()
     if name != "cee_net":  # its first poses mostly lie outside the joint ranges
