@@ -51,7 +51,7 @@ lint: setup
 
 # The site, in build/site; every warning is an error.
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 
 bench: setup
 	$(BIN)/python -m tests.bench.depth

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from dg.pose.skeleton import Skeleton
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 LEFT, RIGHT, MIDDLE, REFERENCE = "#f08000", "#0096d6", "#444444", "#a0a0a0"
 _INCHES, _DPI = 4.6, 110
 _ELEVATION, _AZIMUTH = 14.0, -68.0  # degrees: from behind the camera, a little to its left and above it
-_MARGIN = 1.1
+_MARGIN = 1.05
+_TICK_M = 0.5
 
 
 class PoseFigure(Figure):
@@ -103,7 +105,9 @@ def _dress(axes: Any, points: Float[np.ndarray, "points 3"]) -> None:  # noqa: A
     axes.set_xlim(middle[0] - half, middle[0] + half)
     axes.set_ylim(middle[2] - half, middle[2] + half)
     axes.set_zlim(middle[1] + half, middle[1] - half)
-    axes.set_box_aspect((1, 1, 1), zoom=0.9)
+    axes.set_box_aspect((1, 1, 1), zoom=1.0)
+    for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+        axis.set_major_locator(MultipleLocator(_TICK_M))
     axes.view_init(_ELEVATION, _AZIMUTH)
     labels: Sequence[tuple[Any, str]] = (
         (axes.set_xlabel, "x (right), m"),
