@@ -40,6 +40,11 @@ class Objective:
         return self.figure in HIGHER_IS_BETTER
 
     @property
+    def sign(self) -> int:
+        """What makes a cost of it: -1 where more is better."""
+        return -1 if self.maximise else 1
+
+    @property
     def unit(self) -> str:
         return "s" if self.figure == SECONDS else "%" if self.maximise else "mm"
 
@@ -76,16 +81,16 @@ class Scores:
     targets: dict[str, float]
 
 
-def parse_objective(word: str, targets: Sequence[str]) -> Objective:
-    """The objective that a word names: `source_val`, `oracle:TARGET` or `seconds`; the first two may end in `:FIGURE`.
+def parse_objective(text: str, targets: Sequence[str]) -> Objective:
+    """The objective that a text names: `source_val`, `oracle:TARGET` or `seconds`; the first two may end in `:FIGURE`.
 
     targets: those of the runs, as `NAME:ARGUMENT`. Raises ConfigError for everything else, in particular for a target
     that is not called an oracle.
     """
-    if word == SECONDS:
+    if text == SECONDS:
         return Objective(SECONDS, None, SECONDS)
-    where, colon, last = word.rpartition(":")
-    where, figure = (where, last) if colon and last in METRICS else (word, MPJPE)
+    where, colon, last = text.rpartition(":")
+    where, figure = (where, last) if colon and last in METRICS else (text, MPJPE)
     end = "" if figure == MPJPE else f":{figure}"
     if where == SOURCE_VAL:
         return Objective(SOURCE_VAL + end, None, figure)
@@ -98,21 +103,21 @@ def parse_objective(word: str, targets: Sequence[str]) -> Objective:
             return Objective(f"{ORACLE}:{names[found[0]]}{end}", found[0], figure)
         what = "names more than one target" if found else "names no target of these runs"
         raise ConfigError(
-            f"objective={word!r} {what}; possible: {[f'{ORACLE}:{t}' for t in targets]}{suggest(word, oracles)}"
+            f"objective={text!r} {what}; possible: {[f'{ORACLE}:{t}' for t in targets]}{suggest(text, oracles)}"
         )
     raise ConfigError(
         f"objective must be {SOURCE_VAL!r} (MPJPE on the source's held-out validation, the default), {SECONDS!r} or "
-        f"one of {oracles}, with :FIGURE behind it for another figure than MPJPE ({', '.join(METRICS)}), got {word!r}. "
+        f"one of {oracles}, with :FIGURE behind it for another figure than MPJPE ({', '.join(METRICS)}), got {text!r}. "
         "A setting chosen on a target is not domain generalisation: it is done only under "
         f"the name {ORACLE!r}, and everything it gives is tagged so"
     )
 
 
-def parse_objectives(words: Sequence[str], targets: Sequence[str]) -> tuple[Objective, ...]:
+def parse_objectives(texts: Sequence[str], targets: Sequence[str]) -> tuple[Objective, ...]:
     """One objective or two. Raises ConfigError."""
-    found = tuple(parse_objective(word, targets) for word in words)
+    found = tuple(parse_objective(text, targets) for text in texts)
     if not 1 <= len(found) <= 2 or len({o.name for o in found}) < len(found):
-        raise ConfigError(f"objectives must be one or two that differ, got {list(words)}")
+        raise ConfigError(f"objectives must be one or two that differ, got {list(texts)}")
     return found
 
 

@@ -1,19 +1,20 @@
-"""The words that belong to a sweep, told apart from those that belong to its runs."""
+"""The settings of a sweep, told apart from those of its runs, and the plan that they make."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
-from dg.settings.config import ConfigError, TrainConfig
-from dg.settings.plugins import suggest
-from sweeps.objective import SOURCE_VAL, Objective
+from dg.settings.config import Count, CountOrZero, TrainConfig
+from dg.settings.errors import ConfigError
+from sweeps.objective import SOURCE_VAL, Objective, any_oracle, names_of, suffix_of
+from sweeps.space import Space
 
 MOST_AT_ONCE = 4  # trials that `concurrency=auto` starts, SYSTEMS 3.3
-PRUNERS = ("auto", "median", "hyperband", "off")
 REFUSED = {
     "seed": "use seeds=[0,1,2], or seeds=[N] for one",
-    "resume": "the same command again always goes on with the study",
+    "resume": "the same command again always resumes the study",
     "submit": "run the sweep itself on the cluster's head",
     "render.service": "the sweep starts the service; service=off for none",
     "tracking.parent_run_id": "the sweep makes the parent run",
@@ -23,85 +24,45 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """The settings of any sweep. concurrency: a number, or auto."""
+    """The settings of any sweep."""
 
-    trials: int = 12
-    seeds: tuple[int, ...] = (0,)
-    concurrency: str = "1"
-    service: str = "auto"
-    study: str = "sweep"
-    storage: str = "sqlite:///study.db"
-    out: str = ""
+    trials: Count = 12  # settings tried in all, pruned ones included
+    seeds: tuple[CountOrZero, ...] = (0,)  # runs of each; the mean over them counts
+    concurrency: str = "1"  # trials at a time; auto: as many as keep the render workers busy
+    service: Literal["auto", "off"] = "auto"  # auto: trials at once share render workers; off: each has its own
+    study: str = "sweep"  # the same command again resumes the study of this name
+    storage: str = "sqlite:///study.db"  # also journal:FILE (network file systems), postgresql://USER@HOST/DATABASE
+    out: str = ""  # empty: runs/STUDY; trial-N/seed-S in it are the folders of the runs
 
 
 @dataclass(frozen=True)
 class ReferenceDepthOptions(SweepOptions):
-    """The settings of `sweeps.reference_depth`."""
+    """The settings of `dg sweep reference_depth`."""
 
-    objective: str = SOURCE_VAL
-    study: str = "reference_depth"
+    objective: str = SOURCE_VAL  # MPJPE to minimise: source_val (held out of the source) or oracle:TARGET (tagged so)
+    study: str = "reference_depth"  # the same command again resumes the study of this name
 
 
 @dataclass(frozen=True)
 class SearchOptions(SweepOptions):
-    """The settings of `sweeps.search`. prune_after: epochs in which no trial is pruned."""
+    """The settings of `dg sweep search`."""
 
-    trials: int = 40
-    objectives: tuple[str, ...] = (SOURCE_VAL,)
-    study: str = "search"
-    pruner: str = "auto"
-    prune_after: int = 5
-
-
-Options = TypeVar("Options", bound=SweepOptions)
-
-
-def split_words(words: Sequence[str], kind: type[Options], refused: Mapping[str, str]) -> tuple[Options, list[str]]:
-    """The sweep's own options, and the words for dg.train. refused: key -> why it cannot be set.
-
-    Raises ConfigError.
-    """
-    kinds = {f.name: f.type for f in fields(kind)}
-    known = [*kinds, *(f.name for f in fields(TrainConfig))]
-    given, shared = {}, []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            raise ConfigError(f"expected key=value, got {word!r}; `--help` lists the keys")
-        if key in refused:
-            raise ConfigError(f"{key} cannot be set here: {refused[key]}")
-        if key in kinds:
-            given[key] = _typed(key, value, kinds[key])
-        elif key.partition(".")[0] in known:
-            shared.append(word)
-        else:
-            raise ConfigError(f"unknown key {key!r}{suggest(key, known)} `--help` lists the keys")
-    return kind(**given), shared
-
-
-def _typed(key: str, value: str, kind: object) -> object:
-    if kind is str:
-        return value
-    many = kind is not int
-    parts = [p.strip() for p in value.strip().removeprefix("[").removesuffix("]").split(",")] if many else [value]
-    if kind == tuple[str, ...]:
-        return tuple(parts)
-    if not all(p.isascii() and p.isdigit() for p in parts):
-        raise ConfigError(
-            f"{key} must be {'whole numbers such as [0,1,2]' if many else 'a whole number'}, got {value!r}"
-        )
-    return tuple(map(int, parts)) if many else int(value)
+    trials: Count = 40  # settings tried in all, pruned ones included
+    objectives: tuple[str, ...] = (SOURCE_VAL,)  # one or two of: source_val (MPJPE held out of the source),
+    # oracle:TARGET (tagged so), both also with :FIGURE behind (pa_mpjpe_mm, n_mpjpe_mm, pck150, auc), and seconds
+    study: str = "search"  # the same command again resumes the study of this name
+    pruner: Literal["auto", "median", "hyperband", "off"] = "auto"  # ends trials early that are worse than others were
+    # at that epoch; auto: median, off with two objectives or seconds
+    prune_after: CountOrZero = 5  # epochs in which no trial is pruned; more than the method's pre-training takes
 
 
 def problems(options: SweepOptions) -> list[str]:
     """What makes no sweep, in words."""
-    found = ["trials must be at least 1, got 0"] if options.trials < 1 else []
+    found = []
     if options.concurrency != "auto" and not (options.concurrency.isdecimal() and int(options.concurrency) > 0):
         found.append(f"concurrency must be at least 1, or auto, got {options.concurrency!r}")
-    if options.service not in ("auto", "off"):
-        found.append(f"service must be auto or off, got {options.service!r}")
-    if len(set(options.seeds)) < len(options.seeds):
-        found.append(f"seeds must differ, got {list(options.seeds)}")
+    if not options.seeds or len(set(options.seeds)) < len(options.seeds):
+        found.append(f"seeds must be some and differ, got {list(options.seeds)}")
     if not options.study or not all(c.isascii() and (c.isalnum() or c in "._-") for c in options.study):
         found.append(f"study must be a name of letters, digits, '.', '_' and '-', got {options.study!r}")
     return found
@@ -109,8 +70,6 @@ def problems(options: SweepOptions) -> list[str]:
 
 def pruner_of(options: SearchOptions, objectives: Sequence[Objective]) -> str:
     """`median`, `hyperband` or `off`. Raises ConfigError where what was asked for cannot be."""
-    if options.pruner not in PRUNERS:
-        raise ConfigError(f"pruner must be one of {list(PRUNERS)}, got {options.pruner!r}")
     why = "trials with two objectives are not ordered, so none can be called bad early" if len(objectives) > 1 else ""
     if objectives[0].unit == "s" and not why:
         why = "seconds are known only at the end of a run"
@@ -127,3 +86,51 @@ def trials_at_once(options: SweepOptions, config: TrainConfig) -> int:
         return MOST_AT_ONCE
     capacity = config.render.actors * config.render.per_actor
     return min(MOST_AT_ONCE, max(1, math.ceil(capacity / config.render.lookahead)))
+
+
+# Called with the study, its `outcome.Outcome` of at least one point, and the sweep's folder: writes what was found into
+# it, and returns what to print and the files. Both types are heavy to import.
+Report = Callable[..., tuple[str, list[Path]]]
+
+
+@dataclass(frozen=True)
+class SweepPlan:
+    """What one command has settled before anything starts.
+
+    shared: arguments of every run. config: what they mean. rendering: a configuration whose render workers would serve
+    all trials; None where they need none, or not the same.
+    """
+
+    options: SweepOptions
+    shared: tuple[str, ...]
+    config: TrainConfig
+    objectives: tuple[Objective, ...]
+    space: Space
+    report: Report
+    rendering: TrainConfig | None
+    pruner: str = "off"
+    prune_after: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the study and of the parent run; one that sees a target says so."""
+        return self.options.study + suffix_of(self.objectives)
+
+    @property
+    def is_oracle(self) -> bool:
+        return any_oracle(self.objectives)
+
+    @property
+    def by(self) -> str:
+        """What is optimised."""
+        return names_of(self.objectives)
+
+    @property
+    def concurrency(self) -> int:
+        return trials_at_once(self.options, self.rendering or self.config)
+
+    @property
+    def shares_rendering(self) -> bool:
+        """Whether the trials are given one render service."""
+        wanted = self.options.service == "auto" and self.concurrency > 1
+        return wanted and self.rendering is not None and self.config.pool == "ray"

@@ -1,115 +1,149 @@
-"""Pictures of a search: a response plot a parameter, its course, the Pareto front, the importances."""
+"""Pictures of a sweep: response curves, a slice a parameter, its course, the Pareto front, the importances.
+
+Optuna's own plots are not used: they show neither the seeds nor pruned trials, no best line where there are two
+objectives, and press all trials flat where one is far off.
+"""
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from dg.files.atomic import replace_file
-from sweeps.objective import Objective
-from sweeps.points import Outcome, Point
-from sweeps.response import COLOURS
+from dg.drawing.figures import canvas, colour, dress, save_png
+from sweeps.outcome import FinishedTrial, Outcome
 from sweeps.space import Choice, Parameter, Range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 DOTS: dict[str, Any] = {"markersize": 5, "alpha": 0.75, "markeredgewidth": 0}
 BEST: dict[str, Any] = {"marker": "*", "markersize": 14, "markerfacecolor": "none", "markeredgecolor": "0.2"}
+_ACROSS = 4
+
+
+def draw_response(
+    values: Sequence[float],
+    curves: Mapping[str, tuple[Sequence[Sequence[float]], bool]],
+    chosen: float,
+    x_name: str,
+    heading: str,
+    path: Path,
+) -> Path:
+    """MPJPE over one parameter: a panel a curve, every seed as a dot, the chosen value as a line.
+
+    Args:
+        values: of the parameter, rising.
+        curves: label -> the seeds' MPJPE at each value, millimetres, and whether the line is dashed.
+        chosen: value that the sweep has chosen.
+        x_name: of the parameter with its unit.
+        heading: above the panels.
+        path: of the PNG file.
+    """
+    figure = canvas(7.0, 1.4 + 1.7 * len(curves), heading)
+    axes = figure.subplots(len(curves), 1, sharex=True, squeeze=False)[:, 0]
+    # The same height in millimetres for every panel, each around its own middle: a flat curve looks flat.
+    ends = [(min(map(min, seeds)), max(map(max, seeds))) for seeds, _ in curves.values()]
+    half = max(1.0, 0.6 * max(high - low for low, high in ends))
+    for number, (ax, (label, (by_value, dashed))) in enumerate(zip(axes, curves.items(), strict=True)):
+        ax.plot(values, [fmean(s) for s in by_value], "--" if dashed else "-", color=colour(number), linewidth=1.8)
+        for value, seeds in zip(values, by_value, strict=True):
+            ax.plot([value] * len(seeds), seeds, "o", color=colour(number), **(DOTS | {"markersize": 4}))
+        ax.axvline(chosen, color="0.6", linewidth=1, zorder=0)
+        ax.set_ylim(sum(ends[number]) / 2 - half, sum(ends[number]) / 2 + half)
+        dress(ax, label, x_name if ax is axes[-1] else "", "MPJPE (mm)", loc="left", color=colour(number))
+    figure.align_ylabels(axes)
+    return save_png(figure, path)
 
 
 def draw_slices(outcome: Outcome, path: Path) -> Path:
     """A panel a parameter and objective: dots are trials (their means over the seeds), bars reach from the best seed to
     the worst, stars are the best; all panels of an objective share its axis, so that what matters little looks flat.
     """
-    names, objectives = outcome.space.names, outcome.objectives
-    figure = _figure(3.0 * min(len(names), 4) + 0.8, 2.6 * len(objectives) * -(-len(names) // 4) + 0.5)
-    rows = -(-len(names) // 4)
-    axes = figure.subplots(rows * len(objectives), min(len(names), 4), squeeze=False)
-    best = outcome.best()
+    names, objectives, best = outcome.space.names, outcome.objectives, outcome.best()
+    across, rows = min(len(names), _ACROSS), -(-len(names) // _ACROSS)
+    heading = f"{len(outcome.finished)} trials; bars: seeds, stars: best, triangles: far off"
+    figure = canvas(3.0 * across + 0.8, 2.6 * len(objectives) * rows + 0.5, heading)
+    axes = figure.subplots(rows * len(objectives), across, squeeze=False)
     for o, objective in enumerate(objectives):
-        limits = _limits([v for p in outcome.points for v in p.objectives[o]])
+        limits = _limits([v for trial in outcome.finished for v in trial.objectives[o]])
         for n, name in enumerate(names):
-            ax = axes[o * rows + n // 4, n % 4]
-            places = _places(ax, outcome.space.parameters[name], [p.params[name] for p in outcome.points])
+            ax = axes[o * rows + n // _ACROSS, n % _ACROSS]
+            places = _places(ax, outcome.space.parameters[name], [trial.params[name] for trial in outcome.finished])
             ax.set_ylim(*limits)
-            for place, point in zip(places, outcome.points, strict=True):
-                _dot(ax, place, point, o, COLOURS[o])
-                if point in best:
-                    ax.plot(place, point.means[o], **BEST)
-            _dress(ax, name, objective.label if n % 4 == 0 else "", f"by {objective.name}" if n == 0 else "")
+            for place, trial in zip(places, outcome.finished, strict=True):
+                _dot(ax, place, trial, o)
+                if trial in best:
+                    ax.plot(place, trial.means[o], **BEST)
+            dress(ax, "" if n else f"by {objective.name}", name, "" if n % _ACROSS else objective.label, loc="left")
     for ax in axes.flat:
         ax.set_visible(ax.has_data())
-    return _saved(figure, path, f"{len(outcome.points)} trials; bars: seeds, stars: best, triangles: far off")
+    return save_png(figure, path)
 
 
 def draw_history(outcome: Outcome, path: Path) -> Path:
     """The course of the search: every trial in its order, the best so far as a line. Triangles and crosses at the rim
     are further off; crosses are pruned trials at their last epoch.
     """
-    figure = _figure(7.0, 2.7 * len(outcome.objectives) + 0.3)
+    figure = canvas(7.0, 2.7 * len(outcome.objectives) + 0.3)
     axes = figure.subplots(len(outcome.objectives), 1, sharex=True, squeeze=False)[:, 0]
-    points = sorted(outcome.points, key=lambda p: p.trial)
+    finished = sorted(outcome.finished, key=lambda trial: trial.trial)
     for o, (ax, objective) in enumerate(zip(axes, outcome.objectives, strict=True)):
-        ax.set_ylim(*_limits([v for p in points for v in p.objectives[o]]))
-        for point in points:
-            _dot(ax, point.trial, point, o, COLOURS[o])
-        ax.step([p.trial for p in points], _best_so_far([p.means[o] for p in points], objective), where="post",
-                color=COLOURS[o], linewidth=1.6, label="best so far")  # fmt: skip
+        ax.set_ylim(*_limits([v for trial in finished for v in trial.objectives[o]]))
+        for trial in finished:
+            _dot(ax, trial.trial, trial, o)
+        so_far = list(accumulate((t.means[o] for t in finished), max if objective.maximise else min))
+        ax.step([t.trial for t in finished], so_far, where="post", color=colour(o), linewidth=1.6, label="best so far")
         if outcome.pruned and o == 0:
             ax.plot([t.trial for t in outcome.pruned], [_inside(ax, t.value)[0] for t in outcome.pruned], "x",
                     color="0.4", markersize=6, label="pruned", clip_on=False)  # fmt: skip
         ax.legend(fontsize=8, frameon=False)
-        _dress(ax, "trial" if ax is axes[-1] else "", objective.label, f"by {objective.name}")
+        dress(ax, f"by {objective.name}", "trial" if ax is axes[-1] else "", objective.label, loc="left")
         ax.xaxis.get_major_locator().set_params(integer=True)
-    return _saved(figure, path, "")
+    return save_png(figure, path)
 
 
 def draw_front(outcome: Outcome, path: Path) -> Path:
     """Two objectives against each other: the Pareto front as a line with the trials' numbers."""
-    figure = _figure(5.5, 4.2)
-    ax = figure.subplots()
-    front = outcome.best()
-    others = [p for p in outcome.points if p not in front]
-    ax.plot([p.means[0] for p in others], [p.means[1] for p in others], "o", color="0.7", label="other trials", **DOTS)
-    ax.plot([p.means[0] for p in front], [p.means[1] for p in front], "o-", color=COLOURS[0], label="Pareto front",
+    figure = canvas(5.5, 4.2)
+    ax, front = figure.subplots(), outcome.best()
+    others = [trial.means for trial in outcome.finished if trial not in front]
+    ax.plot([m[0] for m in others], [m[1] for m in others], "o", color="0.7", label="other trials", **DOTS)
+    ax.plot([t.means[0] for t in front], [t.means[1] for t in front], "o-", color=colour(0), label="Pareto front",
             linewidth=1.2, markersize=6)  # fmt: skip
-    by_place: dict[tuple[float, ...], list[str]] = {}
-    for point in front:
-        by_place.setdefault(point.means, []).append(str(point.trial))
-    for (x, y), trials in by_place.items():
-        ax.annotate(", ".join(trials), (x, y), (4, 4), textcoords="offset points", fontsize=8)
+    for x, y in {trial.means for trial in front}:
+        numbers = ", ".join(str(trial.trial) for trial in front if trial.means == (x, y))
+        ax.annotate(numbers, (x, y), (4, 4), textcoords="offset points", fontsize=8)
     ax.margins(0.12)
     ax.legend(fontsize=8, frameon=False)
-    labels = [f"{o.name}: {o.label}, {'more' if o.maximise else 'less'} is better" for o in outcome.objectives]
-    _dress(ax, labels[0], labels[1], "numbers: trials, see best.txt")
-    return _saved(figure, path, "")
+    x_name, y_name = (f"{o.name}: {o.label}, {'more' if o.maximise else 'less'} is better" for o in outcome.objectives)
+    dress(ax, "numbers: trials, see best.txt", x_name, y_name, loc="left")
+    return save_png(figure, path)
 
 
 def draw_importances(shares: Mapping[str, Mapping[str, float]], path: Path) -> Path:
     """A bar a parameter, the longest on top, a panel an objective."""
     names = len(next(iter(shares.values())))
-    figure = _figure(6.0, (0.35 * names + 1.0) * len(shares))
+    figure = canvas(6.0, (0.35 * names + 1.0) * len(shares))
     axes = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
     for number, (ax, (objective, by_name)) in enumerate(zip(axes, shares.items(), strict=True)):
         ordered = sorted(by_name.items(), key=lambda item: item[1])
-        bars = ax.barh([name for name, _ in ordered], [share for _, share in ordered], color=COLOURS[number])
+        bars = ax.barh([name for name, _ in ordered], [share for _, share in ordered], color=colour(number))
         ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
         ax.set_xlim(0, 1.1)
-        _dress(ax, "importance (PED-ANOVA)" if ax is axes[-1] else "", "", f"for {objective}")
-        ax.grid(visible=False)
-    return _saved(figure, path, "")
+        x_name = "importance (PED-ANOVA)" if ax is axes[-1] else ""
+        dress(ax, f"for {objective}", x_name, grid="", loc="left")
+    return save_png(figure, path)
 
 
 def _places(ax: "Axes", parameter: Parameter, values: Sequence[Any]) -> list[float]:
     """Where values stand on the axis, which is made to fit the parameter."""
     if isinstance(parameter, Choice):
-        ax.set_xticks(
-            range(len(parameter.words)), list(parameter.words), rotation=20 if len(parameter.words) > 3 else 0
-        )
-        ax.set_xlim(-0.5, len(parameter.words) - 0.5)
-        # Beside each other in their order: dots of one word would hide each other.
-        return [parameter.words.index(v) + 0.5 * (i / max(1, len(values) - 1) - 0.5) for i, v in enumerate(values)]
+        words = list(parameter.words)
+        ax.set_xticks(range(len(words)), words, rotation=20 if len(words) > 3 else 0)
+        ax.set_xlim(-0.5, len(words) - 0.5)
+        # Side by side in their order: dots of one word would hide each other.
+        return [words.index(v) + 0.5 * (i / max(1, len(values) - 1) - 0.5) for i, v in enumerate(values)]
     if isinstance(parameter, Range) and parameter.log:
         from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -121,23 +155,18 @@ def _places(ax: "Axes", parameter: Parameter, values: Sequence[Any]) -> list[flo
     return [float(v) for v in values]
 
 
-def _dot(ax: "Axes", place: float, point: Point, objective: int, colour: str) -> None:
+def _dot(ax: "Axes", place: float, trial: FinishedTrial, objective: int) -> None:
     """A trial; at the rim as a triangle where it lies outside the panel."""
-    seeds = point.objectives[objective]
-    ax.plot([place, place], [min(seeds), max(seeds)], "-", color=colour, linewidth=1, alpha=0.4)
-    height, marker = _inside(ax, point.means[objective])
-    ax.plot(place, height, marker, color=colour, clip_on=False, **DOTS)
+    seeds = trial.objectives[objective]
+    ax.plot([place, place], [min(seeds), max(seeds)], "-", color=colour(objective), linewidth=1, alpha=0.4)
+    height, marker = _inside(ax, trial.means[objective])
+    ax.plot(place, height, marker, color=colour(objective), clip_on=False, **DOTS)
 
 
 def _inside(ax: "Axes", value: float) -> tuple[float, str]:
     low, high = ax.get_ylim()
     marker = "^" if value > high else "v" if value < low else "o"
     return min(max(value, low), high), marker
-
-
-def _best_so_far(means: Sequence[float], objective: Objective) -> list[float]:
-    pick = max if objective.maximise else min
-    return [pick(means[: i + 1]) for i in range(len(means))]
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
@@ -149,30 +178,3 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     low, high = max(low, first - reach), min(high, last + reach)
     pad = 0.08 * max(high - low, 1e-6)
     return float(low - pad), float(high + pad)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # No pyplot: a figure of its own leaves the process's backend alone.
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _dress(ax: "Axes", x: str, y: str, title: str) -> None:
-    ax.set_xlabel(x, fontsize=9)
-    ax.set_ylabel(y, fontsize=9)
-    ax.set_title(title, loc="left", fontsize=9)
-    ax.tick_params(labelsize=8)
-    ax.grid(axis="y", color="0.92")
-    ax.set_axisbelow(True)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def _saved(figure: "Figure", path: Path, title: str) -> Path:
-    if title:
-        figure.suptitle(title, fontsize=10)
-    replace_file(path, lambda file: figure.savefig(file, format="png"))
-    return path

@@ -1,7 +1,8 @@
-"""One sitting of a sweep: study, trials and MLflow put together."""
+"""A session of a sweep: study, trials and MLflow put together, and the command that runs it."""
 
 import os
 import uuid
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -9,29 +10,85 @@ from typing import Any
 
 from optuna.trial import TrialState
 
-from dg.grid.child_run import shared_words
-from dg.grid.parent_run import merged
+from dg.grid.child_run import with_own
+from dg.grid.driver import DriverBusyError, resume_command, stopped_by_signals
+from dg.grid.parent_run import ParentRun, merged
+from dg.settings.command import fail
 from dg.settings.config import ConfigError
+from dg.tracking import tracking_uri
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION
-from sweeps.lock import StudyLock
-from sweeps.plan import SweepPlan
-from sweeps.points import Outcome, outcome_of
-from sweeps.records import SweepRecords
-from sweeps.samplers import make_pruner
+from sweeps.options import SweepPlan
+from sweeps.reporter import Reporter
 from sweeps.shared_rendering import SharedRendering
 from sweeps.space_check import refusal
-from sweeps.storage import IDENTITY, fix_identity, open_study, without_password
-from sweeps.study import SweepDriver
-from sweeps.teller import Teller
-from sweeps.trial_process import TrialPlan, end_orphans
-from sweeps.trials import Hooks, RunningTrial, TrialOutcome, TrialRequest
+from sweeps.storage import (
+    IDENTITY,
+    StudyLock,
+    fix_identity,
+    make_pruner,
+    open_study,
+    storage_lost,
+    without_password,
+)
+from sweeps.study import Hooks, RunningTrial, SweepDriver, SweepError, TrialOutcome, TrialRequest
+from sweeps.trial_runs import TrialRunner
+
+
+def run(program: str, make_plan: Callable[[], SweepPlan], args: Sequence[str]) -> int:
+    """Resume the study, or begin it, until its trials are done.
+
+    Args:
+        program: module of the command, for the one that resumes.
+        make_plan: raises ConfigError for settings that cannot be.
+        args: what the user gave.
+
+    Returns:
+        The exit code.
+    """
+    session = None
+    try:
+        plan = make_plan()
+        tracking_uri(plan.config.tracking.uri)
+        session = Session(plan)
+        with stopped_by_signals(session.driver, "trials"):
+            done = session.run()
+    except KeyboardInterrupt:  # before there was anything to stop
+        return 130
+    except Exception as error:
+        code, said = _explained(error)
+        if code is None:
+            raise
+        return fail(said, code)
+    if not done:
+        print(f"interrupted; resume with\n  {resume_command(program, args)}", flush=True)
+        return 130
+    return 0 if session.reporter.outcome().finished else 1
+
+
+def _explained(error: Exception) -> tuple[int | None, Exception]:
+    """Exit code and message; None for an error that is our own mistake."""
+    from dg.settings.errors import exit_code
+
+    if isinstance(error, SweepError | DriverBusyError):
+        return error.exit_code, error
+    lost = storage_lost(error)
+    if lost:
+        remedy = "running trials write a checkpoint and end; the same command resumes when it is back"
+        return 3, RuntimeError(f"the study storage is gone: {lost}\n{remedy}")
+    return exit_code(error), error
+
+
+class SweepRun(ParentRun):
+    """The parent run of a sweep in MLflow; Optuna's tags stand on the runs of the trials."""
+
+    child = "trial"
 
 
 class Session:
     """Opens the study, takes over what an earlier driver left, and runs trials."""
 
     def __init__(self, plan: SweepPlan) -> None:
-        """Raises ConfigError, TrackingError, or StudyBusyError."""
+        """Raises ConfigError, TrackingError, or DriverBusyError."""
         self.sweep, options = plan, plan.options
         self.name, self.seeds = plan.name, options.seeds
         pruner = make_pruner(plan.pruner, plan.prune_after, plan.config.epochs)
@@ -44,22 +101,22 @@ class Session:
             begun = self._has_begun() or self._asked_of_another_space()
             fix_identity(self.study, self._identity(), plan.config.flat(), begun)
             sweep_id = self._remembered("sweep_id", f"{self.name}-{uuid.uuid4().hex[:8]}")
-            self.records = SweepRecords(plan.config.tracking, self.out)
+            self.records = SweepRun(plan.config.tracking, self.out)
         except BaseException:
             self.lock.release()
             raise
-        self.teller = Teller(plan, sweep_id, self.records, self.study, self.out)
-        self.trials = TrialPlan(
+        self.reporter = Reporter(plan, sweep_id, self.records, self.study, self.out)
+        self.trials = TrialRunner(
             out=self.out,
-            words=plan.shared,
+            args=plan.shared,
             seeds=self.seeds,
             objectives=plan.objectives,
             shares_depth=plan.config.cache != "off",
             epochs=plan.config.epochs,
-            label=lambda request, seed: self.teller.label(request, seed, "RUNNING"),
-            refusal=refusal if len(plan.space.parameters) > 1 else lambda words: "",
+            label=lambda request, seed: self.reporter.label(request, seed, "RUNNING"),
+            refusal=refusal if len(plan.space.parameters) > 1 else lambda args: "",
         )
-        hooks = Hooks(self._start, self._stop_orphan, self.teller.started, self.teller.ended)
+        hooks = Hooks(self._start, self._stop_orphan, self.reporter.started, self.reporter.ended)
         self.driver = SweepDriver(
             self.study, plan.space, hooks, options.trials, plan.concurrency, prunes=plan.pruner != "off"
         )
@@ -70,22 +127,20 @@ class Session:
         with ExitStack() as ends:  # whatever of it fails, the rest is done
             ends.callback(self.lock.release)
             self._start_records()
-            ends.callback(self.teller.finish, ended)
-            ends.callback(self.teller.conclude)
+            ends.callback(self.reporter.finish, ended)
+            ends.callback(self.reporter.conclude)
             retried = self.driver.prepare()
-            self.teller.greet(len(retried))
-            rendering = ends.enter_context(self._rendering()) if self.sweep.shares_rendering else None
-            self.teller.share(rendering)
-            words = self._words() | (rendering.words() if rendering else {})
-            self.trials = replace(self.trials, words=shared_words(self.sweep.shared, words))
+            self.reporter.greet(len(retried))
+            rendering = None
+            if self.sweep.shares_rendering and self.sweep.rendering is not None:
+                rendering = ends.enter_context(SharedRendering(self.sweep.rendering, self.sweep.concurrency))
+            self.reporter.share(rendering)
+            args = self._args() | (rendering.args() if rendering else {})
+            self.trials = replace(self.trials, args=with_own(self.sweep.shared, args))
             done = self.driver.run()
             ended[:] = ["FINISHED", "done"] if done else ["KILLED", "interrupted"]
             return done
         raise AssertionError("no end of a sweep swallows an error")
-
-    def outcome(self) -> Outcome:
-        """Every trial that has ended."""
-        return outcome_of(self.study, self.sweep.space, self.sweep.objectives)
 
     # -- setting up -----------------------------------------------------------------------------------------------
 
@@ -136,30 +191,24 @@ class Session:
         return fixed | space | {f"sweep.{k}": v for k, v in mine.items()}
 
     def _start_records(self) -> None:
-        tags = self.teller.tags()
+        tags = self.reporter.tags()
         oracle = merged("depth" if self.sweep.rendering else "", tags.get(TAG_ORACLE, ""))
         tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by}
         self.records.start(self.name, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
         self.study.set_user_attr("mlflow_run_id", self.records.parent_id)
 
-    def _rendering(self) -> SharedRendering:
-        assert self.sweep.rendering is not None
-        return SharedRendering(self.sweep.rendering, self.sweep.concurrency)
-
-    def _words(self) -> dict[str, str]:
-        """What the driver adds to the user's words for every run."""
-        words, config = self.records.words(), self.sweep.config
-        if config.cache != "off":
-            words["cache"] = str(Path(config.cache).absolute())
+    def _args(self) -> dict[str, str]:
+        """What the driver adds to the user's arguments for every run."""
+        args, config = self.records.args(self.sweep.config), self.sweep.config
         if self.sweep.concurrency > 1 and not config.threads:
-            words["threads"] = str(max(1, (os.cpu_count() or 1) // self.sweep.concurrency))
-        return words
+            args["threads"] = str(max(1, (os.cpu_count() or 1) // self.sweep.concurrency))
+        return args
 
     def _start(self, request: TrialRequest) -> RunningTrial:
         self.lock.renew()
         return self.trials.start(request)
 
     def _stop_orphan(self, request: TrialRequest, pruned_at: int | None) -> None:
-        if end_orphans(self.trials, request):
+        if self.trials.end_orphans(request):
             print(f"trial {request.number}: ended what its dead driver had left running", flush=True)
-        self.teller.label_all(request, TrialOutcome(None, error="interrupted", pruned_at=pruned_at))
+        self.reporter.label_all(request, TrialOutcome(None, error="interrupted", pruned_at=pruned_at))

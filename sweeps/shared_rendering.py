@@ -19,7 +19,7 @@ ANSWER_S = 10.0
 
 
 class SharedRendering:
-    """While it is open, trials that are given `words()` train on one cluster and have their poses drawn by one pool.
+    """While it is open, trials that are given `args()` train on one cluster and have their poses drawn by one pool.
 
     config: what the trials share; its `render` is the pool, its `address` the cluster to join: without one they get a
     cluster of the sweep's own, with room for all of them. concurrency: trials at a time. Does nothing where no trial
@@ -33,7 +33,7 @@ class SharedRendering:
         self.config, self.concurrency = config, concurrency
         self._session: RaySession | None = None
         self._service: Any = None
-        self._words: dict[str, str] = {}
+        self._args: dict[str, str] = {}
 
     def __enter__(self) -> "SharedRendering":
         config = self.config
@@ -49,9 +49,9 @@ class SharedRendering:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def words(self) -> dict[str, str]:
-        """What each `python -m dg.train` needs besides its own words; nothing where nothing is shared."""
-        return dict(self._words)
+    def args(self) -> dict[str, str]:
+        """What each `python -m dg.train` needs besides its own arguments; nothing where nothing is shared."""
+        return dict(self._args)
 
     def status(self) -> dict[str, float]:
         """Of the service (`RenderService.status`): live workers, owners, requests that wait, poses done, the busy share
@@ -71,7 +71,7 @@ class SharedRendering:
         """Stop service, workers and the cluster that it started. Idempotent."""
         service, self._service = self._service, None
         session, self._session = self._session, None
-        self._words = {}
+        self._args = {}
         if service is not None:
             import ray
             from ray import exceptions
@@ -98,7 +98,7 @@ class SharedRendering:
         gpus = share_gpus(sized, self._session.resources().get("GPU", 0.0))[1]
         namespace = f"dg-sweep-{uuid.uuid4().hex[:8]}"
         self._service = start_service(spec, pool_options(self.config, gpus), namespace)
-        self._words = {
+        self._args = {
             "address": ray.get_runtime_context().gcs_address,
             "render.service": f"{namespace}/{NAME}",
             "render.gpus_per_actor": f"{gpus:g}",

@@ -127,20 +127,20 @@ class Space:
         return {name: str(parameter) for name, parameter in self.parameters.items()}
 
 
-def words_of(params: Mapping[str, Value]) -> list[str]:
-    """A trial's parameters as words for dg.train; a plug-in's name before its options."""
+def args_of(params: Mapping[str, Value]) -> list[str]:
+    """A trial's parameters as arguments of dg.train; a plug-in's name before its options."""
     ordered = sorted(params.items(), key=lambda item: "." in item[0])
     return [f"{name}={value if isinstance(value, str) else repr(value)}" for name, value in ordered]
 
 
-def read_space(words: Sequence[str]) -> dict[str, Parameter]:
-    """The parameters that words such as `space.lr=log:1e-4..1e-2` or `space=FILE.yaml` describe.
+def read_space(args: Sequence[str]) -> dict[str, Parameter]:
+    """The parameters that arguments such as `space.lr=log:1e-4..1e-2` or `space=FILE.yaml` describe.
 
-    A later word wins over an earlier one. Raises ConfigError.
+    A later one wins over an earlier one. Raises ConfigError.
     """
     found: dict[str, Parameter] = {}
-    for word in words:
-        key, _, value = word.partition("=")
+    for arg in args:
+        key, _, value = arg.partition("=")
         given = {key.removeprefix("space."): value} if key.startswith("space.") else _read_yaml(value)
         for name, text in given.items():
             found[name] = _parameter(name, text)

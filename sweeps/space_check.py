@@ -1,14 +1,16 @@
 """Whether dg.train would take every value that a search may try: asked before anything starts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, is_dataclass
+from typing import Any, get_type_hints
 
-from dg.settings.command_line import NESTED, check_plugins, parse, table_of
-from dg.settings.config import GROUPS, ConfigError, TrainConfig
-from dg.settings.plugins import OptionError, resolve, suggest
+from dg.settings.command_line import check_plugins, parse, table_of
+from dg.settings.config import GROUPS, TrainConfig
+from dg.settings.errors import ConfigError, OptionError
+from dg.settings.plugins import resolve
+from dg.settings.reader import keys, members, suggest
 from sweeps.options import REFUSED
-from sweeps.space import Choice, Parameter, Space, Value, as_floats, words_of
+from sweeps.space import Choice, Parameter, Space, Value, args_of, as_floats
 
 _NOT_SEARCHED = {
     "out": "the sweep gives each run its folder",
@@ -20,7 +22,7 @@ _NOT_SEARCHED = {
 
 
 @dataclass(frozen=True)
-class Settings:
+class CheckedSpace:
     """A space that was checked. base: the configuration that all trials share. tried: what was tried out beside it,
     and what it came to.
     """
@@ -34,52 +36,52 @@ class Settings:
         return tuple(config for _, config in self.tried)
 
 
-def check_space(given: Mapping[str, Parameter], shared: Sequence[str]) -> Settings:
-    """Every end of a range and every choice, tried out beside the words that all trials share. Needs torch.
+def check_space(given: Mapping[str, Parameter], shared: Sequence[str]) -> CheckedSpace:
+    """Every end of a range and every choice, tried out beside the arguments that all trials share. Needs torch.
 
     Choices of a plug-in are tried with every option of it that is searched as well, what is refused alone beside each
     other value; further combinations are looked at when a trial meets them (`refusal`). Raises ConfigError that lists
     every problem.
     """
     found = [_not_searched(name) for name in given]
-    found += [f"{name} is searched, so {word!r} cannot be given too" for word in shared for name in _own(word, given)]
+    found += [f"{name} is searched, so {arg!r} cannot be given too" for arg in shared for name in _own(arg, given)]
     if any(found):
         raise ConfigError("\n".join(problem for problem in found if problem))
     base = parse(list(shared))
     parameters = {name: _typed(name, parameter, given, base) for name, parameter in given.items()}
     tried, found = [], []
     for point in _tried(parameters):
-        reason = refusal([*shared, *words_of(point)])
+        reason = refusal([*shared, *args_of(point)])
         # A value may be fine only beside another: a small picture with a small subject in it.
         taken = (
-            [point] if not reason else [p for p in _beside(point, parameters) if not refusal([*shared, *words_of(p)])]
+            [point] if not reason else [p for p in _beside(point, parameters) if not refusal([*shared, *args_of(p)])]
         )
-        tried += [(p, parse([*shared, *words_of(p)])) for p in taken]
+        tried += [(p, parse([*shared, *args_of(p)])) for p in taken]
         if not taken:
-            found.append(f"space: {' '.join(words_of(point))} is refused: {reason}")
+            found.append(f"space: {' '.join(args_of(point))} is refused: {reason}")
     if found:
         raise ConfigError("\n".join(dict.fromkeys(found)))
     default = _default_point(parameters, base)
-    return Settings(Space(parameters, (default,) if default else ()), base, tuple(tried))
+    return CheckedSpace(Space(parameters, (default,) if default else ()), base, tuple(tried))
 
 
-def refusal(words: Sequence[str]) -> str:
-    """Why dg.train would not take the words of a trial; empty where it does."""
+def refusal(args: Sequence[str]) -> str:
+    """Why dg.train would not take the arguments of a trial; empty where it does."""
     try:
-        check_plugins(parse(list(words)))
+        check_plugins(parse(list(args)))
     except ConfigError as error:
         return str(error)
     return ""
 
 
-def idle_keys(settings: Settings) -> list[str]:
+def idle_keys(checked: CheckedSpace) -> list[str]:
     """Keys of the space that change no result of a run, only where or how it is computed."""
     idle = []
-    for name in settings.space.names:
-        digests = [config.digest() for point, config in settings.tried if set(point) == {name}]
+    for name in checked.space.names:
+        digests = [config.digest() for point, config in checked.tried if set(point) == {name}]
         if len(digests) > 1 and len(set(digests)) == 1:
             idle.append(name)
-    if "d_ref" in settings.space.names and all(scales_by_nothing(config) for config in settings.configs):
+    if "d_ref" in checked.space.names and all(scales_by_nothing(config) for config in checked.configs):
         idle.append("d_ref")
     return idle
 
@@ -89,18 +91,18 @@ def scales_by_nothing(config: TrainConfig) -> bool:
     return config.dscale2d_resolved in ("off", "box")
 
 
-def renders(settings: Settings) -> TrainConfig | None:
+def renders(checked: CheckedSpace) -> TrainConfig | None:
     """A configuration whose render workers serve every trial that needs depth; None where there is no such one."""
     from dg.training.rendering import worker_spec
 
-    needing = [config for config in settings.configs if config.needs_depth]
-    if not needing or any(name.startswith("render.") for name in settings.space.names):
+    needing = [config for config in checked.configs if config.needs_depth]
+    if not needing or any(name.startswith("render.") for name in checked.space.names):
         return None
     return needing[0] if all(worker_spec(config) == worker_spec(needing[0]) for config in needing) else None
 
 
 def _not_searched(name: str) -> str:
-    known = [f.name for f in fields(TrainConfig)]
+    known = keys(TrainConfig)
     head = name.partition(".")[0]
     reason = _NOT_SEARCHED.get(name, "it is about the records" if head == "tracking" else "")
     if reason:
@@ -110,8 +112,8 @@ def _not_searched(name: str) -> str:
     return ""
 
 
-def _own(word: str, given: Mapping[str, Parameter]) -> list[str]:
-    key = word.partition("=")[0]
+def _own(arg: str, given: Mapping[str, Parameter]) -> list[str]:
+    key = arg.partition("=")[0]
     return [key] if key in given else []
 
 
@@ -134,8 +136,10 @@ def _kinds(name: str, given: Mapping[str, Parameter], base: TrainConfig) -> set[
             except OptionError:
                 continue  # said when it is tried out
     elif rest:
-        owners = [NESTED[head]] if head in NESTED else []
-    return {f.type for owner in owners for f in fields(owner) if f.name == (rest or head)}
+        nested = get_type_hints(TrainConfig).get(head)
+        owners = [nested] if is_dataclass(nested) else []
+    hints = [get_type_hints(owner).get(rest or head) for owner in owners]
+    return {kind for hint in hints if hint is not None for kind in members(hint)}
 
 
 def _tried(parameters: Mapping[str, Parameter]) -> list[dict[str, Value]]:

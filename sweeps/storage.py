@@ -1,16 +1,25 @@
-"""Where a study is kept, and whether it is the one that was begun with these settings."""
+"""An Optuna study: where it is kept, who works on it, its sampler and pruner, and the settings it was begun with."""
 
+import hashlib
+import os
+import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
+from filelock import FileLock
 
+from dg.grid.driver import DriverBusyError, lock_folder
 from dg.settings.config import ConfigError
 from sweeps.objective import Objective
-from sweeps.samplers import make_sampler
-from sweeps.space import Space
+from sweeps.space import Range, Space
 
+FIRST_TRIALS = 6  # tried at random before a model of the objective is made, SYSTEMS 3.1
+PRUNE_FROM_TRIAL = 4  # so many trials must have ended before one is pruned, SYSTEMS 3.1
+_HOLDER = "driver"
 SERVERS = ("postgresql", "mysql", "mariadb", "oracle", "mssql")
 IDENTITY, _DETAILS = "identity", "details"
 
@@ -96,6 +105,31 @@ def without_password(storage: str) -> str:
     return f"{scheme}{slashes}{user.partition(':')[0]}{at}{rest}" if at and slashes else storage
 
 
+def make_sampler(space: Space, objectives: Sequence[Objective], seed: int, trials: int) -> optuna.samplers.BaseSampler:
+    """A Gaussian process for one number, TPE for several parameters, a choice or two objectives.
+
+    trials: how many the study holds. Each session draws from a stream of its own: one that began with the first seed
+    again would propose again what the session before has tried.
+    """
+    seed = int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
+    (first, *more) = space.parameters.values()
+    if not more and isinstance(first, Range) and len(objectives) == 1:
+        # It suits one noisy parameter, and keeps away from the trials that are still running.
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(len(space.anchors), PRUNE_FROM_TRIAL))
+    # Its constant liar, on by default in Optuna 5, keeps trials that run at once apart.
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(FIRST_TRIALS, 2 * len(space.parameters)))
+
+
+def make_pruner(name: str, prune_after: int, epochs: int) -> optuna.pruners.BasePruner:
+    """`off`, `median` or `hyperband`. prune_after: epochs in which no trial ends; epochs: of a whole run."""
+    if name == "median":
+        return optuna.pruners.MedianPruner(n_startup_trials=PRUNE_FROM_TRIAL, n_warmup_steps=prune_after)
+    if name == "hyperband":
+        first = max(1, min(prune_after, epochs))
+        return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=max(first, epochs), reduction_factor=3)
+    return optuna.pruners.NopPruner()
+
+
 def fix_identity(
     study: optuna.Study, identity: Mapping[str, Any], details: Mapping[str, Any], begun: bool = True
 ) -> None:
@@ -120,3 +154,85 @@ def fix_identity(
         f"study {study.study_name!r} was begun with other settings; give the same ones to go on, or study=ANOTHER\n"
         + "\n".join(changed)
     )
+
+
+class StudyLock:
+    """Held from `acquire` to `release`, or until this process dies, SIGKILL included: both locks die with it.
+
+    In PostgreSQL it is an advisory lock on the study's name, so that drivers on different machines see each other;
+    beside it, and for all other storages, a lock on the folder of the runs.
+    """
+
+    def __init__(self, study: optuna.Study, storage: str) -> None:
+        self.study, self.storage = study, storage
+        self._connection: Any = None
+        self._file: FileLock | None = None
+
+    def acquire(self) -> None:
+        """Raises DriverBusyError that says who holds it."""
+        if self.storage.startswith("postgresql") and not self._lock_in_database():
+            raise DriverBusyError(self._message("in its database"))
+
+    def acquire_folder(self, folder: Path) -> None:
+        """After `acquire`: the same for the folder of the runs, and a note on who holds both."""
+        try:
+            self._file = lock_folder(folder, "the study")
+        except DriverBusyError as error:
+            self.release()
+            raise DriverBusyError(self._message(f"in {folder}")) from error
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        self.study.set_user_attr(_HOLDER, f"process {os.getpid()} on {socket.gethostname()}, since {now}")
+
+    def renew(self) -> None:
+        """Make sure that it is still held: a database server that was restarted has forgotten it.
+
+        Raises DriverBusyError where another driver has come first.
+        """
+        if self._connection is None or self._still_connected():
+            return
+        self._connection = None
+        self.acquire()
+
+    def _still_connected(self) -> bool:
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._connection.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._file is not None:
+            self._file.release()
+
+    def _lock_in_database(self) -> bool:
+        from sqlalchemy import NullPool, create_engine, text
+
+        # A connection of its own, outside transactions: the lock lives as long as it does.
+        engine = create_engine(self.storage, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+        connection = engine.connect()
+        # Else a machine that loses its power would hold the lock for hours.
+        for name, seconds in (("idle", 60), ("interval", 10), ("count", 3)):
+            connection.execute(text(f"SET tcp_keepalives_{name} = {seconds}"))
+        key = int.from_bytes(
+            hashlib.blake2b(self.study.study_name.encode(), digest_size=8).digest(), "big", signed=True
+        )
+        if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            connection.close()
+            return False
+        self._connection = connection
+        return True
+
+    def _message(self, where: str) -> str:
+        holder = self.study.user_attrs.get(_HOLDER, "")
+        who = f" ({holder})" if holder else ""
+        return (
+            f"another driver{who} is at work on study {self.study.study_name!r} {where}; wait for it to end, or give "
+            "study=ANOTHER. More trials at once: concurrency=N there"
+        )

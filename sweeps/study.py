@@ -1,48 +1,114 @@
 """An Optuna study driven by ask and tell: this process alone touches the storage, trials are what it is given.
 
 A study survives its driver. Trials that were running when it died, or that failed for a reason that may have passed,
-are put back into the queue when the study is opened again; a retried trial keeps the folder of the one it goes on from.
+are put back into the queue when the study is opened again; a retried trial keeps the folder of the one it resumes.
 """
 
 import math
 import time
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, runtime_checkable
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.space import Space
-from sweeps.trials import Hooks, RunningTrial, TrialOutcome, TrialRequest
+from dg.grid.driver import POLL_S, Driver, Running
+from sweeps.space import Space, Value
 
-POLL_S = 0.5
 PRUNE_PATIENCE_S = 120.0  # for a pruned trial to write its checkpoint
 CONFIGURATION = 2
 FOLDER, RETRY_OF, ERROR, SETTLED, PRUNED_AT = "folder", "retry_of", "error", "settled", "pruned_at"
 
 
 class SweepError(RuntimeError):
-    """A failure that every trial would meet. `code` is the exit code of the trial that met it."""
+    """A failure that every trial would meet. `exit_code` is that of the trial that met it."""
 
-    def __init__(self, message: str, code: int = 1) -> None:
+    def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
-        self.code = code
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class TrialRequest:
+    """A trial to run. `folder` is a name below the sweep's own folder."""
+
+    number: int
+    params: Mapping[str, Value]
+    folder: str
+    retry_of: int | None = None
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in self.params.items())
+
+
+@dataclass(frozen=True)
+class TrialOutcome:
+    """How a trial ended: with a value for each objective, or with an error.
+
+    facts: JSON-like, kept with the trial. settled: the same settings would fail again, so it is not retried.
+    fatal: the exit code of a failure that every trial would meet; the sweep ends. pruned_at: epoch at which the driver
+    gave it up.
+    """
+
+    values: tuple[float, ...] | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    settled: bool = False
+    fatal: int | None = None
+    pruned_at: int | None = None
+
+    @property
+    def state(self) -> str:
+        """As Optuna calls it."""
+        return "COMPLETE" if self.values is not None else "FAIL" if self.pruned_at is None else "PRUNED"
+
+
+@runtime_checkable
+class RunningTrial(Protocol):
+    """A trial under way. `warm`: others that start now find what it has already put into a shared cache."""
+
+    @property
+    def warm(self) -> bool: ...
+
+    def poll(self) -> TrialOutcome | None:
+        """None while it runs. Does not block."""
+        ...
+
+    def curve(self) -> Sequence[tuple[int, float]]:
+        """The objective at each epoch that was evaluated so far, as far as a decision to prune may rest on it."""
+        ...
+
+    def stop(self, at_once: bool = False) -> None:
+        """Ask it to checkpoint and end, or end it now; `poll` tells when it has."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the driver calls: `start` begins a trial, `stop_orphan` ends what a dead driver left running of one that is
+    now FAIL, or PRUNED at an epoch.
+    """
+
+    start: Callable[[TrialRequest], RunningTrial]
+    stop_orphan: Callable[[TrialRequest, int | None], None] = lambda request, pruned_at: None
+    started: Callable[[TrialRequest], None] = lambda request: None
+    ended: Callable[[TrialRequest, TrialOutcome], None] = lambda request, outcome: None
 
 
 @dataclass
-class _Live:
+class _Trial:
     """A trial under way. reported: the last epoch that Optuna knows. give_up_s: when a pruned one is killed."""
 
     trial: optuna.Trial
     request: TrialRequest
-    running: RunningTrial
     reported: int = -1
     pruned_at: int | None = None
     give_up_s: float = math.inf
 
 
-class SweepDriver:
-    """Runs trials until `trials` of them are settled. `run` blocks; `stop` may be called from a signal handler.
+class SweepDriver(Driver[_Trial, TrialOutcome]):
+    """Runs trials until `trials` of them are settled.
 
     prunes: Optuna's pruner is asked after each evaluation of a trial, and the trial ended when it says so.
     """
@@ -57,16 +123,11 @@ class SweepDriver:
         poll_s: float = POLL_S,
         prunes: bool = False,
     ) -> None:
-        self.study, self.space, self.hooks = study, space, hooks
-        self.trials, self.concurrency, self.poll_s, self.prunes = trials, concurrency, poll_s, prunes
-        self.live: list[_Live] = []
+        super().__init__(self._next, self._begin, self._tell, self._consider_pruning, concurrency, poll_s)
+        self.study, self.space, self.hooks, self.trials, self.prunes = study, space, hooks, trials, prunes
         self.failed_now = 0  # failures of this session that a later one may retry
         self.warm = False
-        self.stops_asked = 0
-
-    def stop(self) -> None:
-        """First call: running trials checkpoint and end. Second call: they are ended at once."""
-        self.stops_asked += 1
+        self.fatal: SweepError | None = None
 
     def prepare(self) -> list[int]:
         """Take over from a driver that died or was stopped; returns the numbers of the trials to be retried.
@@ -80,53 +141,43 @@ class SweepDriver:
                 self.hooks.stop_orphan(self._request_of(trial), pruned_at)
             self.study.tell(trial.number, state=TrialState.FAIL if pruned_at is None else TrialState.PRUNED)
         retried = {t.user_attrs.get(RETRY_OF) for t in self.study.get_trials(deepcopy=False)}
-        lost = [
-            t
-            for t in self.study.get_trials(states=(TrialState.FAIL,))
-            if t.number not in retried and not t.user_attrs.get(SETTLED) and _params(t)
-        ]
+        failed = self.study.get_trials(states=(TrialState.FAIL,))
+        lost = [t for t in failed if t.number not in retried and not t.user_attrs.get(SETTLED) and _params(t)]
         for trial in lost:
             attributes = {RETRY_OF: trial.number, FOLDER: self._request_of(trial).folder}
             self.study.enqueue_trial(_params(trial), user_attrs=attributes)
         return [t.number for t in lost]
 
     def run(self) -> bool:
-        """Ask, start, poll, tell. Returns True when done and False when stopped; no trial is left running.
+        """Ask, start, look, tell. True when all trials are settled, False when stopped; none is left running.
 
         Raises SweepError for a failure that every trial would meet.
         """
-        try:
-            while True:
-                self._collect()
-                if self.stops_asked:
-                    return False
-                while self._wants_more():
-                    self._launch()
-                if not self.live:
-                    return True
-                time.sleep(self.poll_s)
-        finally:
-            self._wind_down()
-
-    def _wants_more(self) -> bool:
-        if len(self.live) >= self.concurrency or (self.live and not self.warm):
-            return False
-        return self._settled() + self.failed_now + len(self.live) < self.trials
-
-    def _settled(self) -> int:
-        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
-        return sum(t.state != TrialState.FAIL or bool(t.user_attrs.get(SETTLED)) for t in ended)
+        done = super().run()
+        if self.fatal is not None:
+            raise self.fatal
+        return done
 
     # -- one trial ------------------------------------------------------------------------------------------------
 
-    def _launch(self) -> None:
+    def _next(self) -> _Trial | None:
+        if self.fatal or (self.running and not self.warm):
+            return None
+        ended = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
+        settled = sum(t.state != TrialState.FAIL or bool(t.user_attrs.get(SETTLED)) for t in ended)
+        if settled + self.failed_now + len(self.running) >= self.trials:
+            return None
         self._fill_queue()
         trial = self.study.ask()
         self.space.suggest(trial)
         request = self._request_of(self.study.get_trials(deepcopy=False)[trial.number])
         trial.set_user_attr(FOLDER, request.folder)
-        self.live.append(_Live(trial, request, self.hooks.start(request)))
-        self.hooks.started(request)
+        return _Trial(trial, request)
+
+    def _begin(self, item: _Trial, place: int) -> RunningTrial:
+        child = self.hooks.start(item.request)
+        self.hooks.started(item.request)
+        return child
 
     def _fill_queue(self) -> None:
         """One anchor that the study lacks, unless something waits: so retries come before anchors still untried."""
@@ -140,34 +191,31 @@ class SweepDriver:
         folder = trial.user_attrs.get(FOLDER, f"trial-{trial.number}")
         return TrialRequest(trial.number, params, folder, trial.user_attrs.get(RETRY_OF))
 
-    def _collect(self) -> None:
-        self.warm = self.warm or any(live.running.warm for live in self.live)
-        for live in list(self.live):
-            outcome = live.running.poll()
-            if outcome is not None:
-                self.live.remove(live)
-                self._tell(live, outcome)
-            elif live.pruned_at is None:
-                self._consider_pruning(live)
-            elif time.monotonic() > live.give_up_s:
-                live.running.stop(at_once=True)
+    def _consider_pruning(self) -> None:
+        for running in self.running:
+            item, child = running.item, running.child
+            self.warm = self.warm or child.warm
+            if item.pruned_at is not None:
+                if time.monotonic() > item.give_up_s:
+                    child.stop(at_once=True)
+                continue
+            fresh = [(epoch, value) for epoch, value in child.curve() if epoch > item.reported] if self.prunes else []
+            for epoch, value in fresh:
+                item.trial.report(value, epoch)
+                item.reported = epoch
+            if fresh and item.trial.should_prune():
+                # Written down before the trial is stopped: should this driver die meanwhile, the next one knows.
+                item.trial.set_user_attr(PRUNED_AT, item.reported)
+                item.pruned_at, item.give_up_s = item.reported, time.monotonic() + PRUNE_PATIENCE_S
+                child.stop()
 
-    def _consider_pruning(self, live: _Live) -> None:
-        if not self.prunes:
-            return
-        fresh = [(epoch, value) for epoch, value in live.running.curve() if epoch > live.reported]
-        for epoch, value in fresh:
-            live.trial.report(value, epoch)
-            live.reported = epoch
-        if fresh and live.trial.should_prune():
-            # Written down before the trial is stopped: should this driver die meanwhile, the next one knows.
-            live.trial.set_user_attr(PRUNED_AT, live.reported)
-            live.pruned_at, live.give_up_s = live.reported, time.monotonic() + PRUNE_PATIENCE_S
-            live.running.stop()
+    def ask_to_end(self, running: Running[_Trial], at_once: bool) -> None:
+        """A second SIGINT would cost a pruned trial its checkpoint."""
+        if running.item.pruned_at is None or at_once:
+            super().ask_to_end(running, at_once)
 
-    def _tell(self, live: _Live, outcome: TrialOutcome) -> None:
-        trial, request = live.trial, live.request
-        outcome = self._judged(live, outcome)
+    def _tell(self, running: Running[_Trial], outcome: TrialOutcome) -> None:
+        trial, outcome = running.item.trial, self._judged(running.item, outcome)
         for name, fact in outcome.facts.items():
             trial.set_user_attr(name, fact)
         if outcome.values is not None:
@@ -180,37 +228,21 @@ class SweepDriver:
             trial.set_user_attr(SETTLED, outcome.settled)
             self.study.tell(trial, state=TrialState.FAIL)
             self.failed_now += not outcome.settled
-        self.hooks.ended(request, outcome)
-        if outcome.fatal is not None:
-            raise SweepError(outcome.error, outcome.fatal)
+        self.hooks.ended(running.item.request, outcome)
+        if outcome.fatal is not None and self.fatal is None:
+            self.fatal = SweepError(outcome.error, outcome.fatal)
+            self.give_up()
 
-    def _judged(self, live: _Live, outcome: TrialOutcome) -> TrialOutcome:
+    def _judged(self, item: _Trial, outcome: TrialOutcome) -> TrialOutcome:
         """A trial's own account of its end, in the light of what the driver knows."""
         if outcome.values is not None and not all(map(math.isfinite, outcome.values)):
             return TrialOutcome(None, outcome.facts, f"the objective is {list(outcome.values)}", settled=True)
-        if outcome.values is None and live.pruned_at is not None:
-            return TrialOutcome(None, outcome.facts, f"pruned at epoch {live.pruned_at}", pruned_at=live.pruned_at)
-        if outcome.fatal == CONFIGURATION and len(self.space.parameters) > 1 and self._any_complete():
-            return replace(outcome, fatal=None)  # other settings have worked: these do not go together
+        if outcome.values is None and item.pruned_at is not None:
+            return TrialOutcome(None, outcome.facts, f"pruned at epoch {item.pruned_at}", pruned_at=item.pruned_at)
+        if outcome.fatal == CONFIGURATION and len(self.space.parameters) > 1:
+            if self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+                return replace(outcome, fatal=None)  # other settings have worked: these do not go together
         return outcome
-
-    def _any_complete(self) -> bool:
-        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-
-    def _wind_down(self) -> None:
-        """Stop what still runs and tell it FAIL; the next driver retries it from its checkpoint."""
-        asked = 0
-        while self.live:
-            if asked < max(1, min(self.stops_asked, 2)):
-                asked += 1
-                for live in self.live:
-                    if live.pruned_at is None or asked > 1:  # a second SIGINT would cost a pruned one its checkpoint
-                        live.running.stop(at_once=asked > 1)
-            try:
-                self._collect()
-            except SweepError:
-                continue
-            time.sleep(self.poll_s if self.live else 0)
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:

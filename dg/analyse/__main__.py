@@ -19,6 +19,8 @@ from dg.tracking.names import Metric
 if TYPE_CHECKING:
     from dg.analyse.base import Analysis, Comparison
 
+_MOST_PRINTED = 60  # lines of a table; longer tables stand in their files alone
+
 
 @dataclass(frozen=True)
 class AnalyseOptions:
@@ -108,14 +110,13 @@ def parse(name: str, plugin: type[Any], args: Sequence[str]) -> "tuple[list[Path
 
 def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: AnalyseOptions) -> "Comparison":
     """Load the checkpoints, look at them, print, write and log. Raises as the parts do."""
-    from rich.console import Console
-
     from dg.analyse.base import Comparison
     from dg.analyse.checkpoints import TrainedRun, run_labels
-    from dg.analyse.output import facts_of, log_files, print_findings, write_files
+    from dg.analyse.output import facts_of, sheet_of, write_findings
+    from dg.compare.sheets import to_markdown
     from dg.datasets.laws import line
+    from dg.tracking.stores import log_files
 
-    console = Console()
     labels = settings.labels or run_labels(paths)
     folder = Path(settings.out or f"runs/analyses/{name}")
     chosen = (settings.weights, settings.device, settings.cache, settings.data_checks)
@@ -129,13 +130,15 @@ def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: An
         targets = settings.targets or tuple(dict.fromkeys(t for run in runs for t in run.config.target_names))
         comparison = Comparison(runs, targets, settings.metric)
         findings = analysis.run(comparison)
-    console.print(line(comparison.checks()), highlight=False, markup=False)
-    print_findings(findings, console)
-    files = write_files(findings, facts_of(name, analysis.options, comparison), folder)
-    console.print(f"written to {folder}: {', '.join(f.name for f in files)}", highlight=False, markup=False)
-    outcomes = [log_files(run, settings.tracking_uri, f"analyses/{name}", files) for run in comparison.runs]
-    for outcome in dict.fromkeys(outcomes):
-        console.print(outcome, highlight=False, markup=False)
+    print(line(comparison.checks()))
+    sheets = [sheet_of(table) for table in findings.tables]
+    print(to_markdown(sheet for sheet in sheets if len(sheet.frame) <= _MOST_PRINTED))
+    print(f"from ground truth: {findings.ground_truth or 'nothing but the errors themselves'}")
+    files = write_findings(findings, facts_of(name, analysis.options, comparison), folder)
+    print(f"written to {folder}: {', '.join(file.name for file in files)}")
+    for run in comparison.runs:
+        store = settings.tracking_uri or run.config.tracking.uri
+        print(f"{run.label}: {log_files(store, run.run_id, f'analyses/{name}', files)}")
     return comparison
 
 

@@ -84,10 +84,15 @@ class Findings:
     figures: "dict[str, Figure]" = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NoOptions:
+    """None."""
+
+
 class Analysis(ABC):
     """Base of every analysis. `Options` is a frozen dataclass; its fields are the command line's keys."""
 
-    Options: ClassVar[type[Any]]
+    Options: ClassVar[type[Any]] = NoOptions
 
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - each analysis's own dataclass
         self.options = options

@@ -5,8 +5,7 @@ time, on 3DPW with detected 2D: SimpleBaseline 164.5 to 147.4 mm, PoseFormer 126
 3DPW was not at hand. Meant for lifters that see 2D as it is (`dscale2d=off`); the others normalise scale already.
 """
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
 from dg.analyse.base import Analysis, Comparison, Findings, Table, Value, change_percent
 from dg.analyse.checkpoints import AnalysisError, TrainedRun
@@ -17,15 +16,8 @@ from dg.pose.boxes import box_size, rescale_boxes
 OFF, ON = "as they are", "rescaled"
 
 
-@dataclass(frozen=True)
-class Options:
-    """None."""
-
-
 class BoxRescaling(Analysis):
     """See the module's docstring."""
-
-    Options: ClassVar[type] = Options
 
     def run(self, comparison: Comparison) -> Findings:
         for run in comparison.runs:

@@ -32,7 +32,7 @@ PROTOTYPES = ("train", "val")
 
 
 @dataclass(frozen=True)
-class Options:
+class NoveltyOptions:
     """prototypes: the source's part that is clustered, `train` (paper) or `val` (released code). poses: how many of it
     at most, evenly spaced; 0: all.
     """
@@ -86,7 +86,7 @@ def novelty_mm(
 class Novelty(StratifiedAnalysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = Options
+    Options: ClassVar[type] = NoveltyOptions
     names = ("highest 20 % similarity", "middle 60 %", "lowest 20 %")
     shares = (0.2, 0.8)
     title = "Error by similarity to the training poses"

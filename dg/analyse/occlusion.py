@@ -33,7 +33,7 @@ _CHUNK = 16_384  # frames at a time
 
 
 @dataclass(frozen=True)
-class Options:
+class OcclusionOptions:
     """radius_of: the disk around which joint counts, `occluded` (released code) or `occluder` (its documentation).
     scale: of the radii, `area` (square root of the box area; released code) or `height` (of the box; documentation).
     """
@@ -62,7 +62,7 @@ def occluded_joints(
     joints_3d: Float[Tensor, "frames joints 3"],
     joints_2d: Float[Tensor, "frames joints 2"],
     skeleton: Skeleton,
-    options: Options = Options(),
+    options: OcclusionOptions = OcclusionOptions(),
 ) -> Bool[Tensor, "frames joints"]:
     """Which joints another one hides. joints_3d: camera frame, metres; joints_2d: any unit, both axes alike."""
     low, high = joints_2d.amin(1), joints_2d.amax(1)
@@ -78,7 +78,7 @@ def occluded_joints(
 class Occlusion(StratifiedAnalysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = Options
+    Options: ClassVar[type] = OcclusionOptions
     names = ("Q1 clear", "Q2", "Q3", "Q4 most occluded")
     title = "Error by self-occlusion"
     score_name = "occluded_share"

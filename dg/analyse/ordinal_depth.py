@@ -24,7 +24,7 @@ EXACT = "exact"
 
 
 @dataclass(frozen=True)
-class Options:
+class OrdinalDepthOptions:
     """bins: what the ground truth is made to, a width such as `10cm`, or `three` (0.1 m about the pelvis)."""
 
     bins: tuple[str, ...] = ("1cm", "10cm", "25cm", "three")
@@ -52,7 +52,7 @@ def relative_depth_error_m(poses: PoseBatch) -> float:
 class OrdinalDepth(Analysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = Options
+    Options: ClassVar[type] = OrdinalDepthOptions
 
     def run(self, comparison: Comparison) -> Findings:
         for run in comparison.runs:

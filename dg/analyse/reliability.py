@@ -20,7 +20,7 @@ LARGEST_PX = 100.0
 
 
 @dataclass(frozen=True)
-class Options:
+class ReliabilityOptions:
     """side_px: pixels of the image side by which 2D was divided, which poses do not carry: 1000 for Human3.6M, 2048 and
     1920 for MPI-INF-3DHP, 1920 for 3DPW divided by its longer side.
     """
@@ -46,7 +46,7 @@ def detection_error_px(
 class Reliability(StratifiedAnalysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = Options
+    Options: ClassVar[type] = ReliabilityOptions
     names = ("Q1 best 2D", "Q2", "Q3", "Q4 worst 2D")
     title = "Error by 2D reliability"
     score_name = "error_2d_px"

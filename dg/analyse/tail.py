@@ -4,9 +4,6 @@ AugLift, section 4.5 (METHODS 4.8). Published with PoseFormer, 27 frames, on MPI
 136.9 mm, p50 80.6 to 77.8 mm. Not reproduced here: MPI-INF-3DHP was not at hand.
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from jaxtyping import Float
 from torch import Tensor
 
@@ -15,11 +12,6 @@ from dg.analyse.figures import Curves, curves
 from dg.analyse.stratified import percentile
 
 PERCENTS = tuple(range(101))
-
-
-@dataclass(frozen=True)
-class Options:
-    """None."""
 
 
 def tail_figures(error: Float[Tensor, " frames"]) -> dict[str, float]:
@@ -34,8 +26,6 @@ def tail_figures(error: Float[Tensor, " frames"]) -> dict[str, float]:
 
 class Tail(Analysis):
     """See the module's docstring."""
-
-    Options: ClassVar[type] = Options
 
     def run(self, comparison: Comparison) -> Findings:
         rows: list[dict[str, Value]] = []

@@ -19,6 +19,7 @@ from dg.analyse.checkpoints import AnalysisError, TrainedRun
 from dg.analyse.novelty import evenly_spaced
 from dg.analyse.stratified import percentile
 from dg.augment.viewpoint import viewpoint_deg
+from dg.drawing.figures import canvas, dress
 from dg.methods.base import StepKey
 from dg.methods.diagnosis import proposals
 from dg.pose.batch import PoseBatch
@@ -33,7 +34,7 @@ _BELIEVED_OFFSET_M = 0.1  # of a surface before its joint: proposals do not depe
 
 
 @dataclass(frozen=True)
-class Options:
+class ViewpointsOptions:
     """poses: of the source that are drawn, and of each target."""
 
     poses: int = 4096
@@ -79,7 +80,7 @@ def augmented(run: TrainedRun, count: int) -> tuple[PoseBatch, PoseBatch]:
 class Viewpoints(Analysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = Options
+    Options: ClassVar[type] = ViewpointsOptions
 
     def run(self, comparison: Comparison) -> Findings:
         sets: dict[str, PoseBatch] = {}
@@ -139,11 +140,8 @@ _VIEWS = (
 
 def draw(sets: dict[str, dict[str, Tensor]]) -> "Figure":
     """A row for each set: viewpoints, positions from above, positions as the camera sees them."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12.5, 0.9 + 2.7 * len(sets)), layout="constrained")
     heading = "Viewpoints and positions of people in the frame (darker: more; each panel on its own scale)"
-    figure.suptitle(heading, fontsize=11, fontweight="bold")
+    figure = canvas(12.5, 0.9 + 2.7 * len(sets), heading)
     bands = figure.subfigures(len(sets), 1, squeeze=False)[:, 0]
     ranges = {q: _range(q, [values[q] for values in sets.values()]) for q in QUANTITIES}
     for band, (name, values) in zip(bands, sets.items(), strict=True):
@@ -171,13 +169,9 @@ def _draw_view(
         values[x].numpy(), values[y].numpy(), bins=(36, 24), range=[ranges[x], ranges[y]], weights=weights,
         cmap="Blues", norm="log", cmin=1e-12,
     )  # fmt: skip
-    axis.set_xlabel(x_name, fontsize=8)
-    axis.set_ylabel(y_name, fontsize=8)
-    axis.tick_params(labelsize=7)
+    dress(axis, x=x_name, y=y_name, grid="both")
     if x == "azimuth_deg":
         axis.set_xticks(range(-180, 181, 90))
         axis.set_yticks(range(-90, 91, 45))
     if y == "root_y_m":
         axis.invert_yaxis()
-    axis.grid(color="#eeeeee", zorder=0)
-    axis.set_axisbelow(True)

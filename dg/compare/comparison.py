@@ -1,10 +1,10 @@
 """A comparison from its settings to its tables: our runs, their differences, and published numbers beside them."""
 
-from dg.compare.beside import add_published
 from dg.compare.differences import add_differences
 from dg.compare.paper_table import fill, paper_csv, paper_sheets
 from dg.compare.papers import find_table
 from dg.compare.published import published_results
+from dg.compare.published_rows import add_published
 from dg.compare.settings import PICTURE, CompareOptions
 from dg.compare.sheets import to_latex, to_markdown
 from dg.compare.stored_runs import NothingToCompareError, read_results, spell_left_out, stored_runs

@@ -1,20 +1,9 @@
 """Differences of a table's rows against a baseline method, seed by seed."""
 
-from dataclasses import dataclass
-
 from dg.compare.bootstrap import LEVEL, MIN_SEEDS, Interval, paired_interval
 from dg.compare.sheets import Sheet
-from dg.compare.tables import Column, ComparisonTable, Row
+from dg.compare.tables import Column, ComparisonTable, Difference, Row
 from dg.tracking.names import HIGHER_IS_BETTER
-
-
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """A row less its baseline in one column. interval is None where no seed is in both."""
-
-    row: Row
-    column: Column
-    interval: Interval | None
 
 
 def add_differences(table: ComparisonTable, baseline: str) -> None:
@@ -74,7 +63,7 @@ def differences_sheet(table: ComparisonTable) -> Sheet | None:
     if any(d.interval is not None and d.interval.certain for d in table.differences):
         notes.append(f"*: certain, at least {MIN_SEEDS} seeds and zero outside the interval")
     title = f"Difference to {table.baseline} · {table.title}"
-    return Sheet(title, [*heads, *table.headers()], lines, len(heads), notes)
+    return Sheet.of(title, [*heads, *table.headers()], lines, len(heads), notes)
 
 
 def spell_interval(interval: Interval | None) -> str:

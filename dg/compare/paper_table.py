@@ -1,14 +1,12 @@
 """A paper's own table, and in its cells what our runs give under the same protocol."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dg.compare.published import ANY_LIFTER, PublishedResult
 from dg.compare.results import RunResult, training_2d, training_set
-from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet
-from dg.compare.tables import SELECTION_TITLES, build_tables, spell
+from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet, spell, to_csv
+from dg.compare.tables import SELECTION_TITLES, build_tables
 from dg.datasets.protocols import NOT_STATED, Protocol
 
 FILLED, EMPTY, DIFFERENT, UNSTATED, ABSENT, OTHER = "filled", "-", "≠", "?", "x", ""
@@ -31,7 +29,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Cell:
+class PaperCell:
     """One published number with what we have for it. why: reasons that runs of ours do not count."""
 
     published: PublishedResult
@@ -48,17 +46,19 @@ class Cell:
         return f"{value} / " + "; ".join(BOLD.format(spell(c.values, PLUS_MINUS)) for c in self.ours)
 
 
-def fill(entries: Sequence[PublishedResult], runs: Mapping[str, Sequence[RunResult]], selection: str) -> list[Cell]:
+def fill(
+    entries: Sequence[PublishedResult], runs: Mapping[str, Sequence[RunResult]], selection: str
+) -> list[PaperCell]:
     """A cell for each number. runs: metric -> our results under the asked selection."""
     return [_fill_one(entry, runs.get(entry.meaning.metric or "", ()), selection) for entry in entries]
 
 
-def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str) -> Cell:
+def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str) -> PaperCell:
     meaning = entry.meaning
     if meaning.metric is None:
-        return Cell(entry, OTHER)
+        return PaperCell(entry, OTHER)
     if meaning.method is None or meaning.lifter is None:
-        return Cell(entry, ABSENT)
+        return PaperCell(entry, ABSENT)
     fitting, why = [], []
     for run in runs:
         if not same_method(entry, run):
@@ -71,11 +71,11 @@ def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str)
             elif ours.dataset == meaning.protocol.dataset:
                 why.append(f"{run.method} {run.inputs} {run.lifter} on {target}: {'; '.join(reasons)}")
     if fitting:
-        return Cell(entry, FILLED, _configurations(fitting, selection, meaning.metric))
+        return PaperCell(entry, FILLED, _configurations(fitting, selection, meaning.metric))
     missing = meaning.protocol.unknown()
     if missing and not why:
-        return Cell(entry, UNSTATED, why=[f"{entry.test}: the paper does not state {', '.join(missing)}"])
-    return Cell(entry, DIFFERENT if why else EMPTY, why=list(dict.fromkeys(why)))
+        return PaperCell(entry, UNSTATED, why=[f"{entry.test}: the paper does not state {', '.join(missing)}"])
+    return PaperCell(entry, DIFFERENT if why else EMPTY, why=list(dict.fromkeys(why)))
 
 
 def same_method(entry: PublishedResult, run: RunResult) -> bool:
@@ -99,7 +99,7 @@ def training_differences(entry: PublishedResult, run: RunResult) -> list[str]:
     return found
 
 
-def paper_sheets(cells: Sequence[Cell], selection: str, remarks: Sequence[str] = ()) -> list[Sheet]:
+def paper_sheets(cells: Sequence[PaperCell], selection: str, remarks: Sequence[str] = ()) -> list[Sheet]:
     """One sheet for each place of the paper that the cells come from."""
     return [
         _sheet([c for c in cells if c.published.where == where], selection, remarks)
@@ -107,12 +107,9 @@ def paper_sheets(cells: Sequence[Cell], selection: str, remarks: Sequence[str] =
     ]
 
 
-def paper_csv(cells: Sequence[Cell]) -> str:
+def paper_csv(cells: Sequence[PaperCell]) -> str:
     """One line for each number, and for each further configuration of ours that stands beside it."""
-    out = io.StringIO()
-    ours = "state ours_mean ours_cell ours_configuration why".split()
-    writer = csv.DictWriter(out, [*_RESULT_FIELDS, *ours], restval="", lineterminator="\n")
-    writer.writeheader()
+    lines = []
     for cell in cells:
         entry = {name: getattr(cell.published, name) for name in _RESULT_FIELDS}
         state = {"filled": "filled", "-": "no run", "≠": "runs differ", "?": "protocol not stated", "x": "not here"}
@@ -126,13 +123,13 @@ def paper_csv(cells: Sequence[Cell]) -> str:
                     "ours_cell": spell(values),
                     "ours_configuration": configuration.name,
                 }
-            writer.writerow(line)
-    return out.getvalue()
+            lines.append(line)
+    return to_csv(lines, [*_RESULT_FIELDS, "state", "ours_mean", "ours_cell", "ours_configuration", "why"])
 
 
-def _sheet(cells: Sequence[Cell], selection: str, remarks: Sequence[str]) -> Sheet:
+def _sheet(cells: Sequence[PaperCell], selection: str, remarks: Sequence[str]) -> Sheet:
     first = cells[0].published
-    rows: dict[tuple[str, ...], dict[tuple[str, ...], Cell]] = {}
+    rows: dict[tuple[str, ...], dict[tuple[str, ...], PaperCell]] = {}
     columns: dict[tuple[str, ...], None] = {}
     for cell in cells:
         column = _column(cell.published)
@@ -153,10 +150,10 @@ def _sheet(cells: Sequence[Cell], selection: str, remarks: Sequence[str]) -> She
     remarks = [*remarks, *_explanations(cells)]
     fixed = [f"{names[i]} {next(iter(rows))[i]}" for i in range(3, len(names)) if i not in shown]
     title = f"{first.paper}, {first.where} · {' · '.join([*fixed, _chosen(cells), ours])}"
-    return Sheet(title, [names[i] for i in shown] + heads, lines, len(shown), [LEGEND, *_places(columns)], remarks)
+    return Sheet.of(title, [names[i] for i in shown] + heads, lines, len(shown), [LEGEND, *_places(columns)], remarks)
 
 
-def _explanations(cells: Sequence[Cell]) -> list[str]:
+def _explanations(cells: Sequence[PaperCell]) -> list[str]:
     filled = [f"ours for {c.published.method}, {c.published.lifter}: {o.name}" for c in cells for o in c.ours]
     why = [f"{c.state} {reason}" for c in cells for reason in c.why]
     notes = [f"{c.published.method}: {c.published.note}" for c in cells if c.published.note]
@@ -167,7 +164,7 @@ def _places(columns: Mapping[tuple[str, ...], None]) -> list[str]:
     return list(dict.fromkeys(f"{test}: {protocol}" for test, protocol, _ in columns))
 
 
-def _chosen(cells: Sequence[Cell]) -> str:
+def _chosen(cells: Sequence[PaperCell]) -> str:
     oracle = any(c.published.meaning.selection == "oracle" for c in cells)
     return "paper: ORACLE selection, the best epoch on the test set" if oracle else "paper: selection not stated"
 

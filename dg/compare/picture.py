@@ -7,25 +7,23 @@ from textwrap import fill
 from typing import TYPE_CHECKING
 
 from dg.compare.tables import Column, ComparisonTable
-from dg.files.atomic import replace_file
+from dg.drawing.figures import COLOURS, GREY, canvas, dress, note, save_png
 from dg.tracking.names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-OURS_COLOUR, PUBLISHED_COLOUR, BEST_COLOUR = "#1f6fb4", "#8a8a8a", "#c8501e"
+OURS_COLOUR, PUBLISHED_COLOUR, BEST_COLOUR = COLOURS[0], GREY, COLOURS[1]
 _PANEL_INCHES, _ROW_INCHES, _LABEL_INCHES = 3.2, 0.36, 4.2
 
 
 def write_picture(tables: Sequence[ComparisonTable], path: Path) -> None:
     """Draw every table into a PNG file. Raises ValueError for none."""
-    from matplotlib.figure import Figure
-
     if not tables:
         raise ValueError("expected at least one table to draw, got none")
     heights = [2.0 + _ROW_INCHES * _row_count(t) for t in tables]
     widest = max(len(t.columns) for t in tables)
-    figure = Figure(figsize=(_LABEL_INCHES + _PANEL_INCHES * widest, sum(heights)), layout="constrained")
+    figure = canvas(_LABEL_INCHES + _PANEL_INCHES * widest, sum(heights))
     bands = figure.subfigures(len(tables), 1, height_ratios=heights, squeeze=False)[:, 0]
     for band, table in zip(bands, tables, strict=True):
         band.suptitle(fill(table.title, 40 + 40 * widest), fontsize=9, fontweight="bold")
@@ -35,7 +33,7 @@ def write_picture(tables: Sequence[ComparisonTable], path: Path) -> None:
             _draw(panel, table, column, header)
         panels[0].set_yticks(range(_row_count(table)), _row_labels(table), fontsize=8)
         panels[0].invert_yaxis()
-    replace_file(path, lambda file: figure.savefig(file, dpi=150, format="png"))
+    save_png(figure, path)
 
 
 def _draw(panel: "Axes", table: ComparisonTable, column: Column, header: str) -> None:
@@ -46,28 +44,21 @@ def _draw(panel: "Axes", table: ComparisonTable, column: Column, header: str) ->
             continue
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         colour = BEST_COLOUR if row is best else OURS_COLOUR
-        panel.errorbar(statistics.fmean(values), place, xerr=spread, fmt="o", color=colour, capsize=3, markersize=5)
-        _number(panel, f"{statistics.fmean(values):.1f}", statistics.fmean(values), place)
+        mean = statistics.fmean(values)
+        panel.errorbar(mean, place, xerr=spread, fmt="o", color=colour, capsize=3, markersize=5)
+        note(panel, f"{mean:.1f}", mean, place)
     for place, row in enumerate(table.published, start=len(table.rows)):
         if column in row.cells:
             panel.plot(row.cells[column], place, "D", color=PUBLISHED_COLOUR, fillstyle="none", markersize=5)
-            _number(panel, f"{row.cells[column]:.1f}", row.cells[column], place)
+            note(panel, f"{row.cells[column]:.1f}", row.cells[column], place)
     for row in table.rows:
         if row.method == table.baseline and row.values(column):
             panel.axvline(statistics.fmean(row.values(column)), color="#bbbbbb", linestyle=":", linewidth=1, zorder=0)
     better = "higher is better" if table.metric in HIGHER_IS_BETTER else "lower is better"
-    panel.set_xlabel(f"{table.metric}, {better}", fontsize=8)
-    panel.set_title(f"{header}\n{fill(column.protocol.replace('/', ' / '), 46)}", fontsize=7)
-    panel.tick_params(axis="x", labelsize=8)
     panel.margins(x=0.18)
     panel.set_ylim(-0.6, _row_count(table) - 0.4)
-    panel.grid(axis="x", color="#eeeeee", zorder=0)
-    for side in ("top", "right"):
-        panel.spines[side].set_visible(False)
-
-
-def _number(panel: "Axes", text: str, x: float, y: float) -> None:
-    panel.annotate(text, (x, y), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=7)
+    title = f"{header}\n{fill(column.protocol.replace('/', ' / '), 46)}"
+    dress(panel, title, f"{table.metric}, {better}", grid="x", fontsize=7)
 
 
 def _row_count(table: ComparisonTable) -> int:

@@ -5,16 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
+from dg.settings.config import FREE_KEYS
 from dg.tracking.names import NO_DEPTH
 
 CONTENT = "data_content"  # which data a run was trained on
-# Parameters that never change a number, or vary between seeds of one configuration by design.
-_FREE = (
-    "seed out data_checks virtual_cameras resume tracking checkpoint_minutes cache pool address threads device targets "
-    "data.root "
-    "render.actors render.per_actor render.gpus_per_actor render.start_timeout_s render.watchdog_s "
-    "render.max_quarantine render.micro_batch render.device"
-).split()
+# Parameters that vary between the runs of one row: their seed, and what the columns, the machine and the disk are.
+_FREE = (*FREE_KEYS, "seed", "targets", "device", "data.root")
 _BUDGET = ("epochs", "max_steps", "batch_size", "init_from", "skeleton", "data", CONTENT)
 _ROW = ("method.name", "lifter.name", "inputs", "dscale2d", "depth.name")
 

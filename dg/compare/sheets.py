@@ -1,10 +1,15 @@
-"""A printed table: words in cells, as Markdown and as LaTeX."""
+"""Printed tables: data frames of text with a title and notes, as Markdown and as LaTeX; and rows of facts as CSV."""
 
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-from dg.files.plain_text import MAX_CELL, one_line
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+from dg.files.plain_text import MAX_CELL, csv_cell, one_line
 
 # Marks that a format turns into its own: bold, and plus-minus.
 BOLD, PLUS_MINUS = "\x01{}\x02", "\x03"
@@ -17,25 +22,47 @@ _LATEX = {
 
 @dataclass(frozen=True)
 class Sheet:
-    """title, one line of heads, lines of cells, of which the first `labels` are text; notes say what the cells mean.
+    """One printed table.
 
-    remarks: what a reader of the numbers may want to know further.
+    Attributes:
+        title: what it shows.
+        frame: the cells as text; the first `labels` columns name a row, the others hold its numbers.
+        labels: how many columns name a row.
+        notes: what the cells mean.
+        remarks: what a reader of the numbers may want to know further.
     """
 
     title: str
-    head: list[str]
-    lines: list[list[str]]
+    frame: "DataFrame"
     labels: int
     notes: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
 
+    @staticmethod
+    def of(
+        title: str,
+        head: Sequence[str],
+        lines: Sequence[Sequence[str]],
+        labels: int,
+        notes: Sequence[str] = (),
+        remarks: Sequence[str] = (),
+    ) -> "Sheet":
+        """A sheet of lines of cells below one line of heads."""
+        from pandas import DataFrame
 
-def to_markdown(sheets: Sequence[Sheet]) -> str:
-    """Aligned, so that it reads in a terminal too."""
+        return Sheet(title, DataFrame(lines, columns=list(head)), labels, list(notes), list(remarks))
+
+    @property
+    def lines(self) -> list[list[str]]:
+        return self.frame.to_numpy().tolist()
+
+
+def to_markdown(sheets: Iterable[Sheet]) -> str:
+    """Tables with aligned columns, which read well in a terminal too."""
     parts = []
     for sheet in sheets:
-        lines = [[_markdown(cell) for cell in line] for line in [sheet.head, *sheet.lines]]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+        lines = [[_markdown(cell) for cell in line] for line in [list(sheet.frame), *sheet.lines]]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rendered = [f"| {' | '.join(t.ljust(w) for t, w in zip(line, widths, strict=True))} |" for line in lines]
         rendered.insert(1, f"|{'|'.join('-' * (w + 2) for w in widths)}|")
         notes = [f"- {_inert(one_line(text, MAX_CELL))}" for text in [*sheet.notes, *sheet.remarks]]
@@ -47,21 +74,42 @@ def to_markdown(sheets: Sequence[Sheet]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_latex(sheets: Sequence[Sheet]) -> str:
+def to_latex(sheets: Iterable[Sheet]) -> str:
     """`table` with booktabs rules. Title and notes stand in the caption, so that no mark is lost in a paper."""
     parts = []
     for sheet in sheets:
-        head, *lines = [" & ".join(escape(t) for t in line) + r" \\" for line in [sheet.head, *sheet.lines]]
-        spec = "l" * sheet.labels + "r" * (len(sheet.head) - sheet.labels)
+        cells = sheet.frame.map(escape).set_axis([escape(head) for head in sheet.frame], axis=1)
+        spec = "l" * sheet.labels + "r" * (len(cells.columns) - sheet.labels)
         caption = ". ".join(escape(text) for text in [sheet.title, *sheet.notes])
-        above = [
-            *(f"% {one_line(text, MAX_CELL)}" for text in sheet.remarks),
-            r"\begin{table}",
-            rf"\caption{{{caption}.}}",
-        ]
-        opening = [rf"\begin{{tabular}}{{{spec}}}", r"\toprule", head, r"\midrule"]
-        parts.append("\n".join([*above, *opening, *lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"]))
-    return "\n\n".join(parts) + "\n"
+        text = cells.to_latex(index=False, escape=False, column_format=spec, caption=f"{caption}.")
+        parts.append("".join(f"% {one_line(remark, MAX_CELL)}\n" for remark in sheet.remarks) + text)
+    return "\n".join(parts)
+
+
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) -> str:
+    """One line a row; empty where a row lacks a column.
+
+    Args:
+        rows: column -> value.
+        columns: those to write, in this order; None: all that occur.
+    """
+    from pandas import DataFrame
+
+    # As objects: a column of whole numbers stays one where a row lacks it.
+    cells = [{name: csv_cell(value) for name, value in row.items()} for row in rows]
+    frame = DataFrame(cells, columns=columns, dtype=object)  # pyright: ignore[reportArgumentType]
+    return frame.to_csv(index=False, lineterminator="\n")
+
+
+def spell(values: Sequence[float], plus_minus: str = "±") -> str:
+    """`mean ± standard deviation (seeds)`; `-` of no values."""
+    return f"{spread(values, plus_minus)} ({len(values)})" if len(values) else "-"
+
+
+def spread(values: Sequence[float], plus_minus: str = "±") -> str:
+    """`61.2 ± 0.4`: mean and sample standard deviation; of one value itself."""
+    deviation = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.1f}{deviation}"
 
 
 def escape(text: str) -> str:

@@ -10,15 +10,12 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from dg.compare.bootstrap import Interval
 from dg.compare.results import RunResult
+from dg.compare.sheets import spell
 from dg.datasets.protocols import data_of, without_data
 from dg.tracking.names import HIGHER_IS_BETTER, NO_DEPTH
-
-if TYPE_CHECKING:
-    from dg.compare.beside import PublishedRow
-    from dg.compare.differences import Difference
 
 SELECTION_TITLES = {
     "last": "last epoch",
@@ -70,6 +67,26 @@ class Row:
         return self.method, self.inputs, self.lifter, self.adapted_to
 
 
+@dataclass(frozen=True)
+class PublishedRow:
+    """One method of one paper's table, in the papers' words. cells: column -> value. depth: its own source."""
+
+    labels: tuple[str, str, str, str]
+    settings: str
+    source: str
+    depth: str
+    cells: dict[Column, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """A row less its baseline in one column. interval is None where no seed is in both."""
+
+    row: Row
+    column: Column
+    interval: Interval | None
+
+
 @dataclass
 class ComparisonTable:
     """One regime and budget. Published rows, differences and remarks are filled in afterwards."""
@@ -81,8 +98,8 @@ class ComparisonTable:
     rows: list[Row]
     metric: str
     selection: str
-    published: "list[PublishedRow]" = field(default_factory=list)
-    differences: "list[Difference]" = field(default_factory=list)
+    published: list[PublishedRow] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
     baseline: str = ""
     remarks: list[str] = field(default_factory=list)
 
@@ -174,14 +191,6 @@ def without_depth(protocol: str) -> str:
 def with_depth(protocol: str, depth: str) -> str:
     """A protocol id with another depth source."""
     return re.sub(r"/depth_data=[^/]*", "", re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol))
-
-
-def spell(values: Sequence[float], plus_minus: str = "±") -> str:
-    """`mean ± standard deviation (seeds)`."""
-    if not values:
-        return "-"
-    spread = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.1f}{spread} ({len(values)})"
 
 
 def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column]]:

@@ -1,14 +1,11 @@
 """Comparison tables as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 import statistics
 from collections.abc import Callable, Sequence
 
 from dg.compare.differences import differences_sheet, find_difference
-from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet, to_latex, to_markdown
+from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet, to_csv, to_latex, to_markdown
 from dg.compare.tables import OURS, ComparisonTable, with_depth
-from dg.files.plain_text import csv_cell
 
 CSV_HEAD = (
     "table regime selection budget metric source method input lifter adapted_to settings oracle target protocol depth "
@@ -23,7 +20,7 @@ def sheets_of(tables: Sequence[ComparisonTable]) -> list[Sheet]:
         labels = len(table.label_heads())
         notes = [*table.legend(), "mean ± standard deviation (seeds)"]
         body = table.body(BOLD, PLUS_MINUS)
-        sheets.append(Sheet(table.title, table.head(), body, labels, notes, table.remarks))
+        sheets.append(Sheet.of(table.title, table.head(), body, labels, notes, table.remarks))
         differences = differences_sheet(table)
         sheets += [differences] if differences else []
     return sheets
@@ -39,9 +36,7 @@ def tables_to_latex(tables: Sequence[ComparisonTable]) -> str:
 
 def tables_to_csv(tables: Sequence[ComparisonTable]) -> str:
     """One line for each cell that holds a number, ours or published, with everything that identifies it."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_HEAD)
+    lines = []
     for table in tables:
         common = {
             "table": table.title,
@@ -50,10 +45,9 @@ def tables_to_csv(tables: Sequence[ComparisonTable]) -> str:
             "selection": table.selection,
             "budget": " ".join(f"{k}={v}" for k, v in sorted(table.budget.items())),
         }
-        lines = [common | line for line in _own_lines(table)]
+        lines += [common | line for line in _own_lines(table)]
         lines += [common | {"selection": "", "budget": ""} | line for line in _published_lines(table)]
-        writer.writerows([csv_cell(line.get(name, "")) for name in CSV_HEAD] for line in lines)
-    return out.getvalue()
+    return to_csv(lines, CSV_HEAD)
 
 
 FORMATS: dict[str, Callable[[Sequence[ComparisonTable]], str]] = {
@@ -79,7 +73,7 @@ def _own_lines(table: ComparisonTable) -> list[dict[str, object]]:
                 "protocol": column.protocol,
                 "depth": column.depth,
                 "mean": statistics.fmean(values),
-                "std": statistics.stdev(values) if len(values) > 1 else "",
+                "std": statistics.stdev(values) if len(values) > 1 else None,
                 "n": len(values),
                 "seeds": " ".join(row.seeds(column)),
             }
@@ -89,8 +83,8 @@ def _own_lines(table: ComparisonTable) -> list[dict[str, object]]:
                 line |= {
                     "baseline": table.baseline,
                     "difference": found.mean,
-                    "low": "" if found.low is None else found.low,
-                    "high": "" if found.high is None else found.high,
+                    "low": found.low,
+                    "high": found.high,
                     "paired_seeds": found.seeds,
                     "certain": found.certain,
                 }

@@ -1,1 +1,1 @@
-"""How a pose is drawn: the colours of its sides, and a figure of it in 3D. Knows matplotlib and the skeletons alone."""
+"""How results and poses are drawn: the colours, canvas and axes of all figures, and a pose in 3D."""

@@ -1,6 +1,5 @@
 """A pose in 3D axes, and the colours by which every picture tells left from right."""
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +8,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
+from dg.drawing.figures import png_bytes
 from dg.pose.skeleton import Skeleton
 
 if TYPE_CHECKING:
@@ -26,22 +26,7 @@ class PoseFigure(Figure):
     """A figure without a window, which a notebook shows by itself."""
 
     def _repr_png_(self) -> bytes:
-        return png_bytes(self)
-
-
-def png_bytes(figure: Figure, dpi: int = _DPI) -> bytes:
-    """The figure as a PNG file's content.
-
-    Args:
-        figure: one that belongs to no window.
-        dpi: pixels per inch.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    drawn = io.BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(drawn, format="png", dpi=dpi)
-    return drawn.getvalue()
+        return png_bytes(self, _DPI)
 
 
 def side_colour(skeleton: Skeleton, joint: int, middle: str = MIDDLE) -> str:

@@ -1,7 +1,7 @@
 """Files that are whole or absent: written aside, synced, renamed."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -18,3 +18,19 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """Write each file whole or not at all.
+
+    Args:
+        folder: is made where it does not exist.
+        contents: name -> text, or bytes.
+
+    Returns:
+        The paths, in the order of `contents`.
+    """
+    for name, content in contents.items():
+        data = content.encode() if isinstance(content, str) else content
+        replace_file(folder / name, lambda file, data=data: file.write(data))
+    return [folder / name for name in contents]

@@ -9,21 +9,22 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import product
 
-from dg.grid.child_run import shared_words
+from dg.grid.child_run import read_with_train, with_own
 from dg.settings.command_line import table_of
-from dg.settings.config import ConfigError, TrainConfig
-from dg.settings.plugins import suggest
+from dg.settings.config import CountOrZero
+from dg.settings.errors import ConfigError
+from dg.settings.reader import split_outside, suggest
 
 ADAPTATION = ("adapt_to", "adapt_part")  # for the methods alone that adapt
 _INPUT_OPTIONS = ("dscale2d", "depth")
-_REFUSED = {
+REFUSED = {
     "method": "use methods=[erm,poseaug], with options as methods=[poseaug?feedback=...]",
     "lifter": "use lifters=[simple_baseline,...], with options as lifters=[simple_baseline?width=...]",
     "seed": "use seeds=[0,1,2], or seeds=[N] for one",
-    "resume": "the same command again always goes on with the grid",
+    "resume": "the same command again always resumes the grid",
     "submit": "the grid runs its cells itself; start the grid on the cluster",
     "tracking.parent_run_id": "the grid makes the parent run",
     "tracking.run_name": "the runs are named after their cells",
@@ -38,7 +39,7 @@ class Spec:
     name: str
     options: tuple[tuple[str, str], ...] = ()
 
-    def words(self, key: str, prefix: str) -> list[str]:
+    def args(self, key: str, prefix: str) -> list[str]:
         """`key=NAME` and `prefixOPTION=VALUE` for each option, as dg.train takes them."""
         return [f"{key}={self.name}", *(f"{prefix}{option}={value}" for option, value in self.options)]
 
@@ -60,27 +61,38 @@ class Spec:
 
 @dataclass(frozen=True)
 class GridOptions:
-    """The grid's own settings."""
+    """The grid's own settings. Raises ConfigError for lists that name one thing twice, and for specs that are none."""
 
-    methods: tuple[Spec, ...] = ()
-    lifters: tuple[Spec, ...] = (Spec("simple_baseline"),)
-    inputs: tuple[Spec, ...] = (Spec("xyd"),)
-    frames: tuple[int, ...] = (1,)
-    seeds: tuple[int, ...] = (0,)
-    parallel: int = 0
-    out: str = ""
+    methods: tuple[str, ...] = ()  # to compare, with options after a ?: 'methods=[erm,poseaug?feedback=eval&b=2]'
+    lifters: tuple[str, ...] = ("simple_baseline",)  # likewise
+    inputs: tuple[str, ...] = ("xyd",)  # what the lifter sees (inputs of dg train); each may carry dscale2d and the
+    # depth source: 'inputs=[xy,xyd?dscale2d=focal,xyd?depth=noisy_zbuffer&depth.shift_m=0.1]'
+    frames: tuple[int, ...] = (1,)  # lengths of the windows that the lifters see
+    seeds: tuple[CountOrZero, ...] = (0,)  # runs of each; tables show mean and standard deviation over them
+    parallel: CountOrZero = 0  # runs at once; 0: as many as the machine carries, at least 1. With pool=local (the
+    # default here) that is cores / threads, no more than memory allows (2 GiB a run) and four to a GPU; with
+    # address=... the cluster's CPUs / (1 + render.actors), and its GPUs likewise
+    out: str = ""  # folder of the grid; empty: the newest runs/grid-* of these very cells, else runs/grid-TIME
+
+    def __post_init__(self) -> None:
+        for key in ("methods", "lifters", "inputs", "frames", "seeds"):
+            values = getattr(self, key)
+            if len(set(values)) < len(values):
+                raise ConfigError(f"{key} must differ, got {list(values)}")
+        for key in ("methods", "lifters", "inputs"):
+            parse_specs(getattr(self, key))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One run. words: for dg.train, all but the driver's own (folder, tracking, resume)."""
+    """One run. args: of dg.train, all but the driver's own (folder, tracking, resume)."""
 
     method: Spec
     lifter: Spec
     inputs: Spec
     frames: int
     seed: int
-    words: tuple[str, ...] = field(repr=False)
+    args: tuple[str, ...] = field(repr=False)
 
     @property
     def name(self) -> str:
@@ -105,35 +117,10 @@ class Cell:
         return f"{self.method} {self.lifter} {self.inputs}{window}"
 
 
-def split_words(words: Sequence[str]) -> tuple[GridOptions, list[str]]:
-    """The grid's own options, and the words for every run. Raises ConfigError with every problem."""
-    known = [f.name for f in fields(GridOptions)] + [f.name for f in fields(TrainConfig)]
-    given: dict[str, object] = {}
-    shared: list[str] = []
-    found: list[str] = []
-    for word in words:
-        key, equals, value = word.partition("=")
-        if not equals:
-            found.append(f"expected key=value, got {word!r}; `--help` lists the keys")
-        elif key in given:
-            found.append(f"{key} is given twice")
-        elif key in _OWN:
-            try:
-                given[key] = _OWN[key](key, value)
-            except ConfigError as error:
-                found.append(str(error))
-        elif key in _REFUSED:
-            found.append(f"{key} cannot be set here: {_REFUSED[key]}")
-        elif key.partition(".")[0] in known:
-            shared.append(word)
-        else:
-            found.append(f"unknown key {key!r}{suggest(key, known)} `--help` lists the keys")
-    if found:
-        raise ConfigError("\n".join(found))
-    options = GridOptions(**given)  # type: ignore[arg-type]
-    found = _problems(options, shared)
-    if found:
-        raise ConfigError("\n".join(found))
+def read_grid(args: Sequence[str]) -> tuple[GridOptions, list[str]]:
+    """The grid's own settings, and the arguments of every run. Raises ConfigError with every problem."""
+    options, shared = read_with_train(GridOptions, args, REFUSED)
+    check_grid(options, shared)
     return options, shared
 
 
@@ -142,41 +129,31 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
     that are domain adaptation. Raises ConfigError where they and `adapt_to` disagree.
     """
     _check_adaptation(options, shared, adapting)
-    common = shared_words(shared, default_words(shared))
-    blind = tuple(word for word in common if word.partition("=")[0] not in ADAPTATION)
+    common = with_own(shared, default_args(shared))
+    blind = tuple(arg for arg in common if arg.partition("=")[0] not in ADAPTATION)
     cells = []
-    axes = (options.seeds, options.methods, options.lifters, options.inputs, options.frames)
+    specs = (parse_specs(texts) for texts in (options.methods, options.lifters, options.inputs))
+    axes = (options.seeds, *specs, options.frames)
     for seed, method, lifter, inputs, frames in product(*axes):
-        own = [*method.words("method", "method."), *lifter.words("lifter", "lifter."), *inputs.words("inputs", "")]
-        words = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
-        cells.append(Cell(method, lifter, inputs, frames, seed, words))
+        own = [*method.args("method", "method."), *lifter.args("lifter", "lifter."), *inputs.args("inputs", "")]
+        args = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
+        cells.append(Cell(method, lifter, inputs, frames, seed, args))
     return cells
 
 
-def default_words(shared: Sequence[str]) -> dict[str, str]:
-    """What a cell is told where the words do not say how to run it: one process of one thread, or on the Ray cluster
-    whose address they give.
+def default_args(shared: Sequence[str]) -> dict[str, str]:
+    """What a cell is told where the arguments do not say how to run it: one process of one thread, or on the Ray
+    cluster whose address they give.
     """
-    given = dict(word.split("=", 1) for word in shared)
+    given = dict(arg.split("=", 1) for arg in shared)
     fitting = {"pool": "ray" if given.get("address") else "local", "threads": "1"}
     return {key: value for key, value in fitting.items() if key not in given}
-
-
-# -- lists ----------------------------------------------------------------------------------------------------------
-
-
-def parse_list(value: str) -> list[str]:
-    """`[a,b?x=[1,2]]` as `["a", "b?x=[1,2]"]`: commas within brackets and quotes do not part entries."""
-    inner = value.strip()
-    if inner.startswith("[") and inner.endswith("]"):
-        inner = inner[1:-1]
-    return [part.strip() for part in _split(inner, ",")]
 
 
 def parse_spec(text: str) -> Spec:
     """`poseda?parts=gpa&warmup=3` as a Spec. Raises ConfigError for options that are none."""
     name, mark, rest = text.partition("?")
-    pairs = [part.partition("=") for part in _split(rest, "&")] if mark else []
+    pairs = [part.partition("=") for part in split_outside(rest, "&")] if mark else []
     wrong = [f"{k}{e}{v}" for k, e, v in pairs if not (re.fullmatch(r"\w+(\.\w+)?", k) and e and v)]
     if wrong or not re.fullmatch(r"\w+", name):
         raise ConfigError(f"expected NAME or NAME?OPTION=VALUE&OPTION=VALUE, got {text!r}")
@@ -186,76 +163,30 @@ def parse_spec(text: str) -> Spec:
     return Spec(name, tuple((k, v) for k, _, v in pairs))
 
 
-def _split(text: str, separator: str) -> list[str]:
-    parts, depth, quote, begin = [], 0, "", 0
-    for place, letter in enumerate(text):
-        if quote:
-            quote = "" if letter == quote else quote
-        elif letter in "'\"":
-            quote = letter
-        elif letter in "[{(":
-            depth += 1
-        elif letter in ")}]":
-            depth -= 1
-        elif letter == separator and depth == 0:
-            parts.append(text[begin:place])
-            begin = place + 1
-    return [*parts, text[begin:]]
-
-
-def _specs(key: str, value: str) -> tuple[Spec, ...]:
-    specs = tuple(parse_spec(part) for part in parse_list(value))
-    repeated = [str(s) for s, n in Counter(specs).items() if n > 1]
-    if repeated:
-        raise ConfigError(f"{key} must differ, got {repeated} more than once")
-    return specs
-
-
-def _numbers(key: str, value: str) -> tuple[int, ...]:
-    parts = parse_list(value)
-    if not all(p.isascii() and p.isdigit() for p in parts):
-        raise ConfigError(f"{key} must be whole numbers such as [0,1,2], got {value!r}")
-    if len({int(p) for p in parts}) < len(parts):
-        raise ConfigError(f"{key} must differ, got {value!r}")
-    return tuple(map(int, parts))
-
-
-def _count(key: str, value: str) -> int:
-    if not (value.isascii() and value.isdigit()):
-        raise ConfigError(f"{key} must be a whole number, or 0 for as many as fit, got {value!r}")
-    return int(value)
-
-
-def _text(key: str, value: str) -> str:
-    return value
-
-
-_OWN = {
-    "methods": _specs,
-    "lifters": _specs,
-    "inputs": _specs,
-    "frames": _numbers,
-    "seeds": _numbers,
-    "parallel": _count,
-    "out": _text,
-}
+def parse_specs(texts: Sequence[str]) -> list[Spec]:
+    """Each entry of a list as a Spec. Raises ConfigError."""
+    return [parse_spec(text) for text in texts]
 
 
 # -- what makes no sense ----------------------------------------------------------------------------------------------
 
 
-def _problems(options: GridOptions, shared: Sequence[str]) -> list[str]:
+def check_grid(options: GridOptions, shared: Sequence[str]) -> None:
+    """Raises ConfigError for names that no plug-in has, and for options that are given twice."""
     if not options.methods:
-        return [f"say which methods to compare: methods=[erm,...]; known: {sorted(table_of('method'))}"]
+        raise ConfigError(f"say which methods to compare: methods=[erm,...]; known: {sorted(table_of('method'))}")
     found = []
-    for key, table in (("method", table_of("method")), ("lifter", table_of("lifter"))):
-        for spec in getattr(options, f"{key}s"):
+    for key in ("method", "lifter"):
+        table = table_of(key)
+        for spec in parse_specs(getattr(options, f"{key}s")):
             if spec.name not in table:
-                found.append(f"unknown {key} {spec.name!r}; known: {sorted(table)}{suggest(spec.name, list(table))}")
-    for spec in options.inputs:
+                found.append(f"unknown {key} {spec.name!r}; known: {sorted(table)}{suggest(spec.name, table)}")
+    for spec in parse_specs(options.inputs):
         wrong = [option for option, _ in spec.options if option.partition(".")[0] not in _INPUT_OPTIONS]
         found += [f"inputs {str(spec)!r}: it may carry {list(_INPUT_OPTIONS)}, not {option!r}" for option in wrong]
-    return found + _given_twice(options, {word.partition("=")[0] for word in shared})
+    found += _given_twice(options, {arg.partition("=")[0] for arg in shared})
+    if found:
+        raise ConfigError("\n".join(found))
 
 
 def _given_twice(options: GridOptions, shared: set[str]) -> list[str]:
@@ -263,15 +194,15 @@ def _given_twice(options: GridOptions, shared: set[str]) -> list[str]:
     return [
         f"{prefix}{option} is given for every run and again with {str(spec)!r}; give it once"
         for prefix, specs in lists
-        for spec in specs
+        for spec in parse_specs(specs)
         for option, _ in spec.options
         if f"{prefix}{option}" in shared
     ]
 
 
 def _check_adaptation(options: GridOptions, shared: Sequence[str], adapting: frozenset[str]) -> None:
-    given = {word.partition("=")[0] for word in shared}
-    methods = sorted({m.name for m in options.methods if m.name in adapting})
+    given = {arg.partition("=")[0] for arg in shared}
+    methods = sorted({m.name for m in parse_specs(options.methods)} & adapting)
     if methods and "adapt_to" not in given:
         raise ConfigError(
             f"{methods} are domain adaptation: say whose 2D poses they may see, adapt_to=NAME:ARGUMENT "

@@ -6,18 +6,19 @@ pile up, and that whatever dg.train can do (Ray, resume, checkpoint on Ctrl-C) h
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import psutil
 
 from dg.files.atomic import replace_file
+from dg.settings.config import TrainConfig
+from dg.settings.reader import Settings, build, keys, quoted, split_args, suggest, to_tree
 
 PROGRAM = (sys.executable, "-m", "dg.grid.train_child")
 INTERRUPTED = 130
@@ -25,13 +26,22 @@ ORPHAN_PATIENCE_S = 30.0
 LOG, SUMMARY, PROCESS = "train.log", "summary.json", "process.json"
 
 
+@dataclass(frozen=True)
+class RunEnd:
+    """How a run ended: with the summary of a finished one, interrupted with a checkpoint to resume from, or failed."""
+
+    state: Literal["finished", "interrupted", "failed"]
+    summary: dict[str, Any] | None = None
+    why: str = ""
+
+
 class ChildRun:
-    """A run under way. words: for dg.train, without `out=`. environment: variables set besides this process's own."""
+    """A run under way. args: of dg.train, without `out=`. environment: variables set besides this process's own."""
 
     def __init__(
         self,
         folder: Path,
-        words: Sequence[str],
+        args: Sequence[str],
         program: Sequence[str] = PROGRAM,
         environment: Mapping[str, str] | None = None,
     ) -> None:
@@ -42,7 +52,7 @@ class ChildRun:
             # A session of its own: Ctrl-C on the terminal reaches the driver alone, which then asks once.
             # The pipe is never written to: its end tells the child that the driver is gone, however it went.
             self.process = subprocess.Popen(
-                [*program, *words, out_word(folder)],
+                [*program, *args, out_arg(folder)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -70,6 +80,15 @@ class ChildRun:
         if self.process.returncode is None:
             end_process(self.pid, at_once)
 
+    def end(self, code: int, stopped: bool) -> RunEnd:
+        """What an exit code means. stopped: whether the run was asked to end."""
+        summary = finished_summary(self.folder) if code == 0 else None
+        if summary is not None:
+            return RunEnd("finished", summary)
+        if stopped or code == INTERRUPTED:
+            return RunEnd("interrupted", why="interrupted")
+        return RunEnd("failed", why=self.failure(code) if code else f"no usable result in {self.folder / SUMMARY}")
+
     def failure(self, code: int) -> str:
         """In words why it ended with a code other than 0."""
         return f"{last_error(self.log_lines())} (exit code {code}, log: {self.folder / LOG})"
@@ -84,21 +103,47 @@ class ChildRun:
         return [line for line in text.splitlines() if line.strip()]
 
 
-def out_word(folder: Path) -> str:
-    """The word that tells one run's process from any other's."""
+def out_arg(folder: Path) -> str:
+    """The argument that tells one run's process from any other's."""
     return "out=" + quoted(str(folder))
 
 
-def quoted(value: str) -> str:
-    """A value as the command line's grammar takes it: in quotes where it holds more than plain characters."""
-    if re.fullmatch(r"[A-Za-z0-9_./:-]+", value):
-        return value
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+def with_own(args: Sequence[str], own: Mapping[str, str]) -> tuple[str, ...]:
+    """The user's arguments with the driver's own behind them: the last of two for one key holds."""
+    return (*args, *(f"{key}={quoted(value)}" for key, value in own.items()))
 
 
-def shared_words(words: Sequence[str], extra: Mapping[str, str]) -> tuple[str, ...]:
-    """The user's words with the driver's own behind them: the last of two for one key holds."""
-    return (*words, *(f"{key}={quoted(value)}" for key, value in extra.items()))
+def read_with_train(
+    kind: type[Settings],
+    args: Sequence[str],
+    refused: Mapping[str, str],
+    problems: Callable[[Settings], list[str]] | None = None,
+) -> tuple[Settings, list[str]]:
+    """The settings of a command that starts runs of `dg train`, and the arguments of these runs.
+
+    Args:
+        kind: dataclass of the command's own settings.
+        args: `key=value` each.
+        refused: key -> why it cannot be set here.
+        problems: what to check besides each field's own type.
+
+    Raises:
+        ConfigError: with every problem, one a line.
+    """
+    own, shared, found = [], [], []
+    mine = keys(kind)
+    known = [*mine, *keys(TrainConfig)]
+    for key, value in split_args(args)[1]:
+        if key in refused:
+            found.append(f"{key} cannot be set here: {refused[key]}")
+        elif key.partition(".")[0] in mine:
+            own.append((key, value))
+        elif key.partition(".")[0] in known:
+            shared.append(f"{key}={value}")
+        else:
+            found.append(f"unknown key {key!r}{suggest(key, known)} `--help` lists the keys")
+    tree, wrong = to_tree(kind, own)
+    return build(kind, tree, found + wrong, problems), shared
 
 
 def finished_summary(folder: Path) -> dict[str, Any] | None:
@@ -121,34 +166,6 @@ def last_error(lines: Sequence[str]) -> str:
             message.append(line.strip())
         return "\n".join(message)
     return lines[-1] if lines else "no output"
-
-
-@runtime_checkable
-class Driver(Protocol):
-    """Runs children until it is told to stop."""
-
-    stops_asked: int
-
-    def stop(self) -> None:
-        """First call: what runs checkpoints and ends. Second call: it is ended at once."""
-        ...
-
-
-@contextmanager
-def stopped_by_signals(driver: Driver, children: str) -> Iterator[None]:
-    """Meanwhile SIGINT and SIGTERM stop the driver. children: what it runs, for the message."""
-
-    def caught(number: int, frame: object) -> None:
-        again = "ending them now" if driver.stops_asked else f"the running {children} checkpoint; again to stop now"
-        sys.stderr.write(f"\nstopping: {again}\n")
-        driver.stop()
-
-    before = {s: signal.signal(s, caught) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def end_process(pid: int, at_once: bool) -> None:
@@ -192,6 +209,6 @@ def _outlives(process: psutil.Process, patience_s: float) -> bool:
 def _noted_process(folder: Path) -> psutil.Process | None:
     try:
         process = psutil.Process(json.loads((folder / PROCESS).read_text())["pid"])
-        return process if out_word(folder) in process.cmdline() else None
+        return process if out_arg(folder) in process.cmdline() else None
     except (OSError, ValueError, KeyError, TypeError, psutil.Error):
         return None

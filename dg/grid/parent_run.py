@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dg.settings.config import TrackingConfig
+from dg.settings.config import TrackingConfig, TrainConfig
 from dg.tracking import OFF, make_tracker, prepare, tracking_uri
 from dg.tracking.names import TAG_ORACLE, TAG_REASON
 from dg.tracking.stores import client_of
@@ -42,10 +42,11 @@ class ParentRun:
         run_id = self.tracker.run_id
         return "" if run_id.startswith("local-") or self._client is None else run_id
 
-    def words(self) -> dict[str, str]:
-        """What the children are told about tracking."""
-        words = {"tracking.uri": self.uri, "tracking.experiment": self.experiment}
-        return words | ({"tracking.parent_run_id": self.parent_id} if self.parent_id else {})
+    def args(self, config: TrainConfig) -> dict[str, str]:
+        """What a child is told about tracking, and where its cache is: it runs in another folder."""
+        args = {"tracking.uri": self.uri, "tracking.experiment": self.experiment}
+        args |= {"tracking.parent_run_id": self.parent_id} if self.parent_id else {}
+        return args | ({} if config.cache == "off" else {"cache": str(Path(config.cache).absolute())})
 
     def label(self, child: str, tags: Mapping[str, str], state: str, end: str = "") -> None:
         """Tag the newest child run of a name, each state once; with `end`, those still open get that status."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dg.files.atomic import replace_file
-from dg.grid.cells import ADAPTATION, Cell, GridOptions, Spec, make_cells
+from dg.grid.cells import ADAPTATION, Cell, GridOptions, Spec, make_cells, parse_specs
 from dg.grid.child_run import finished_summary
 from dg.settings.command_line import check_plugins, parse, table_of
 from dg.settings.config import ConfigError, TrainConfig, validate
@@ -42,7 +42,7 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GridPlan:
     """All cells, and what they have in common: its digest tells grids apart, `details` say in what."""
 
     cells: tuple[PlannedCell, ...]
@@ -55,17 +55,17 @@ class Plan:
         return self.cells[0].config
 
 
-def make_plan(options: GridOptions, shared: Sequence[str]) -> Plan:
+def make_plan(options: GridOptions, shared: Sequence[str]) -> GridPlan:
     """Parse every cell, plug-in options included (needs torch).
 
     Raises ConfigError that lists every problem and the cells which have it, TrackingError for an impossible store.
     """
-    cells = make_cells(options, shared, adapting_methods(options.methods))
+    cells = make_cells(options, shared, adapting_methods(parse_specs(options.methods)))
     configs: dict[tuple[Spec, Spec, Spec, int], TrainConfig] = {}
     found: dict[str, list[str]] = defaultdict(list)
     for cell in cells[: len(cells) // len(options.seeds)]:  # the others differ in their seed alone
         try:
-            configs[cell.kind] = parse(list(cell.words))
+            configs[cell.kind] = parse(list(cell.args))
             check_plugins(configs[cell.kind])
         except ConfigError as error:
             for problem in str(error).splitlines():
@@ -75,10 +75,10 @@ def make_plan(options: GridOptions, shared: Sequence[str]) -> Plan:
         raise ConfigError("\n".join(_spell(problem, where, kinds) for problem, where in found.items()))
     planned = tuple(PlannedCell(cell, _with_seed(configs[cell.kind], cell.seed)) for cell in cells)
     _check_distinct(planned)
-    base = parse([word for word in shared if word.partition("=")[0] not in ADAPTATION])
+    base = parse([arg for arg in shared if arg.partition("=")[0] not in ADAPTATION])
     details = {k: str(v) for k, v in base.flat().items()}
     store = {"uri": tracking_uri(base.tracking.uri), "experiment": base.tracking.experiment}
-    return Plan(planned, base.digest(), details, store)
+    return GridPlan(planned, base.digest(), details, store)
 
 
 def adapting_methods(specs: Iterable[Spec]) -> frozenset[str]:
@@ -114,7 +114,7 @@ def _check_distinct(cells: Sequence[PlannedCell]) -> None:
 # -- the folder -----------------------------------------------------------------------------------------------------
 
 
-def choose_folder(asked: str, plan: Plan, runs: Path = Path(RUNS)) -> Path:
+def choose_folder(asked: str, plan: GridPlan, runs: Path = Path(RUNS)) -> Path:
     """Where the grid lives: the folder asked for, else the newest `runs/grid-*` of these very cells, else a new one."""
     if asked:
         return Path(asked).absolute()
@@ -135,7 +135,7 @@ def load_record(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def check_folder(folder: Path, plan: Plan) -> None:
+def check_folder(folder: Path, plan: GridPlan) -> None:
     """Raise ConfigError where a folder was begun with other settings, saying which."""
     before = load_record(folder)
     if before is not None:
@@ -152,7 +152,7 @@ def check_folder(folder: Path, plan: Plan) -> None:
             raise ConfigError(f"{folder / planned.name} holds a run with other settings; give out=ANOTHER")
 
 
-def write_record(folder: Path, plan: Plan, grid_id: str, parent_run_id: str) -> None:
+def write_record(folder: Path, plan: GridPlan, grid_id: str, parent_run_id: str) -> None:
     """`grid.json`, whole or not at all; cells of earlier commands stay in it."""
     before = load_record(folder)
     cells = {cell["name"]: cell for cell in (before or {}).get("cells", [])}
@@ -166,7 +166,7 @@ def write_record(folder: Path, plan: Plan, grid_id: str, parent_run_id: str) -> 
             "frames": cell.frames,
             "seed": cell.seed,
             "digest": planned.digest,
-            "words": list(cell.words),
+            "args": list(cell.args),
         }
     record = {
         "grid_id": grid_id,
@@ -182,7 +182,7 @@ def write_record(folder: Path, plan: Plan, grid_id: str, parent_run_id: str) -> 
 def mark_cell(folder: Path, planned: PlannedCell) -> Path:
     """Write into a cell's folder whose it is; returns that folder."""
     own = folder / planned.name
-    _write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "words": list(planned.cell.words)})
+    _write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "args": list(planned.cell.args)})
     return own
 
 
@@ -197,7 +197,7 @@ def begun(folder: Path, planned: PlannedCell) -> bool:
     return (folder / planned.name / "latest").is_file()
 
 
-def _changes(before: dict[str, Any], plan: Plan) -> list[str]:
+def _changes(before: dict[str, Any], plan: GridPlan) -> list[str]:
     if _identity(before) == (plan.base, plan.tracking):
         return []
     old = before.get("details", {}) | {f"tracking.{k}": v for k, v in before["tracking"].items()}

@@ -1,23 +1,33 @@
-"""One sitting of a grid: its folder, its children, MLflow and the table put together."""
+"""A session of a grid: its folder, its children, MLflow and the table put together."""
 
+import os
 import shlex
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from dg.compare.comparison import NothingToCompareError, compare
 from dg.compare.settings import CompareOptions
 from dg.files.atomic import replace_file
-from dg.grid.child_run import INTERRUPTED, PROGRAM, ChildRun, end_orphan, shared_words
-from dg.grid.driver import GridDriver, Running
+from dg.grid.cells import GridOptions
+from dg.grid.child_run import PROGRAM, ChildRun, end_orphan, with_own
+from dg.grid.driver import Driver, Running, lock_folder, resume_command, stopped_by_signals
 from dg.grid.parent_run import ParentRun
-from dg.grid.places import Places
-from dg.grid.plan import Plan, PlannedCell, begun, check_folder, finished, load_record, mark_cell, write_record
-from dg.grid.view import Counts, GridView, Pace, Progress, Shown, clock, share_done
-from dg.settings.errors import RESOURCES
+from dg.grid.places import Places, find_places
+from dg.grid.plan import (
+    GridPlan,
+    PlannedCell,
+    begun,
+    check_folder,
+    choose_folder,
+    finished,
+    load_record,
+    make_plan,
+    mark_cell,
+    write_record,
+)
+from dg.grid.view import CellProgress, Counts, GridView, Pace, clock, share_done
 from dg.tracking import TrackingError
 
 TAG_GRID = "grid.id"
@@ -26,24 +36,57 @@ LOG_END_BYTES = 4096
 TAIL = 5  # lines of a failed cell's log that are shown
 
 
-class GridBusyError(RuntimeError):
-    """Another driver works in this folder."""
+def run_grid(
+    options: GridOptions,
+    shared: Sequence[str],
+    program: str,
+    args: Sequence[str],
+    introduce: Callable[[GridPlan], None],
+    finish: "Callable[[GridSession], None]" = lambda session: None,
+) -> int:
+    """Resume a grid, or begin it, until every cell has ended: for `python -m dg.grid` and for studies.
 
-    exit_code = RESOURCES
+    Args:
+        options: which cells.
+        shared: arguments of every cell.
+        program: module of the command, for the one that resumes.
+        args: of the command, likewise.
+        introduce: is told what will run, before it does.
+        finish: is told of the session once nothing runs any more.
+
+    Returns:
+        The exit code: 0 every cell finished, 1 some failed, 130 interrupted.
+
+    Raises:
+        ConfigError: settings that make no grid.
+        TrackingError: a tracking store that cannot be used.
+        DriverBusyError: another driver works in the folder.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if address and not any(arg.startswith(("pool=", "address=")) for arg in shared):
+        shared = [*shared, f"address={address}"]
+    plan = make_plan(options, shared)
+    introduce(plan)
+    places = find_places([planned.config for planned in plan.cells], options.parallel)
+    session = GridSession(plan, choose_folder(options.out, plan), places)
+    with stopped_by_signals(session.driver, "cells"):
+        complete = session.run()
+    finish(session)
+    if complete and not session.failed:
+        return 0
+    what = f"{len(session.failed)} failed; try again with" if complete else "interrupted; resume with"
+    print(f"{what}\n  {resume_command(program, args, session.folder)}", flush=True)
+    return 1 if complete else 130
 
 
 class GridSession:
     """Takes over what an earlier driver left in `folder`, runs the rest, and compares. program: what a cell runs."""
 
-    def __init__(self, plan: Plan, folder: Path, places: Places, program: Sequence[str] = PROGRAM) -> None:
-        """Raises ConfigError, TrackingError, or GridBusyError."""
+    def __init__(self, plan: GridPlan, folder: Path, places: Places, program: Sequence[str] = PROGRAM) -> None:
+        """Raises ConfigError, TrackingError, or DriverBusyError."""
         self.plan, self.folder, self.places, self.program = plan, folder, places, program
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(folder / ".grid.lock")
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout as error:
-            raise GridBusyError(f"another driver is at work on the grid in {folder}") from error
+        self.lock = lock_folder(folder, "the grid")
         check_folder(folder, plan)
         before = load_record(folder) or {}
         self.grid_id = before.get("grid_id") or f"{folder.name}-{uuid.uuid4().hex[:8]}"
@@ -56,7 +99,14 @@ class GridSession:
         self.resumed: set[str] = set()
         self.pace = Pace()
         self.view = GridView()
-        self.driver = GridDriver(self._take_over(), self._start, self._ended, self._tick, places.parallel)
+        self.waiting = self._take_over()
+        self.driver: Driver[PlannedCell, int] = Driver(
+            lambda: self.waiting.pop(0) if self.waiting else None,
+            self._start,
+            self._ended,
+            self._tick,
+            places.parallel,
+        )
 
     def run(self) -> bool:
         """True when every cell has ended, False when stopped. Ends with failures and the table either way."""
@@ -94,15 +144,13 @@ class GridSession:
         return left
 
     def _introduce(self) -> None:
-        left = self.driver.waiting
+        left, kept = self.waiting, len(self.done)
         resumed = sum(begun(self.folder, planned) for planned in left)
-        state = [
-            f"{len(self.done)} finished before" if self.done else "",
-            f"{resumed} to go on with" if resumed else "",
-        ]
-        state += [f"{len(left) - resumed} to start" if len(left) > resumed else ""]
+        state = [f"resuming: {kept} finished runs kept"] if kept else []
+        state += [f"{resumed} to resume from a checkpoint"] if resumed else []
+        state += [f"{len(left) - resumed} to start"] if len(left) > resumed else []
         self.view.say(f"  {min(self.places.parallel, max(1, len(left)))} at once {self.places.why}")
-        self.view.say(f"  folders and logs: {_near(self.folder)}\n  {', '.join(s for s in state if s)}")
+        self.view.say(f"  folders and logs: {_near(self.folder)}\n  {', '.join(state)}")
 
     def _params(self) -> dict[str, Any]:
         keys = {"methods": "method", "lifters": "lifter", "inputs": "inputs", "frames": "frames", "seeds": "seed"}
@@ -117,55 +165,50 @@ class GridSession:
 
     def _start(self, planned: PlannedCell, place: int) -> ChildRun:
         own = mark_cell(self.folder, planned)
-        again = ""
         if begun(self.folder, planned):
-            again = ", going on from its checkpoint"
             self.resumed.add(planned.name)
-        words = self.records.words() | {"tracking.run_name": planned.name, "resume": "auto"}
-        if planned.config.cache != "off":
-            words["cache"] = str(Path(planned.config.cache).absolute())
-        child = ChildRun(own, shared_words(planned.cell.words, words), self.program, self.places.environment(place))
-        self.view.say(f"{planned.name}: started{again}")
+        args = self.records.args(planned.config) | {"tracking.run_name": planned.name, "resume": "auto"}
+        child = ChildRun(own, with_own(planned.cell.args, args), self.program, self.places.environment(place))
+        how = "resumed from its checkpoint" if planned.name in self.resumed else "started"
+        self.view.say(f"{planned.name}: {how}")
         return child
 
     def _ended(self, running: Running[PlannedCell], code: int) -> None:
         planned, child = running.item, running.child
-        assert isinstance(child, ChildRun)
-        summary = finished(self.folder, planned) if code == 0 else None
-        took = clock(running.seconds)
-        if summary is not None:
-            self.done[planned.name] = summary
+        end, took = child.end(code, self.driver.stops_asked > 0), clock(running.seconds)
+        if end.summary is not None:
+            self.done[planned.name] = end.summary
             if planned.name not in self.resumed:  # whose seconds are those of a part
                 self.pace.add(planned.cell.kind, running.seconds)
-            said, state, end = f"done in {took}, {scores(summary)}", "done", ""
-        elif code == INTERRUPTED or self.driver.stops_asked:
+            said, state, status = f"done in {took}, {scores(end.summary)}", "done", ""
+        elif end.state == "interrupted":
             self.interrupted.add(planned.name)
-            said, state, end = f"interrupted after {took}", "interrupted", "KILLED"
+            said, state, status = f"interrupted after {took}", "interrupted", "KILLED"
         else:
-            why = child.failure(code) if code else f"it left no result in {_near(child.folder)}"
-            self.failed[planned.name] = (why, child.log_lines()[-TAIL:])
-            said, state, end = f"FAILED after {took}: {why}", "failed", "FAILED"
-        self.records.label(planned.name, {TAG_GRID: self.grid_id}, state, end)
+            self.failed[planned.name] = (end.why, child.log_lines()[-TAIL:])
+            said, state, status = f"FAILED after {took}: {end.why}", "failed", "FAILED"
+        self.records.label(planned.name, {TAG_GRID: self.grid_id}, state, status)
         self.view.say(f"{planned.name}: {said}  [{self._counts().text(self._left_s())}]")
 
     def _tick(self) -> None:
-        shown = [Shown(r.item.name, r.seconds, _last_word(r.child)) for r in self.driver.running]
-        self.view.tick(self._counts(), self._left_s(), shown)
+        self.view.tick(self._counts(), self._left_s(), self._progress())
+
+    def _progress(self) -> list[CellProgress]:
+        found = []
+        for running in self.driver.running:
+            name, last = running.item.name, _last_word(running.child)
+            share = 0.0 if name in self.resumed else share_done(last)
+            found.append(CellProgress(running.item.cell.kind, running.seconds, share, name, last))
+        return found
 
     def _counts(self) -> Counts:
-        left = len(self.driver.waiting) + len(self.interrupted)
+        left = len(self.waiting) + len(self.interrupted)
         return Counts(len(self.done), len(self.failed), len(self.driver.running), left)
 
     def _left_s(self) -> float | None:
         if self.driver.stops_asked:
             return None
-        running = [
-            Progress(
-                r.item.cell.kind, r.seconds, 0.0 if r.item.name in self.resumed else share_done(_last_word(r.child))
-            )
-            for r in self.driver.running
-        ]
-        return self.pace.left_s([p.cell.kind for p in self.driver.waiting], running, self.places.parallel)
+        return self.pace.left_s([p.cell.kind for p in self.waiting], self._progress(), self.places.parallel)
 
     # -- the end --------------------------------------------------------------------------------------------------
 
@@ -194,9 +237,9 @@ class GridSession:
         for name in (TABLE, "grid.json"):
             self.records.tracker.log_artifact(self.folder / name)
         again = {"parent": options.parent, "experiment": options.experiment, "tracking_uri": options.tracking_uri}
-        words = [f"{key}={value}" for key, value in again.items()]
+        args = [f"{key}={value}" for key, value in again.items()]
         self.view.say(f"\nthis table: {_near(self.folder / TABLE)}; other selections and metrics:")
-        self.view.say(f"  python -m dg.compare {' '.join(map(shlex.quote, words))} selection=last")
+        self.view.say(f"  python -m dg.compare {' '.join(map(shlex.quote, args))} selection=last")
 
 
 def scores(summary: dict[str, Any]) -> str:

@@ -32,12 +32,12 @@ def _watch(patience_s: float, grace_s: float) -> None:
     os._exit(INTERRUPTED)
 
 
-def main(words: list[str]) -> int:
+def main(args: list[str]) -> int:
     """dg.train's own exit code."""
     end_with_driver()
     from dg.train import main as train
 
-    return train(words)
+    return train(args)
 
 
 if __name__ == "__main__":

@@ -19,12 +19,14 @@ QUIET_S = 60.0  # without a terminal: a line at least so often
 
 
 @dataclass(frozen=True)
-class Progress:
-    """A cell under way. share: of its work done in these seconds; 0 where that is not known."""
+class CellProgress:
+    """A cell under way. share: of its work done in these seconds; 0 where that is not known. last: line of its log."""
 
     kind: Hashable
     seconds: float
     share: float = 0.0
+    name: str = ""
+    last: str = ""
 
 
 class Pace:
@@ -43,7 +45,7 @@ class Pace:
         known = [statistics.fmean(s) for s in self.seconds.values()]
         return statistics.fmean(known) if known else None
 
-    def left_s(self, waiting: Iterable[Hashable], running: "Sequence[Progress]", parallel: int) -> float | None:
+    def left_s(self, waiting: Iterable[Hashable], running: Sequence[CellProgress], parallel: int) -> float | None:
         """Seconds until the end; None while nothing is known."""
         guess = Pace()
         guess.seconds.update(self.seconds)
@@ -56,15 +58,6 @@ class Pace:
             return None
         rest = [max(0.0, w - cell.seconds) for w, cell in zip(whole, running, strict=True) if w is not None]
         return max([(sum(s for s in ahead if s is not None) + sum(rest)) / parallel, *rest])
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A cell under way, for the live list. last: the last thing that its log says."""
-
-    name: str
-    seconds: float
-    last: str
 
 
 def share_done(line: str) -> float:
@@ -88,7 +81,7 @@ class Counts:
             f"{n} {what}" for n, what in ((self.failed, "failed"), (self.running, "running"), (self.left, "left")) if n
         ]
         if left_s and self.running + self.left:
-            parts.append(f"about {clock(left_s)} to go")
+            parts.append(f"ETA {clock(left_s)}")
         return ", ".join(parts)
 
 
@@ -107,7 +100,7 @@ class GridView:
         self.console.print(text, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()
 
-    def tick(self, counts: Counts, left_s: float | None, shown: Sequence[Shown]) -> None:
+    def tick(self, counts: Counts, left_s: float | None, shown: Sequence[CellProgress]) -> None:
         if self.live is not None:
             self.live.update(_picture(counts, left_s, shown), refresh=True)
         elif time.monotonic() - self.last_line > QUIET_S and shown:
@@ -118,7 +111,7 @@ class GridView:
             self.live.stop()
 
 
-def _picture(counts: Counts, left_s: float | None, shown: Sequence[Shown]) -> Any:  # noqa: ANN401 - rich's renderables
+def _picture(counts: Counts, left_s: float | None, shown: Sequence[CellProgress]) -> Any:  # noqa: ANN401 - rich's renderables
     total = counts.done + counts.failed + counts.running + counts.left
     head = Table.grid(padding=(0, 1))
     head.add_row(ProgressBar(total=total, completed=counts.done + counts.failed, width=20), counts.text(left_s))

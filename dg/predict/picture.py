@@ -62,7 +62,7 @@ def draw_picture(image: SeenImage, people: Sequence[LiftedPerson], skeleton: Ske
 
 def write_picture(figure: "Figure", path: Path) -> None:
     """As a PNG file, whole or not at all."""
-    drawn = png_bytes(figure)
+    drawn = png_bytes(figure, dpi=110)
     replace_file(path, lambda file: file.write(drawn))
 
 

@@ -1,84 +1,61 @@
-"""The picture of a study: error against what it varies, a panel for each target."""
+"""The figure of a study: error against what it varies, a panel for each target."""
 
-import io
 from collections.abc import Sequence
-from textwrap import fill
 from typing import TYPE_CHECKING
 
-from dg.study.lines import FRAMES, Axis, Line, shared_labels, shown_labels, ticks
+from dg.drawing.figures import colour, dress, legend_below, panels, png_bytes
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from pandas import DataFrame, Series
 
-COLOURS = ("#1f6fb4", "#c8501e", "#3a923a", "#8a56a0", "#8a8a8a", "#b8860b")
 STYLES = (("o", "-"), ("s", "--"), ("^", ":"), ("D", "-."))
-ACROSS = 2
-_PANEL_INCHES = (5.4, 3.5)
 
 
-def error_figure(lines: Sequence[Line], metric: str, heading: str, along: Axis = FRAMES) -> bytes:
+def error_figure(
+    frame: "DataFrame", metric: str, heading: str, x_name: str, labels: Sequence[str], common: str = ""
+) -> bytes:
     """A PNG: one panel a target, one line for each of its lines, error bars of one standard deviation over the seeds.
 
     The first label in which lines differ picks the colour, the others marker and dashes; a single one picks both.
+
+    Args:
+        frame: as `dg.study.results.frame_of` makes it.
+        metric: name of the vertical axis.
+        heading: above the panels.
+        x_name: name of the horizontal axis.
+        labels: in which the lines differ.
+        common: what all lines have in common.
     """
-    from matplotlib.figure import Figure
-
-    targets = list(dict.fromkeys(line.labels["target"] for line in lines))
-    across = min(ACROSS, len(targets))
-    down = -(-len(targets) // across)
-    size = (_PANEL_INCHES[0] * across, _PANEL_INCHES[1] * down + 1.0)
-    figure = Figure(figsize=size, layout="constrained")
-    common = shared_labels(lines)
     title = f"{heading} (bars: standard deviation over the seeds)" + (f" · {common}" if common else "")
-    figure.suptitle(fill(title, int(12 * size[0])), fontsize=10, fontweight="bold")
-    axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
-    labels = [name for name in shown_labels(lines) if name != "target"]
-    for axis, target in zip(axes, targets, strict=False):
-        _draw(axis, [line for line in lines if line.labels["target"] == target], lines, labels)
-        axis.set_xlabel(along.label, fontsize=9)
-        axis.set_title(target, fontsize=9)
-        axis.set_ylabel(metric, fontsize=9)
-    for axis in axes[len(targets) :]:
-        axis.set_visible(False)
-    handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    if labels:
-        rows = min(2, len(labels))
-        figure.legend(
-            list(handles.values()), list(handles), loc="outside lower center", ncols=1 + rows, fontsize=8, frameon=False
-        )
-    picture = io.BytesIO()
-    # No version of the drawing library inside: the same results give the same file.
-    figure.savefig(picture, dpi=130, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    targets = list(frame["target"].unique())
+    figure, axes = panels(len(targets), title, (5.4, 3.5))
+    names = [name for name in labels if name != "target"]
+    frame = frame.assign(colour=_ranks(frame, names[:1]), style=_ranks(frame, names[1:] or names))
+    ticks = sorted(frame["x"].unique())
+    for axis, target in zip(axes, targets, strict=True):
+        for _, line in frame[frame["target"] == target].groupby("line"):
+            first, errors = line.iloc[0], line.groupby("x")["error"].agg(["mean", "std"]).fillna(0.0)
+            marker, dashes = STYLES[first["style"] % len(STYLES)]
+            axis.errorbar(
+                [ticks.index(x) for x in errors.index],
+                errors["mean"],
+                yerr=errors["std"],
+                color=colour(int(first["colour"])),
+                marker=marker,
+                linestyle=dashes,
+                markersize=4,
+                linewidth=1.4,
+                capsize=3,
+                label=", ".join(first[name] for name in names),
+            )
+        axis.set_xticks(range(len(ticks)), [str(x) for x in ticks])
+        axis.margins(x=0.08, y=0.12)
+        dress(axis, target, x_name, metric)
+    if names:
+        legend_below(figure, axes, 1 + min(2, len(names)))
+    return png_bytes(figure)
 
 
-def _draw(axis: "Axes", own: Sequence[Line], every: Sequence[Line], labels: Sequence[str]) -> None:
-    places = ticks(every)
-    for line in own:
-        own_places = sorted(line.values)
-        marker, dashes = STYLES[_rank(line, every, labels[1:] or labels) % len(STYLES)]
-        axis.errorbar(
-            [places.index(x) for x in own_places],
-            [line.mean(x) or 0.0 for x in own_places],
-            yerr=[line.spread(x) for x in own_places],
-            color=COLOURS[_rank(line, every, labels[:1]) % len(COLOURS)],
-            marker=marker,
-            linestyle=dashes,
-            markersize=4,
-            linewidth=1.4,
-            capsize=3,
-            label=", ".join(line.labels[name] for name in labels),
-        )
-    axis.set_xticks(range(len(places)), [str(x) for x in places], fontsize=8)
-    axis.tick_params(axis="y", labelsize=8)
-    axis.margins(x=0.08, y=0.12)
-    axis.grid(axis="y", color="#eeeeee", zorder=0)
-    axis.set_axisbelow(True)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-
-
-def _rank(line: Line, every: Sequence[Line], labels: Sequence[str]) -> int:
-    """Which of the values that some labels take together this line has."""
-    values = list(dict.fromkeys(tuple(other.labels.get(n) for n in labels) for other in every))
-    return values.index(tuple(line.labels.get(n) for n in labels))
+def _ranks(frame: "DataFrame", names: Sequence[str]) -> "Series | int":
+    """Which of the values that some labels take together each row has."""
+    return frame.groupby(list(names), sort=False).ngroup() if names else 0

@@ -5,87 +5,87 @@ as one grid (dg.grid), then reads the results from MLflow and ends in frames.md,
 grid's folder and in its MLflow run. The same command again goes on; with more frames, inputs or seeds and the same
 out= it adds them. Published, with detected 2D and estimated depth on Human3.6M: depth and confidence lower the error
 in domain by 5.0, 4.3, 2.7, 1.4 % at 1, 9, 27, 243 frames, and across by 11.7, 7.6, 7.5, 8.3 % (Table 15).
-
-keys of its own (default; meaning):
-  frames=[1,9,27,81]       lengths of the windows, odd
-  inputs=[xy,xyd]          what the lifter sees; depth is drawn from the ground truth (an oracle)
-  seeds=[0,1,2]            runs of each; tables show mean and standard deviation over them
-  lifters=[video_pose_3d]  with options after a ?: 'lifters=[video_pose_3d?width=256]'
-  methods=[erm]            DG methods that take windows
-  recipe=common            one way of training for every window; original is another for one frame than for more
-  in_domain=               NAME:ARGUMENT of the target in the source's domain; empty: the source's own part `test`
-  metric=mpjpe_mm          mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc
-  selection=source_val     last | source_val | oracle
-  parallel=0, out=         as for dg.grid; `dg.study motion out=...` goes on from the folder
-
-All other keys are dg.train's and hold for every run; targets= are the sets across domains.
-
-exit codes: 0 done, 1 some runs failed, 2 wrong option, 3 another driver is at work, 4 no results, 130 interrupted
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from dg.compare.stored_runs import stored_runs
+from dg.compare.results import RunResult
+from dg.compare.sheets import Sheet
 from dg.datasets import DATASETS
-from dg.grid.cells import split_words
-from dg.grid.child_run import quoted
-from dg.grid.sitting import again, run_grid
+from dg.grid.cells import REFUSED, GridOptions
+from dg.grid.child_run import read_with_train
 from dg.settings.command_line import parse
-from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.config import CountOrZero, TrainConfig
+from dg.settings.errors import ConfigError
 from dg.settings.plugins import make_options, resolve
-from dg.study.base import Study, StudyError
-from dg.study.frames_results import in_domain_first, points_of, tables
-from dg.study.lines import Line, lines_of
-from dg.study.output import Place, conclude, say
-from dg.study.words import split, with_defaults
-from dg.tracking.names import METRICS, SELECTIONS
+from dg.settings.reader import quoted
+from dg.study.base import GridStudy
+from dg.study.results import averaged, frame_of, labels_of, protocols, table, twins
+from dg.tracking.names import HIGHER_IS_BETTER, Metric, Selection
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from dg.grid.session import GridSession
 
-GRID_DEFAULTS = {
-    "methods": "[erm]",
-    "lifters": "[video_pose_3d]",
-    "inputs": "[xy,xyd]",
-    "frames": "[1,9,27,81]",
-    "seeds": "[0,1,2]",
-    "recipe": "common",
-}
-OWN: dict[str, tuple[str, ...]] = {"in_domain": (), "metric": METRICS, "selection": SELECTIONS}
+BLIND = "xy"
+IN_DOMAIN = " (in domain)"
 
 
-class Frames(Study):
+@dataclass(frozen=True)
+class FramesOptions(GridOptions):
+    """The settings of `dg study frames`; targets= are the sets across domains."""
+
+    methods: tuple[str, ...] = ("erm",)  # DG methods that take windows
+    lifters: tuple[str, ...] = ("video_pose_3d",)  # with options after a ?: 'lifters=[video_pose_3d?width=256]'
+    inputs: tuple[str, ...] = (BLIND, "xyd")  # what the lifter sees; depth is drawn from the ground truth (an oracle)
+    frames: tuple[int, ...] = (1, 9, 27, 81)  # lengths of the windows, odd
+    seeds: tuple[CountOrZero, ...] = (0, 1, 2)  # runs of each; tables show mean and standard deviation over them
+    recipe: Literal["original", "common"] = "common"  # common: one way of training for every window; original is
+    # another for one frame than for more
+    in_domain: str = ""  # NAME:ARGUMENT of the target in the source's domain; empty: the source's own part `test`
+    metric: Metric = "mpjpe_mm"
+    selection: Selection = "source_val"
+
+
+class Frames(GridStudy):
     """See the module's docstring."""
 
-    def run(self, words: Sequence[str]) -> int:
-        own, rest = own_words(words)
-        options, shared = split_words(with_defaults(rest, GRID_DEFAULTS))
-        shared = with_targets(shared, own["in_domain"])
-        session, complete = run_grid(options, shared, lambda plan: say(f"dg.study frames: {len(plan.cells)} runs"))
-        if session.done:
-            place = Place(session.folder, session.records.uri, session.records.parent_id)
-            lines = read_lines(place, session, own["metric"], own["selection"])
-            heading = f"{own['metric']} against the number of frames, weights {own['selection']}"
-            conclude("frames", heading, place, tables(lines, own["metric"], heading), lines, own["metric"])
-        if complete and not session.failed:
-            return 0
-        say(f"not all runs have ended; go on with\n  {again('dg.study frames', words, session.folder)}")
-        return 1 if complete else 130
+    Options = FramesOptions
+    name = "frames"
+    heading = "{metric} against the number of frames, weights {selection}"
 
+    def run(self, args: Sequence[str]) -> int:
+        options, shared = read_with_train(FramesOptions, args, REFUSED)
+        shared = with_targets([*shared, f"recipe={options.recipe}"], options.in_domain)
+        return self.run_grid(options, shared, options.metric, options.selection, args)
 
-def own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The study's own keys, and the words for the grid. Raises ConfigError for a value that is none of a key's."""
-    return split(words, {"in_domain": "", "metric": METRICS[0], "selection": "source_val"}, OWN)
+    def frame(self, session: "GridSession", runs: Sequence[RunResult]) -> "DataFrame":
+        # A run lists its targets in their order, of which the study put the one in domain first.
+        in_domain = next(iter(session.done.values()))["results"][0]["target"]
+        return in_domain_first(frame_of(rows_of(runs, in_domain)))
+
+    def sheets(self, frame: "DataFrame", metric: str, heading: str) -> list[Sheet]:
+        """The errors, and what depth changes in them."""
+        better = "higher" if metric in HIGHER_IS_BETTER else "lower"
+        errors = table(heading, frame, [f"mean ± standard deviation (seeds), {better} is better", *protocols(frame)])
+        changes = depth_changes(frame)
+        if changes.empty:
+            return [errors]
+        notes = ["of the means over the seeds; depth is drawn from the ground truth (an oracle)"]
+        title = f"Change of {metric} by depth, in percent of {BLIND}'s"
+        return [errors, table(title, changes, notes, lambda values: f"{values[0]:+.1f}")]
 
 
 def with_targets(shared: Sequence[str], in_domain: str) -> list[str]:
-    """The words for every run with the target of the source's domain before the others."""
-    config = parse([word for word in shared if not word.startswith(("adapt_to=", "adapt_part="))])
+    """The arguments of every run with the target of the source's domain before the others."""
+    config = parse([arg for arg in shared if not arg.startswith(("adapt_to=", "adapt_part="))])
     targets = dict.fromkeys([in_domain or in_domain_target(config), *config.target_names])
     spelled = ",".join(quoted(target) for target in targets)
-    return [*(word for word in shared if not word.startswith("targets=")), f"targets=[{spelled}]"]
+    return [*(arg for arg in shared if not arg.startswith("targets=")), f"targets=[{spelled}]"]
 
 
 def in_domain_target(config: TrainConfig) -> str:
@@ -111,12 +111,40 @@ def _spell(value: Any) -> str:  # noqa: ANN401 - what YAML may hold
     return "+".join(quote(str(part), safe="/:") for part in parts)
 
 
-def read_lines(place: Place, session: "GridSession", metric: str, selection: str) -> list[Line]:
-    """Every finished run below the grid's MLflow run, the target in domain first. Raises StudyError without any."""
-    runs = stored_runs(place.uri, session.records.experiment, place.run_id) if place.run_id else []
-    # A run lists its targets in their order, of which the study put the one in domain first.
-    in_domain = next(iter(session.done.values()))["results"][0]["target"]
-    lines = lines_of(points_of(runs, metric, selection, in_domain))
-    if not lines:
-        raise StudyError(f"the runs in {session.folder} have no {metric} of selection={selection} in MLflow")
-    return in_domain_first(lines)
+def rows_of(runs: Sequence[RunResult], in_domain: str) -> list[dict[str, Any]]:
+    """A row for each run and target. in_domain: the target of the source's domain, which is marked."""
+    return [
+        {
+            "target": target + IN_DOMAIN if target == in_domain else target,
+            "method": run.method,
+            "lifter": run.lifter,
+            "input": run.input_label,
+            "protocol": run.protocols[target],
+            "x": int(run.params["frames"]),
+            "seed": run.seed,
+            "error": error,
+        }
+        for run in runs
+        for target, error in sorted(run.values.items())
+    ]
+
+
+def in_domain_first(frame: "DataFrame") -> "DataFrame":
+    """The rows of the target in domain before the others, which are in the order of their names."""
+    return frame_of(frame.sort_values("target", kind="stable", key=lambda t: t.where(~t.str.endswith(IN_DOMAIN), "")))
+
+
+def depth_changes(frame: "DataFrame") -> "DataFrame":
+    """By how many percent depth changes the mean error on each target, and the mean of that over those across domains,
+    at those lengths that every such target has. Empty without lines that differ in depth alone.
+    """
+    from pandas import concat
+
+    changes = twins(averaged(frame), "input", BLIND)
+    changes["error"] = 100 * (changes["error"] / changes.pop("there") - 1)
+    across = changes[~changes["target"].str.endswith(IN_DOMAIN)]
+    others = [name for name in labels_of(changes) if name != "target"]
+    across = across.assign(targets=across.groupby(others)["target"].transform("nunique"))
+    means = across.groupby([*others, "x", "targets"], sort=False)["error"].agg(error="mean", there="size").reset_index()
+    means = means[(means["targets"] > 1) & (means["targets"] == means["there"])].drop(columns=["targets", "there"])
+    return frame_of(concat([changes, means.assign(target="mean across domains", protocol="", seed="")]))

@@ -27,92 +27,51 @@ exit codes: 0 done, 2 wrong option, 3 no such device, 4 no lifter or data that c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dg.settings.plugins import OptionError, make_options, suggest
+from dg.settings.reader import read
 from dg.study.base import Study
-from dg.study.lines import Line, lines_of, protocols, table, twins
-from dg.study.output import conclude
-from dg.tracking.names import HIGHER_IS_BETTER, METRICS
+from dg.study.results import conclude, frame_of, protocols, table, twins
+from dg.tracking.names import HIGHER_IS_BETTER
 
-CHOICES = {
-    "weights": ("best", "last"),
-    "tta": ("", "none", "flip", "reverse", "flip+reverse"),
-    "metric": METRICS,
-    "device": ("auto", "cpu", "cuda"),
-}
-PARTS = ("train", "val", "test")
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
-
-@dataclass(frozen=True)
-class Options:
-    """As the module's docstring has them."""
-
-    out: str
-    parts: tuple[str, ...] = ("val",)
-    targets: tuple[str, ...] = ()
-    speeds: tuple[float, ...] = (0.5, 2.0)
-    seed: int = 0
-    weights: str = "best"
-    tta: str = ""
-    metric: str = "mpjpe_mm"
-    device: str = "auto"
-    cache: str = ""
-
-    def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
-        if not set(self.parts) <= set(PARTS):
-            raise ValueError(f"parts must be among {list(PARTS)}, got {list(self.parts)}")
-        if any(":" not in target for target in self.targets):
-            raise ValueError(f"targets must be NAME:ARGUMENT each, such as npz:FILE, got {list(self.targets)}")
-        if len(self.speeds) != 2 or not 0 < self.speeds[0] <= self.speeds[1]:
-            raise ValueError(f"speeds must be [slowest,fastest], positive, got {list(self.speeds)}")
+    from dg.study.motion_session import MotionOptions
 
 
 class Motion(Study):
     """See the module's docstring."""
 
-    Options = Options
-
-    def run(self, words: Sequence[str]) -> int:
+    def run(self, args: Sequence[str]) -> int:
         from dg.study.motion_session import MotionSession
 
-        options = parse(words)
+        options = parse(args)
         with MotionSession(options, Path(options.out)) as session:
             session.run()
-        lines = lines_of(session.points())
-        metric, recorded = options.metric, session.recorded
-        better = "higher" if metric in HIGHER_IS_BETTER else "lower"
-        title = f"{metric} of clips in another time, weights {options.weights}"
-        sheets = [table(title, lines, [f"mean ± standard deviation (seeds), {better} is better", *protocols(lines)])]
-        changes = changes_of(lines, recorded)
-        if changes:
-            heading = f"Change of {metric} against the clips as recorded, seed by seed"
+        frame = frame_of(session.rows())
+        better = "higher" if options.metric in HIGHER_IS_BETTER else "lower"
+        title = f"{options.metric} of clips in another time, weights {options.weights}"
+        sheets = [table(title, frame, [f"mean ± standard deviation (seeds), {better} is better", *protocols(frame)])]
+        changes = changes_of(frame, session.recorded)
+        if not changes.empty:
+            heading = f"Change of {options.metric} against the clips as recorded, seed by seed"
             sheets.append(table(heading, changes, ["mean ± standard deviation (seeds)"]))
-        conclude("motion", title, session.place, sheets, lines, metric)
+        conclude("motion", title, session.place, sheets, frame, options.metric)
         return 0
 
 
-def parse(words: Sequence[str]) -> Options:
-    """Raises OptionError for keys and values that do not exist."""
-    from dg.datasets.check import options_of
+def parse(args: Sequence[str]) -> "MotionOptions":
+    """Raises ConfigError for keys and values that do not exist."""
+    from dg.study.motion_session import MotionOptions
 
-    given = options_of(words)
-    known = list(Options.__dataclass_fields__)
-    for key in given:
-        if key not in known:
-            raise OptionError(f"unknown key {key!r} of the study motion; it takes {known}{suggest(key, known)}")
-    for key in ("parts", "targets"):  # one needs no brackets
-        if isinstance(given.get(key), str):
-            given[key] = [given[key]]
-    if isinstance(given.get("cache"), bool):  # YAML's reading of off
-        given["cache"] = "off"
-    return make_options(Motion, "study", "motion", given)
+    return read(MotionOptions, args)
 
 
-def changes_of(lines: Sequence[Line], recorded: str) -> list[Line]:
-    """Each changed time's line less that of the clips as recorded."""
-    return [changed.less(as_recorded) for changed, as_recorded in twins(lines, "time", recorded)]
+def changes_of(frame: "DataFrame", recorded: str) -> "DataFrame":
+    """Each changed time's errors less those of the clips as recorded, seed by seed."""
+    pairs = twins(frame, "time", recorded)
+    # To six digits: below that, rounding errors have signs.
+    pairs["error"] = (pairs["error"] - pairs.pop("there")).round(6) + 0.0
+    return frame_of(pairs)

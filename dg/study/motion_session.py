@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -19,18 +19,37 @@ from dg.files.atomic import replace_file
 from dg.grid.child_run import finished_summary
 from dg.grid.plan import load_record
 from dg.settings.config import TrainConfig
+from dg.settings.errors import ConfigError
 from dg.study.base import StudyError
 from dg.study.clips import AS_RECORDED, TimeChange, frame_weights, time_changes
-from dg.study.lines import Point
-from dg.study.output import Place, say
-from dg.tracking.names import METRICS
+from dg.study.results import Place, say
+from dg.tracking.names import METRICS, Metric
 from dg.trained.stored import checkpoint_file
-
-if TYPE_CHECKING:
-    from dg.study.motion import Options
 
 RESULTS = "motion.json"
 SOURCE = "source"
+
+
+@dataclass(frozen=True)
+class MotionOptions:
+    """As the help of the study has them (`dg.study.motion`)."""
+
+    out: str  # folder of `dg study frames`
+    parts: tuple[Literal["train", "val", "test"], ...] = ("val",)
+    targets: tuple[str, ...] = ()
+    speeds: tuple[float, ...] = (0.5, 2.0)
+    seed: int = 0
+    weights: Literal["best", "last"] = "best"
+    tta: Literal["", "none", "flip", "reverse", "flip+reverse"] = ""
+    metric: Metric = "mpjpe_mm"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    cache: str = ""
+
+    def __post_init__(self) -> None:
+        if any(":" not in target for target in self.targets):
+            raise ConfigError(f"targets must be NAME:ARGUMENT each, such as npz:FILE, got {list(self.targets)}")
+        if len(self.speeds) != 2 or not 0 < self.speeds[0] <= self.speeds[1]:
+            raise ConfigError(f"speeds must be [slowest,fastest], positive, got {list(self.speeds)}")
 
 
 @dataclass(frozen=True)
@@ -46,11 +65,11 @@ class TrainedCell:
 
 
 class MotionSession:
-    """One sitting. recorded: the word for clips whose time is as recorded."""
+    """Evaluates what is not evaluated yet. recorded: the word for clips whose time is as recorded."""
 
     recorded = AS_RECORDED
 
-    def __init__(self, options: "Options", folder: Path) -> None:
+    def __init__(self, options: MotionOptions, folder: Path) -> None:
         """Raises StudyError for a folder without finished runs."""
         self.options, self.folder = options, folder.absolute()
         record = load_record(self.folder)
@@ -84,17 +103,18 @@ class MotionSession:
             for cell in todo:
                 self._evaluate(cell, where, clips)
 
-    def points(self) -> list[Point]:
-        """Every result that was asked for, sets of clips first."""
+    def rows(self) -> list[dict[str, Any]]:
+        """Every result that was asked for, sets of clips first, as rows of `dg.study.results`."""
         found = []
         for where in self.wheres:
             for cell in sorted(self.cells, key=lambda cell: tuple(cell.labels.values())):
                 for change in self.changes:
                     result = self.results[self._key(cell, where, change)]
-                    own = {name: result[name] for name in ("target", "input", "time")}
-                    labels = {"target": "", **cell.labels, **own}
+                    own = {name: result[name] for name in ("target", "input", "time", "protocol")}
                     error = result["errors"][self.options.metric]
-                    found.append(Point(labels, result["protocol"], cell.frames, cell.seed, error))
+                    found.append(
+                        {"target": "", **cell.labels, **own, "x": cell.frames, "seed": cell.seed, "error": error}
+                    )
         return found
 
     @property
@@ -194,7 +214,7 @@ def fitting_tta(tta: str, frames: int) -> str:
 
 
 def _load(path: Path) -> dict[str, dict[str, Any]]:
-    """What earlier sittings found; nothing where there is no such file, or a damaged one."""
+    """What earlier sessions found; nothing where there is no such file, or a damaged one."""
     try:
         results = json.loads(path.read_text())
     except (OSError, ValueError):

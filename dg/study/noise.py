@@ -7,86 +7,117 @@ and in its MLflow run. The same command again goes on; with more levels or seeds
 A level is in percent of noisy_zbuffer's defaults, which are what metric indoor checkpoints err by: 100 is a log-scale
 of 0.06 an image, a shift of 0.05 m, a smooth warp of 0.02 and 0.01 m of white noise. Edges bleed over 2 pixels at
 every level above 0. Training and test sets see the same kind of noise, as they would with one network.
-
-keys of its own (default; meaning):
-  levels=[0,50,100,200,400]  noise in percent of the defaults; 0 is exact depth (an oracle)
-  seeds=[0,1,2]              runs of each; tables show mean and standard deviation over them
-  lifters=[simple_baseline]  with options after a ?
-  methods=[erm]              DG methods
-  metric=mpjpe_mm            mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc
-  selection=source_val       last | source_val | oracle
-  parallel=0, out=           as for dg.grid
-
-All other keys are dg.train's and hold for every run.
-
-exit codes: 0 done, 1 some runs failed, 2 wrong option, 3 another driver is at work, 4 no results, 130 interrupted
 """
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from dg.compare.results import RunResult
 from dg.compare.sheets import Sheet
-from dg.compare.stored_runs import read_results, stored_runs
-from dg.grid.cells import parse_list, split_words
-from dg.grid.sitting import again, run_grid
-from dg.settings.config import ConfigError
-from dg.study.base import Study, StudyError
-from dg.study.lines import Axis, Line, Point, lines_of, protocols, table
-from dg.study.output import Place, conclude, say
-from dg.study.words import split, with_defaults
-from dg.tracking.names import HIGHER_IS_BETTER, METRICS, SELECTIONS
+from dg.grid.cells import REFUSED, GridOptions
+from dg.grid.child_run import read_with_train
+from dg.settings.config import CountOrZero
+from dg.settings.errors import ConfigError
+from dg.settings.reader import NO_KEY
+from dg.study.base import GridStudy
+from dg.study.results import Axis, averaged, frame_of, labels_of, protocols, table, twins
+from dg.tracking.names import HIGHER_IS_BETTER, Metric, Selection
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from dg.grid.session import GridSession
 
 LEVELS = Axis("noise_percent", "{} %", "noise of the depth, percent of noisy_zbuffer's defaults")
 BLIND, SEEING = "xy", "xyd"
 NOISE = ("log_scale", "shift_m", "warp", "white_m")
-GRID_DEFAULTS = {"methods": "[erm]", "seeds": "[0,1,2]"}
-OWN: dict[str, tuple[str, ...]] = {"levels": (), "metric": METRICS, "selection": SELECTIONS}
-_REFUSED = {"inputs": "the study trains xy and xyd", "depth": "the study chooses the depth source: levels=[0,100]"}
+_REFUSED = REFUSED | {
+    "inputs": "the study trains xy and xyd",
+    "depth": "the study chooses the depth source: levels=[0,100]",
+}
 
 
-class Noise(Study):
+@dataclass(frozen=True)
+class NoiseOptions(GridOptions):
+    """The settings of `dg study noise`. Raises ConfigError for levels that are not different percentages."""
+
+    levels: tuple[CountOrZero, ...] = (0, 50, 100, 200, 400)  # noise in percent of the defaults; 0: exact depth (an
+    # oracle)
+    methods: tuple[str, ...] = ("erm",)  # DG methods
+    lifters: tuple[str, ...] = ("simple_baseline",)  # with options after a ?
+    inputs: tuple[str, ...] = field(default=(), metadata=NO_KEY)
+    seeds: tuple[CountOrZero, ...] = (0, 1, 2)  # runs of each; tables show mean and standard deviation over them
+    metric: Metric = "mpjpe_mm"
+    selection: Selection = "source_val"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.levels or len(set(self.levels)) < len(self.levels):
+            raise ConfigError(f"levels must be different percentages such as [0,100,200], got {list(self.levels)}")
+
+
+class Noise(GridStudy):
     """See the module's docstring."""
 
-    def run(self, words: Sequence[str]) -> int:
-        own, rest = own_words(words)
-        levels = parse_levels(own["levels"])
-        options, shared = split_words([*with_defaults(rest, GRID_DEFAULTS), inputs_word(levels)])
-        session, complete = run_grid(options, shared, lambda plan: say(f"dg.study noise: {len(plan.cells)} runs"))
-        if session.done:
-            place = Place(session.folder, session.records.uri, session.records.parent_id)
-            lines = read_lines(place, session, own["metric"], own["selection"], levels)
-            heading = f"{own['metric']} against the noise of the depth, weights {own['selection']}"
-            conclude("noise", heading, place, tables(lines, own["metric"], heading), lines, own["metric"], LEVELS)
-        if complete and not session.failed:
-            return 0
-        say(f"not all runs have ended; go on with\n  {again('dg.study noise', words, session.folder)}")
-        return 1 if complete else 130
+    Options = NoiseOptions
+    name = "noise"
+    heading = "{metric} against the noise of the depth, weights {selection}"
+    axis = LEVELS
+
+    def run(self, args: Sequence[str]) -> int:
+        options, shared = read_options(args)
+        self.levels = tuple(sorted(options.levels))
+        return self.run_grid(
+            replace(options, inputs=inputs_of(self.levels)), shared, options.metric, options.selection, args
+        )
+
+    def frame(self, session: "GridSession", runs: Sequence[RunResult]) -> "DataFrame":
+        """The lifter without depth is as good at any noise."""
+        by_level = {level: depth_of(level) for level in self.levels}
+        return frame_of(
+            {
+                "target": target,
+                "method": run.method,
+                "lifter": run.lifter,
+                "input": run.inputs,
+                # One line from exact to noisy depth: their protocols differ, and the heading of the table says so.
+                "protocol": _without_depth(run.protocols[target]),
+                "x": level,
+                "seed": run.seed,
+                "error": error,
+            }
+            for run in runs
+            for target, error in sorted(run.values.items())
+            for level, depth in by_level.items()
+            if run.inputs == BLIND or depth == _spelled(run.params)
+        )
+
+    def sheets(self, frame: "DataFrame", metric: str, heading: str) -> list[Sheet]:
+        """The errors, and how much of exact depth's gain each level leaves."""
+        better = "higher" if metric in HIGHER_IS_BETTER else "lower"
+        note = f"mean ± standard deviation (seeds), {better} is better; 0 % is exact depth (an oracle)"
+        sheets = [table(heading, frame, [note, *protocols(frame)], axis=LEVELS)]
+        kept = gains_kept(frame)
+        if not kept.empty:
+            title = f"Share of exact depth's gain in {metric} that is left, percent"
+            notes = ["of the means over the seeds; the gain is that of xyd over xy"]
+            sheets.append(table(title, kept, notes, lambda values: f"{values[0]:.0f}", LEVELS))
+        return sheets
 
 
-def own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The study's own keys, and the words for the grid. Raises ConfigError for a value that is none of a key's."""
-    for word in words:
-        key = word.partition("=")[0]
-        if key.partition(".")[0] in _REFUSED:
-            raise ConfigError(f"{key} cannot be set here: {_REFUSED[key.partition('.')[0]]}")
-    return split(words, {"levels": "[0,50,100,200,400]", "metric": METRICS[0], "selection": "source_val"}, OWN)
+def read_options(args: Sequence[str]) -> tuple[NoiseOptions, list[str]]:
+    """The study's own settings, and the arguments of every run. Raises ConfigError, also for what the study chooses."""
+    options, shared = read_with_train(NoiseOptions, args, _REFUSED)
+    chosen = [arg for arg in shared if arg.startswith("depth.")]
+    if chosen:
+        raise ConfigError(f"{chosen} cannot be set here: {_REFUSED['depth']}")
+    return options, shared
 
 
-def parse_levels(value: str) -> tuple[int, ...]:
-    """Percentages, rising. Raises ConfigError for anything else."""
-    parts = parse_list(value)
-    if not parts or not all(p.isascii() and p.isdigit() for p in parts) or len(set(parts)) < len(parts):
-        raise ConfigError(f"levels must be different whole percentages such as [0,100,200], got {value!r}")
-    return tuple(sorted(map(int, parts)))
-
-
-def inputs_word(levels: Sequence[int]) -> str:
-    """The grid's `inputs=`: blind, then each level of noise."""
-    return f"inputs=[{','.join([BLIND, *(f'{SEEING}?{depth_of(level)}' for level in levels)])}]"
+def inputs_of(levels: Sequence[int]) -> tuple[str, ...]:
+    """The grid's `inputs`: blind, then each level of noise."""
+    return (BLIND, *(f"{SEEING}?{depth_of(level)}" for level in levels))
 
 
 def depth_of(level: int) -> str:
@@ -100,56 +131,15 @@ def depth_of(level: int) -> str:
     return "&".join(["depth=noisy_zbuffer", *scaled])
 
 
-def read_lines(place: Place, session: "GridSession", metric: str, selection: str, levels: Sequence[int]) -> list[Line]:
-    """Every finished run below the grid's MLflow run; the lifter without depth is as good at any noise.
-
-    Raises StudyError without any.
-    """
-    runs = stored_runs(place.uri, session.records.experiment, place.run_id) if place.run_id else []
-    by_level = {level: depth_of(level) for level in levels}
-    points = []
-    for run in sorted(read_results(runs, selection, metric)[0], key=lambda r: (r.inputs, r.started)):
-        at = levels if run.inputs == BLIND else [x for x in levels if by_level[x] == _spelled(run.params)]
-        labels = {"method": run.method, "lifter": run.lifter}
-        for target, error in sorted(run.values.items()):
-            for level in at:
-                # One line from exact to noisy depth: their protocols differ, and the heading of the table says so.
-                seen = {"target": target, **labels, "input": run.inputs}
-                points.append(Point(seen, _without_depth(run.protocols[target]), level, run.seed, error))
-    if not points:
-        raise StudyError(f"the runs in {session.folder} have no {metric} of selection={selection} in MLflow")
-    return lines_of(points)
-
-
-def tables(lines: Sequence[Line], metric: str, title: str) -> list[Sheet]:
-    """The errors, and how much of exact depth's gain each level leaves."""
-    better = "higher" if metric in HIGHER_IS_BETTER else "lower"
-    note = f"mean ± standard deviation (seeds), {better} is better; 0 % is exact depth (an oracle)"
-    sheets = [table(title, lines, [note, *protocols(lines)], axis=LEVELS)]
-    kept = gains_kept(lines)
-    if kept:
-        heading = f"Share of exact depth's gain in {metric} that is left, percent"
-        show = ["of the means over the seeds; the gain is that of xyd over xy"]
-        sheets.append(table(heading, kept, show, lambda values: f"{values[0]:.0f}" if values else "-", LEVELS))
-    return sheets
-
-
-def gains_kept(lines: Sequence[Line]) -> list[Line]:
+def gains_kept(frame: "DataFrame") -> "DataFrame":
     """(blind - noisy) / (blind - exact) in percent, for each line with depth whose exact level was measured."""
-    blind = {_others(line): line for line in lines if line.labels["input"] == BLIND}
-    kept = []
-    for line in lines:
-        without = blind.get(_others(line))
-        if line.labels["input"] == BLIND or without is None or not line.at(0):
-            continue
-        gain = fmean(without.at(0)) - fmean(line.at(0))
-        shares = {x: {"": 100 * (fmean(without.at(x)) - fmean(line.at(x))) / gain} for x in line.values if gain}
-        kept.append(Line(line.labels, line.protocol, shares))
-    return kept
-
-
-def _others(line: Line) -> tuple[tuple[str, str], ...]:
-    return tuple((k, v) for k, v in line.labels.items() if k != "input")
+    pairs = twins(averaged(frame), "input", BLIND)
+    pairs["gain"] = pairs.pop("there") - pairs["error"]
+    keys = [*(name for name in labels_of(pairs) if name != "gain"), "protocol"]
+    exact = pairs[(pairs["x"] == 0) & (pairs["gain"] != 0)]
+    pairs = pairs.merge(exact[[*keys, "gain"]], on=keys, suffixes=("", "_exact"))
+    pairs["error"] = 100 * pairs.pop("gain") / pairs.pop("gain_exact")
+    return frame_of(pairs)
 
 
 def _spelled(params: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -110,6 +111,33 @@ def ui_command(uri: str) -> str:
     if uri.startswith("http"):
         return uri
     return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+
+
+def log_files(uri: str, run_id: str, folder: str, files: Iterable[Path]) -> str:
+    """Put files into an MLflow run. Never raises because of the store: the files are written anyway.
+
+    Args:
+        uri: of the store, as `tracking.uri` takes it.
+        run_id: of the run; empty where it was not tracked.
+        folder: among the run's artifacts.
+        files: what to log.
+
+    Returns:
+        What happened, in words.
+    """
+    try:
+        store = tracking_uri(uri)
+        if store in OFF:
+            return "not logged: tracking is off"
+        if not run_id:
+            return "not logged: the run was not tracked"
+        client = client_of(store)
+        client.get_run(run_id)
+        for file in files:
+            client.log_artifact(run_id, str(file), folder)
+    except Exception as error:  # MLflow, its database driver or the network
+        return f"not logged to the MLflow run {run_id}: {_first_line(error)}"
+    return f"logged to the MLflow run {run_id} under {folder}"
 
 
 def environment_tags() -> dict[str, str]:

@@ -66,8 +66,8 @@ def test_files_are_added_to_the_run_in_mlflow_and_nothing_else_of_it_changes(fol
     before = client.get_run(run_id)
     assert main(["tail", str(folder / "xy"), str(folder / "moved"), f"out={tmp_path}", f"tracking_uri={store}"]) == 0
     told = capsys.readouterr().out
-    assert f"logged to its MLflow run {run_id}" in told
-    assert "moved: not logged, its run was not tracked" in told
+    assert f"logged to the MLflow run {run_id}" in told
+    assert "moved: not logged: the run was not tracked" in told
     logged = {f.path for f in client.list_artifacts(run_id, "analyses/tail")}
     assert logged == {f"analyses/tail/{path.name}" for path in tmp_path.iterdir()}
     after = client.get_run(run_id)
@@ -78,7 +78,7 @@ def test_files_are_added_to_the_run_in_mlflow_and_nothing_else_of_it_changes(fol
 def test_a_store_that_lacks_the_run_costs_the_log_alone(folder, tmp_path, capsys):
     store = f"sqlite:///{tmp_path / 'other.db'}"
     assert main(["tail", str(folder / "xy"), f"out={tmp_path / 'out'}", f"tracking_uri={store}"]) == 0
-    assert "not logged to its MLflow run" in capsys.readouterr().out
+    assert "not logged to the MLflow run" in capsys.readouterr().out
     assert (tmp_path / "out" / "curve.png").is_file()
 
 

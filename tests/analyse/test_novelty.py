@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dg.analyse.checkpoints import AnalysisError
-from dg.analyse.novelty import Options, cluster_centres, evenly_spaced, flat_poses_mm, novelty_mm
+from dg.analyse.novelty import NoveltyOptions, cluster_centres, evenly_spaced, flat_poses_mm, novelty_mm
 from dg.analyse.stratified import strata
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
@@ -67,9 +67,9 @@ def test_poses_are_thinned_evenly(most, expected):
 
 def test_unknown_options_are_refused():
     with pytest.raises(ValueError, match="prototypes must be one of"):
-        Options(prototypes="test")
+        NoveltyOptions(prototypes="test")
     with pytest.raises(ValueError, match="poses"):
-        Options(poses=-1)
+        NoveltyOptions(poses=-1)
 
 
 def test_without_scikit_learn_the_extra_to_install_is_named(monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dg.analyse.checkpoints import AnalysisError
-from dg.analyse.occlusion import RADII_PX, Occlusion, Options, joint_radii, occluded_joints
+from dg.analyse.occlusion import RADII_PX, Occlusion, OcclusionOptions, joint_radii, occluded_joints
 from dg.datasets.base import PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import COCO_17, H36M_17
@@ -14,7 +14,7 @@ from tests.conftest import STANDING_17, make_camera, make_joints
 
 ROOT_AT = torch.tensor([0.0, 0.0, 5.0])
 THORAX, WRIST = H36M_17.index("thorax"), H36M_17.index("left_wrist")
-VARIANTS = [Options(r, s) for r, s in itertools.product(("occluded", "occluder"), ("area", "height"))]
+VARIANTS = [OcclusionOptions(r, s) for r, s in itertools.product(("occluded", "occluder"), ("area", "height"))]
 
 
 def standing(wrist_behind_thorax_m: float | None = None, right_m: float = 0.0) -> torch.Tensor:
@@ -27,7 +27,7 @@ def standing(wrist_behind_thorax_m: float | None = None, right_m: float = 0.0) -
     return joints
 
 
-def hidden(joints: torch.Tensor, options: Options = VARIANTS[0]) -> torch.Tensor:
+def hidden(joints: torch.Tensor, options: OcclusionOptions = VARIANTS[0]) -> torch.Tensor:
     return occluded_joints(joints, make_camera(len(joints)).project(joints[:, None])[:, 0], H36M_17, options)
 
 
@@ -96,9 +96,9 @@ def test_the_score_is_the_hidden_share_of_the_projected_truth_not_of_detections(
     wrong = PoseDataset(
         "made", poses.replace(joints_2d=poses.joints_2d * 0), rows, rows, rows, ("a",), ("b",), 50.0, "x"
     )
-    score = Occlusion(Options()).score(data)
+    score = Occlusion(OcclusionOptions()).score(data)
     torch.testing.assert_close(score, hidden(poses.joints_3d[:, 0]).float().mean(-1))
-    assert torch.equal(score, Occlusion(Options()).score(wrong))
+    assert torch.equal(score, Occlusion(OcclusionOptions()).score(wrong))
 
 
 def test_unknown_joints_and_options_are_refused():
@@ -107,4 +107,4 @@ def test_unknown_joints_and_options_are_refused():
     with pytest.raises(AnalysisError, match="nose"):
         joint_radii(COCO_17)
     with pytest.raises(ValueError, match="radius_of must be one of"):
-        Options(radius_of="both")
+        OcclusionOptions(radius_of="both")

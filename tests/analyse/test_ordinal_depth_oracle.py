@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dg.analyse.ordinal_depth import Options, relative_depth_error_m, with_relative_depth
+from dg.analyse.ordinal_depth import OrdinalDepthOptions, relative_depth_error_m, with_relative_depth
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import H36M_17
 from tests.conftest import make_camera, make_joints
@@ -35,4 +35,4 @@ def test_the_error_of_the_channel_is_that_of_the_surface_relative_to_the_root():
 
 def test_bins_that_are_none_are_refused():
     with pytest.raises(ValueError, match="10cm"):
-        Options(bins=("10cm", "fine"))
+        OrdinalDepthOptions(bins=("10cm", "fine"))

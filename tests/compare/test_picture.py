@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dg.compare.beside import add_published
 from dg.compare.picture import OURS_COLOUR, write_picture
 from dg.compare.published import published_results
+from dg.compare.published_rows import add_published
 from tests.compare.make_results import benchmark_run, run, tables
 
 

@@ -1,6 +1,9 @@
+from dataclasses import fields, replace
+
 import pytest
 
 from dg.compare.differences import add_differences
+from dg.settings.config import RenderConfig, TrainConfig
 from tests.compare.make_results import run, tables
 
 
@@ -65,11 +68,27 @@ def test_configurations_that_differ_are_never_averaged_and_the_difference_is_sho
 
 
 @pytest.mark.parametrize(
-    "change", [{"render.actors": "9"}, {"tracking.uri": "x"}, {"targets": "[]"}, {"pool": "local"}]
-)
+    "change",
+    [
+        {"render.actors": "9"}, {"render.min_actors": "2"}, {"render.max_actors": "8"}, {"render.service": "s/render"},
+        {"tracking.uri": "x"}, {"targets": "[]"}, {"pool": "local"}, {"submit": "True"},
+    ],
+)  # fmt: skip
 def test_what_cannot_change_a_number_does_not_split_a_row(change):
     (table,) = tables(run(100.0), run(80.0, seed=1, params=change))
     assert len(table.rows) == 1
+
+
+def test_a_row_is_split_by_exactly_those_keys_that_the_digest_of_a_configuration_looks_at():
+    """But for what varies between the runs of one row: the seed, the columns, the machine and the disk."""
+    base = TrainConfig(data={"name": "h36m"}, method={"name": "erm"})
+    for field in fields(RenderConfig):
+        other = {"max_actors": "9", "service": "a/b", "rasterizer": "slow", "device": "cpu", "watchdog_s": 7.0}
+        value = other.get(field.name, 5)
+        changed = replace(base, render=replace(base.render, **{field.name: value}))
+        params = {f"render.{field.name}": str(value)}
+        found = tables(run(100.0), run(80.0, seed=1, params=params))[0].rows
+        assert len(found) == (1 if changed.digest() == base.digest() else 2), field.name
 
 
 def test_depth_settings_do_not_split_runs_without_depth():

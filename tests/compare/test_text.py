@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from dg.compare.beside import add_published
 from dg.compare.differences import add_differences
 from dg.compare.published import published_results
+from dg.compare.published_rows import add_published
 from dg.compare.sheets import Sheet, escape, to_latex, to_markdown
 from dg.compare.text import CSV_HEAD, FORMATS, tables_to_csv, tables_to_latex, tables_to_markdown
 from tests.compare.make_results import benchmark_run, run, tables
@@ -122,7 +122,7 @@ def test_latex_prints_what_stands_there(plain, latex):
 
 
 def test_latex_is_balanced_and_has_as_many_cells_as_heads():
-    sheet = Sheet("t_1", ["a", "b|c"], [["x & y", "1"], ["{", "2"]], 1, ["50 %"], ["remark"])
+    sheet = Sheet.of("t_1", ["a", "b|c"], [["x & y", "1"], ["{", "2"]], 1, ["50 %"], ["remark"])
     text = to_latex([sheet])
     assert text.count("{") - text.count(r"\{") == text.count("}") - text.count(r"\}")
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -131,7 +131,7 @@ def test_latex_is_balanced_and_has_as_many_cells_as_heads():
 
 
 def test_markdown_escapes_what_would_end_a_cell():
-    assert r"b\|c" in to_markdown([Sheet("t", ["a", "b|c"], [["x", "1"]], 1)])
+    assert r"b\|c" in to_markdown([Sheet.of("t", ["a", "b|c"], [["x", "1"]], 1)])
 
 
 @pytest.mark.parametrize("form", FORMATS)

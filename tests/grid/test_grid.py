@@ -14,11 +14,11 @@ import pytest
 
 from dg.grid import session as grid_session
 from dg.grid.__main__ import main
-from dg.grid.cells import split_words
-from dg.grid.driver import GridDriver
+from dg.grid.cells import read_grid
+from dg.grid.driver import LOCK, Driver
 from dg.grid.places import CELL_BYTES, CELLS_PER_GPU, Resources, find_places
 from dg.grid.plan import make_plan
-from dg.grid.view import Counts, Pace, Progress, clock, share_done
+from dg.grid.view import CellProgress, Counts, Pace, clock, share_done
 
 FAKE_TRAIN = Path(__file__).parents[1] / "sweeps" / "fake_train.py"
 FOUR = ["methods=[erm,random_rigid]", "inputs=[xy,xyd]", "tracking.uri=off"]
@@ -41,7 +41,7 @@ def test_help_loads_nothing_heavy():
 
 
 def places(*words, asked=0, cores=8.0, memory=float("inf"), gpus=(), inputs="[xy,xyd]"):
-    plan = make_plan(*split_words(["methods=[erm]", f"inputs={inputs}", *words]))
+    plan = make_plan(*read_grid(["methods=[erm]", f"inputs={inputs}", *words]))
     there = Resources(cores, memory, gpus)
     return find_places([p.config for p in plan.cells], asked, lambda with_gpus: there, lambda address: there)
 
@@ -95,8 +95,9 @@ class Looks:
 
 def drive(children, parallel, on_tick=lambda driver: None):
     seen, most = [], []
-    driver = GridDriver(
-        list(range(len(children))),
+    waiting = list(range(len(children)))
+    driver = Driver(
+        take=lambda: waiting.pop(0) if waiting else None,
         start=lambda item, place: seen.append(("start", item, place)) or children[item],
         ended=lambda running, code: seen.append(("end", running.item, code)),
         tick=lambda: (most.append(len(driver.running)), on_tick(driver)),
@@ -144,20 +145,20 @@ def test_the_time_left_is_that_of_the_work_left():
     assert pace.expected("new") == 30.0
     assert pace.left_s(["a", "b"], [], 1) == 60.0
     assert pace.left_s(["a", "b"], [], 2) == 30.0
-    assert pace.left_s(["a"], [Progress("b", 5.0)], 2) == 40.0, "no less than the longest that runs"
-    assert pace.left_s([], [Progress("a", 99.0)], 2) == 0.0
+    assert pace.left_s(["a"], [CellProgress("b", 5.0)], 2) == 40.0, "no less than the longest that runs"
+    assert pace.left_s([], [CellProgress("a", 99.0)], 2) == 0.0
 
 
 def test_before_any_cell_has_ended_those_under_way_tell_how_long_they_take():
     assert share_done("epoch   3/12  step 40") == 0.25
     assert share_done("depth of 2,100 poses") == 0.0
-    begun = [Progress("a", 10.0, 0.25), Progress("b", 10.0)]
+    begun = [CellProgress("a", 10.0, 0.25), CellProgress("b", 10.0)]
     assert Pace().left_s(["a"], begun, 1) == 40.0 + 30.0 + 30.0
-    assert Pace().left_s(["a"], [Progress("b", 10.0)], 1) is None
+    assert Pace().left_s(["a"], [CellProgress("b", 10.0)], 1) is None
 
 
 def test_counts_and_clocks_read_well():
-    assert Counts(1, 1, 2, 3).text(90.0) == "1/7 done, 1 failed, 2 running, 3 left, about 1:30 min to go"
+    assert Counts(1, 1, 2, 3).text(90.0) == "1/7 done, 1 failed, 2 running, 3 left, ETA 1:30 min"
     assert Counts(2, 0, 0, 0).text(0.0) == "2/2 done"
     assert [clock(s) for s in (3.4, 59.4, 61, 3661)] == ["3 s", "59 s", "1:01 min", "1:01 h"]
 
@@ -189,7 +190,7 @@ def test_a_grid_runs_every_cell_once_and_again_skips_them_all(fake_train, capsys
     assert [c["name"] for c in json.loads((folder / "grid.json").read_text())["cells"]] == NAMES
 
     assert main([*FOUR, "parallel=2"]) == 0
-    assert "4 finished before" in capsys.readouterr().out
+    assert "resuming: 4 finished runs kept" in capsys.readouterr().out
     assert starts(folder) == dict.fromkeys(NAMES, "x"), "nothing ran twice"
     assert main([*FOUR, "seeds=[0,1]", f"out={folder}"]) == 0
     assert set(starts(folder).values()) == {"x"}
@@ -204,7 +205,7 @@ def test_a_failure_is_reported_the_others_go_on_and_it_is_tried_again(fake_train
     assert "the data is gone\nlook there (exit code 4, log: " in out
     assert "  | error: the data is gone" in out
     assert "3/4 done, 1 failed" in out
-    assert f"1 failed; try them again with\n  python -m dg.grid '{FOUR[0]}' '{FOUR[1]}' tracking.uri=off out=" in out
+    assert f"1 failed; try again with\n  python -m dg.grid '{FOUR[0]}' '{FOUR[1]}' tracking.uri=off out=" in out
     monkeypatch.setenv("FAKE_TRAIN", "fine")
     assert main([*FOUR, "out=g"]) == 0
     assert starts(fake_train / "g") == dict.fromkeys(NAMES, "x") | {NAMES[2]: "xx"}
@@ -214,7 +215,8 @@ def test_a_run_without_a_result_is_a_failure(fake_train, capsys, monkeypatch):
     monkeypatch.setenv("FAKE_TRAIN", "silent@erm")
     assert main(["methods=[erm]", "tracking.uri=off", "out=g"]) == 1
     out = capsys.readouterr().out
-    assert "it left no result in g/erm-simple_baseline-xyd-s0" in out
+    assert "no usable result in " in out
+    assert "g/erm-simple_baseline-xyd-s0/summary.json" in out
     assert "no run has finished" in out
 
 
@@ -235,7 +237,7 @@ def test_two_drivers_never_work_in_one_folder(fake_train, capsys):
     from filelock import FileLock
 
     (fake_train / "g").mkdir()
-    with FileLock(fake_train / "g/.grid.lock"):
+    with FileLock(fake_train / "g" / LOCK):
         assert main([*FOUR, "out=g"]) == 3
     assert "another driver" in capsys.readouterr().err
 
@@ -269,13 +271,13 @@ def test_a_driver_that_is_interrupted_or_killed_leaves_checkpoints_and_no_proces
     assert not psutil.wait_procs(children, timeout=20)[1]
     assert all((run / "checkpoint").exists() for run in runs)
     if how == signal.SIGINT:
-        assert "interrupted; go on with\n  python -m dg.grid" in out
+        assert "interrupted; resume with\n  python -m dg.grid" in out
 
     monkeypatch.setenv("FAKE_TRAIN", "hang@erm")
     assert main(words) == 0
     out = capsys.readouterr().out
-    assert "2 to go on with, 2 to start" in out
-    assert f"{NAMES[0]}: started, going on from its checkpoint" in out
+    assert "2 to resume from a checkpoint, 2 to start" in out
+    assert f"{NAMES[0]}: resumed from its checkpoint" in out
     assert starts(fake_train / "g") == dict(zip(NAMES, ("xx", "xx", "x", "x"), strict=True))
 
 
@@ -312,6 +314,6 @@ def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
 
     assert main(TINY) == 0
     out = capsys.readouterr().out
-    assert "4 finished before" in out
+    assert "resuming: 4 finished runs kept" in out
     assert [line for line in out.splitlines() if line.startswith("|")] == table
     assert len(client.search_runs([parent.info.experiment_id])) == 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sweeps import session
 from sweeps.study import SweepDriver
-from sweeps.trial_process import TrialPlan
+from sweeps.trial_runs import TrialRunner
 
 FAKE_TRAIN = Path(__file__).with_name("fake_train.py")
 PROGRAM = (sys.executable, str(FAKE_TRAIN))
@@ -16,7 +16,7 @@ QUICK = ["tracking.uri=off", "pool=local", "method=erm", "device=cpu"]
 
 def install(monkeypatch, folder):
     """For commands that are called in this process, in a folder."""
-    monkeypatch.setattr(session, "TrialPlan", partial(TrialPlan, program=PROGRAM))
+    monkeypatch.setattr(session, "TrialRunner", partial(TrialRunner, program=PROGRAM))
     monkeypatch.setattr(session, "SweepDriver", partial(SweepDriver, poll_s=0.05))
     monkeypatch.chdir(folder)
 
@@ -25,7 +25,7 @@ def command(module, *words):
     """Words for a process of its own."""
     code = (
         f"import sys; from functools import partial; import sweeps.session as s; import {module} as command;"
-        f"s.TrialPlan = partial(s.TrialPlan, program={PROGRAM!r});"
+        f"s.TrialRunner = partial(s.TrialRunner, program={PROGRAM!r});"
         "s.SweepDriver = partial(s.SweepDriver, poll_s=0.05);"
         "sys.exit(command.main(sys.argv[1:]))"
     )

@@ -2,8 +2,7 @@
 
 from sweeps.space import Choice, Range, Space
 from sweeps.storage import open_study
-from sweeps.study import SweepDriver
-from sweeps.trials import Hooks, TrialOutcome
+from sweeps.study import Hooks, SweepDriver, TrialOutcome
 
 ANCHORS = [3.5, 4.0, 4.5, 5.0, 5.5, 6.0]
 SPACE = Space({"d_ref": Range(3.5, 6.0, step=0.01)}, tuple({"d_ref": value} for value in ANCHORS))

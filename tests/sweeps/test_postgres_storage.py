@@ -10,10 +10,10 @@ import time
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.lock import StudyBusyError, StudyLock
+from dg.grid.driver import DriverBusyError
 from sweeps.search import main
 from sweeps.space import Range, Space
-from sweeps.storage import open_study, without_password
+from sweeps.storage import StudyLock, open_study, without_password
 from tests.sweeps.fake_commands import QUICK, install, wait_for
 from tests.sweeps.postgres_server import binaries, postgres_server, user
 
@@ -52,9 +52,8 @@ def test_a_search_goes_on_in_postgresql_from_another_folder(server, folder, caps
 LOCK = """
 import sys, time
 from pathlib import Path
-from sweeps.lock import StudyLock
 from sweeps.space import Range, Space
-from sweeps.storage import open_study
+from sweeps.storage import StudyLock, open_study
 url, folder = sys.argv[1:]
 study = open_study("busy", url, Space({"d_ref": Range(3.5, 6.0)}), 0)
 lock = StudyLock(study, url)
@@ -106,7 +105,7 @@ def test_a_server_that_is_restarted_while_trials_run_costs_nothing_and_the_lock_
         wait_for(folder / "runs/on/trial-1/seed-0/ready")
         try:
             StudyLock(open_study("on", server.url, SPACE, 0), server.url).acquire()
-        except StudyBusyError:
+        except DriverBusyError:
             locked.append(True)
 
     helper = threading.Thread(target=restart)

@@ -3,8 +3,8 @@ import pytest
 from PIL import Image
 
 from sweeps.objective import Objective
-from sweeps.points import Point, best_of, spread
-from sweeps.response import chance_of, draw, series_of, table, verdict
+from sweeps.outcome import FinishedTrial, best_of
+from sweeps.report import chance_of, draw_curve, response_table, series_of, verdict
 
 ORACLE = Objective("oracle:near", 0)
 
@@ -16,9 +16,13 @@ def make_points(seeds=3, slope=0.3, oracle=False):
         near = tuple(95 + 6 * (value - 4.0) ** 2 + s for s in range(seeds))
         wide = tuple(120 + 3 * (value - 5.5) ** 2 - s for s in range(seeds))
         points.append(
-            Point({"d_ref": value}, trial, (near if oracle else source,), source, {"near": near, "wide": wide})
+            FinishedTrial({"d_ref": value}, trial, (near if oracle else source,), source, {"near": near, "wide": wide})
         )
     return points
+
+
+def in_order(points):
+    return sorted(points, key=lambda p: p.params["d_ref"])
 
 
 def test_the_curve_selected_on_comes_first_and_says_so():
@@ -34,8 +38,8 @@ def test_the_curve_selected_on_comes_first_and_says_so():
 
 
 def test_the_table_has_a_row_a_trial_in_order_and_marks_the_best():
-    points = make_points()
-    lines = table(points, Objective(), "d_ref").splitlines()
+    points = in_order(make_points())
+    lines = response_table(points, Objective(), "d_ref").splitlines()
     assert len(lines) == 1 + len(points)
     assert [float(line[1:].split()[0]) for line in lines[1:]] == sorted(p.params["d_ref"] for p in points)
     (marked,) = [line for line in lines if line.startswith("*")]
@@ -48,15 +52,10 @@ def test_the_best_of_the_source_is_not_the_best_of_a_target():
     assert best_of(make_points(oracle=True), ORACLE).params["d_ref"] == 4.0
 
 
-def test_spread_is_the_mean_and_the_sample_standard_deviation():
-    assert spread([60.0, 62.0]) == "61.0 ± 1.4"
-    assert spread([60.0]) == "60.0"
-
-
 def noisy(slope, seeds=3):
     noise = np.random.default_rng(0).normal(size=(7, seeds))
     return [
-        Point(p.params, p.trial, (tuple(np.add(p.objectives[0], n)),), p.source_val, p.targets)
+        FinishedTrial(p.params, p.trial, (tuple(np.add(p.objectives[0], n)),), p.source_val, p.targets)
         for p, n in zip(make_points(seeds, slope), noise, strict=True)
     ]
 
@@ -80,7 +79,7 @@ def test_chance_is_uniform_where_only_seeds_differ_and_small_where_the_parameter
 
 @pytest.mark.parametrize("points", [make_points(), make_points(seeds=1), make_points()[:1]])
 def test_the_picture_is_there_and_not_blank(points, tmp_path):
-    path = draw(points, Objective(), "d_ref", "m", tmp_path / "new" / "response.png")
+    path = draw_curve(in_order(points), Objective(), "d_ref", "m", tmp_path / "new" / "response.png")
     with Image.open(path) as image:
         assert image.size[0] >= 800
         assert len(image.convert("RGB").getcolors(1 << 20)) > 50

@@ -58,7 +58,7 @@ def test_help_loads_nothing_heavy():
         (["space.lr=1e-4"], "expected LOW..HIGH"),
         ([LR, "lr=0.1"], "lr is searched"),
         ([LR, "trails=3"], "did you mean 'trials'"),
-        ([LR, "trials=0"], "trials must be at least 1"),
+        ([LR, "trials=0"], "trials must be positive"),
         ([LR, "seed=1"], "seeds=[0,1,2]"),
         ([LR, "render.service=x"], "service=off"),
         ([LR, "objectives=near"], "only under the name 'oracle'"),

@@ -2,7 +2,7 @@ import optuna
 import pytest
 
 from dg.settings.config import ConfigError
-from sweeps.space import Choice, Range, Space, read_space, words_of
+from sweeps.space import Choice, Range, Space, args_of, read_space
 from sweeps.space_check import check_space, idle_keys, refusal, renders
 
 
@@ -96,7 +96,7 @@ def test_suggestions_lie_in_the_range_and_are_tidied_to_what_can_be_read():
 
 
 def test_a_plug_in_is_named_before_its_options():
-    assert words_of({"lifter.width": 256, "lifter": "simple_baseline", "lr": 0.1}) == [
+    assert args_of({"lifter.width": 256, "lifter": "simple_baseline", "lr": 0.1}) == [
         "lifter=simple_baseline", "lr=0.1", "lifter.width=256",
     ]  # fmt: skip
 
@@ -117,7 +117,7 @@ def settings(*words, shared=()):
         ("method=erm|poseug", "did you mean 'poseaug'"),
         ("lifter.widht=1..2", "did you mean 'width'"),
         ("lifter.width=0..512", "lifter.width=0 is refused"),
-        ("lifter.width=a|b", "expects int"),
+        ("lifter.width=a|b", "expects a whole number"),
         ("method.history=16..64", "poseaug"),
         ("render.nothing=1..2", "render has"),
         ("inputs=xy|yx", "inputs must be one of"),

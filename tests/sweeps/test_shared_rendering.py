@@ -34,7 +34,7 @@ def weights(folder):
 @pytest.mark.parametrize("words", [["inputs=xy"], ["pool=local"], ["render.service=mine/render"]])
 def test_nothing_is_started_where_there_is_nothing_to_share(words):
     with SharedRendering(parse([*WORDS, *words]), 2) as rendering:
-        assert rendering.words() == {}
+        assert rendering.args() == {}
         assert rendering.status() == {}
         assert not ray.is_initialized()
 
@@ -48,7 +48,7 @@ def test_two_trials_at_once_share_the_workers_and_train_as_they_would_alone(tmp_
 
     config = replace(parse([*WORDS, "render.actors=1"]), out=str(tmp_path))
     with SharedRendering(config, 2) as rendering:
-        words = [f"{key}={value}" for key, value in rendering.words().items()]
+        words = [f"{key}={value}" for key, value in rendering.args().items()]
         cluster = psutil.Process().children(recursive=True)
         trials = [
             subprocess.Popen(
@@ -66,7 +66,7 @@ def test_two_trials_at_once_share_the_workers_and_train_as_they_would_alone(tmp_
             said = trial.communicate()[0]
             assert trial.returncode == 0, said
         status = rendering.status()
-    assert rendering.words() == {}
+    assert rendering.args() == {}
     assert not ray.is_initialized()
     assert not psutil.wait_procs(cluster, timeout=20)[1]
 

@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.samplers import make_pruner
-from sweeps.storage import open_study
-from sweeps.study import SweepDriver, SweepError
-from sweeps.trials import Hooks, TrialOutcome
+from sweeps.storage import make_pruner, open_study
+from sweeps.study import Hooks, SweepDriver, SweepError, TrialOutcome
 from tests.sweeps.fake_trials import SEARCH, SPACE, Bench, DriverDied, FakeTrial, error_mm, good, value_of
 
 
@@ -112,7 +110,7 @@ def test_a_driver_that_does_not_prune_reports_nothing(bench):
     assert {t.state for t in bench.trials()} == {TrialState.COMPLETE}
 
 
-def test_a_driver_that_dies_between_deciding_and_telling_has_decided(bench):
+def test_a_driver_that_dies_between_deciding_and_telling_has_decided(bench, monkeypatch):
     driver, _ = learner(bench)
 
     class Deaf(Learning):
@@ -120,7 +118,7 @@ def test_a_driver_that_dies_between_deciding_and_telling_has_decided(bench):
             raise DriverDied
 
     driver.hooks = Hooks(Deaf)
-    driver._wind_down = lambda: None
+    monkeypatch.setattr(driver, "wind_down", lambda: None)
     with pytest.raises(DriverDied):
         driver.run()
     again, ended = learner(bench)

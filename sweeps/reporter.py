@@ -7,27 +7,26 @@ from statistics import fmean
 
 import optuna
 
-from dg.files.atomic import replace_file
+from dg.compare.sheets import spread
+from dg.files.atomic import write_files
+from dg.grid.parent_run import ParentRun
 from dg.tracking.names import TAG_ORACLE, TAG_REASON, TAG_SWEEP, metric_name
-from sweeps.findings import command_lines
-from sweeps.plan import SweepPlan
-from sweeps.points import Outcome, outcome_of, spread
-from sweeps.records import SweepRecords
+from sweeps.options import SweepPlan
+from sweeps.outcome import Outcome, outcome_of
+from sweeps.report import command_lines
 from sweeps.shared_rendering import SharedRendering
 from sweeps.storage import storage_file, without_password
-from sweeps.trial_process import run_name
-from sweeps.trials import TrialOutcome, TrialRequest
+from sweeps.study import TrialOutcome, TrialRequest
+from sweeps.trial_runs import run_name
 
 BEST = "best.txt"
 STARVING = 0.5  # share of a run's time spent waiting for depth, from which fewer trials at once are advised
 
 
-class Teller:
+class Reporter:
     """The driver's hooks that report, and the end."""
 
-    def __init__(
-        self, plan: SweepPlan, sweep_id: str, records: SweepRecords, study: optuna.Study, folder: Path
-    ) -> None:
+    def __init__(self, plan: SweepPlan, sweep_id: str, records: ParentRun, study: optuna.Study, folder: Path) -> None:
         self.sweep, self.sweep_id, self.records = plan, sweep_id, records
         self.study, self.folder = study, folder
         self.rendering: SharedRendering | None = None
@@ -39,30 +38,30 @@ class Teller:
         return outcome_of(self.study, self.sweep.space, self.sweep.objectives)
 
     def greet(self, retried: int) -> None:
-        """Where everything is, and what is gone on with."""
+        """Where everything is, and what is kept."""
         storage, outcome = without_password(self.sweep.options.storage), self.outcome()
         print(f"  study {self.sweep.name} in {storage}, runs in {self.folder}", flush=True)
-        kept = f"{len(outcome.points)} finished" + (f" and {len(outcome.pruned)} pruned" if outcome.pruned else "")
-        if outcome.points or outcome.pruned or retried:
-            again = f", {retried} to be tried again" if retried else ""
-            print(f"  going on: {kept} trials kept{again}", flush=True)
+        kept = f"{len(outcome.finished)} finished" + (f" and {len(outcome.pruned)} pruned" if outcome.pruned else "")
+        if outcome.finished or outcome.pruned or retried:
+            again = f", {retried} to retry" if retried else ""
+            print(f"  resuming: {kept} trials kept{again}", flush=True)
 
     def share(self, rendering: SharedRendering | None) -> None:
         """From now on the trials' poses are drawn by these workers."""
         self.rendering = rendering
-        if rendering is not None and rendering.words():
+        if rendering is not None and rendering.args():
             print(f"  {self.sweep.concurrency} trials at a time on one render service", flush=True)
 
     def started(self, request: TrialRequest) -> None:
         self._begun[request.number] = time.monotonic()
-        again = "" if request.retry_of is None else f" (again, after trial {request.retry_of})"
+        again = "" if request.retry_of is None else f" (retry of trial {request.retry_of})"
         print(f"trial {request.number}: {request}{again}", flush=True)
 
     def ended(self, request: TrialRequest, trial: TrialOutcome) -> None:
         self.label_all(request, trial)
         took = time.monotonic() - self._begun[request.number]
         outcome = self.outcome()
-        done = len(outcome.points) + len(outcome.pruned)
+        done = len(outcome.finished) + len(outcome.pruned)
         if trial.values is None:
             what = trial.error if trial.pruned_at is not None else f"failed: {trial.error}"
             print(f"trial {request.number}: {request} {what}", flush=True)
@@ -70,12 +69,12 @@ class Teller:
             self._seconds.append(took)
             print(f"trial {request.number}: {request}  {self._scores(outcome, request.number)}", end="  ")
             left = (self.sweep.options.trials - done) * fmean(self._seconds) / self.sweep.concurrency
-            print(f"{took:.0f} s, left {max(0.0, left) / 60:.1f} min", flush=True)
-        if outcome.points:
+            print(f"{took:.0f} s, ETA {max(0.0, left) / 60:.1f} min", flush=True)
+        if outcome.finished:
             self.records.tracker.log_metrics(self._metrics(outcome, request.number), step=done)
 
     def _scores(self, outcome: Outcome, number: int) -> str:
-        (point,) = [p for p in outcome.points if p.trial == number]
+        (point,) = [p for p in outcome.finished if p.trial == number]
         scores = "  ".join(
             f"{o.name} {spread(values)} {o.unit}"
             for o, values in zip(self.sweep.objectives, point.objectives, strict=True)
@@ -88,9 +87,9 @@ class Teller:
     def _metrics(self, outcome: Outcome, number: int) -> dict[str, float]:
         metrics: dict[str, float] = {}
         for i, objective in enumerate(self.sweep.objectives):
-            means = [p.means[i] for p in outcome.points]
+            means = [p.means[i] for p in outcome.finished]
             metrics[metric_name("sweep", "best", objective.name)] = (max if objective.maximise else min)(means)
-        for point in outcome.points:
+        for point in outcome.finished:
             if point.trial == number:
                 pairs = zip(self.sweep.objectives, point.means, strict=True)
                 metrics |= {metric_name("sweep", o.name): mean for o, mean in pairs}
@@ -115,7 +114,7 @@ class Teller:
             tags["optuna.retry_of"] = str(request.retry_of)
         if reason:
             tags[TAG_REASON] = reason
-        self.records.label(run_name(request, seed), tags, state, end)
+        self.records.label(run_name(request, seed), tags | {"optuna.state": state}, state, end)
 
     def label_all(self, request: TrialRequest, trial: TrialOutcome) -> None:
         """Tag the runs of a trial that has ended, and leave none of them open."""
@@ -130,17 +129,16 @@ class Teller:
     def conclude(self) -> None:
         """Tables, pictures and the commands of the best, printed, in the folder and in the parent run."""
         outcome = self.outcome()
-        if not outcome.points:
+        if not outcome.finished:
             print("no trial finished")
             return
         text, files = self.sweep.report(self.study, outcome, self.folder)
         print(f"\nat the last evaluation, mean ± standard deviation over seeds {list(self.sweep.options.seeds)}")
         print(text)
         commands = command_lines(outcome, self.sweep)
-        best = self.folder / BEST
-        replace_file(best, lambda file: file.write(commands.encode()))
+        (best,) = write_files(self.folder, {BEST: commands})
         self._record(outcome, [*files, best])
-        waiting = fmean(p.waiting for p in outcome.points)
+        waiting = fmean(p.waiting for p in outcome.finished)
         if waiting > STARVING and self.sweep.concurrency > 1:
             print(f"the runs waited {waiting:.0%} of their time for depth: fewer trials at once, or more render.actors")
         pictures = " ".join(str(file) for file in files if file.suffix == ".png")

@@ -8,11 +8,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dg.grid.child_run import out_word, quoted, shared_words
+from dg.grid.child_run import out_arg, quoted, with_own
 from dg.settings.command_line import parse
 from sweeps.objective import Objective
-from sweeps.trial_process import TrialPlan, TrialProcess, end_orphans
-from sweeps.trials import TrialRequest
+from sweeps.study import TrialRequest
+from sweeps.trial_runs import TrialRunner, TrialRuns
 
 PROGRAM = Path(__file__).with_name("fake_train.py")
 REQUEST = TrialRequest(3, {"d_ref": 4.5}, "trial-3")
@@ -22,7 +22,7 @@ REQUEST = TrialRequest(3, {"d_ref": 4.5}, "trial-3")
 def plan(tmp_path, monkeypatch):
     def make(behaviour, seeds=(0, 2), objectives=(Objective(),)):  # noqa: B008
         monkeypatch.setenv("FAKE_TRAIN", behaviour)
-        return TrialPlan(tmp_path, (), seeds, objectives, epochs=10, program=(sys.executable, str(PROGRAM)))
+        return TrialRunner(tmp_path, (), seeds, objectives, epochs=10, program=(sys.executable, str(PROGRAM)))
 
     return make
 
@@ -108,18 +108,18 @@ def test_what_a_dead_driver_left_running_is_ended_and_nothing_else(plan, tmp_pat
     elsewhere = hanging.folder(TrialRequest(4, {"d_ref": 5.0}, "trial-4"), 0)
     elsewhere.mkdir(parents=True)
     (elsewhere / "process.json").write_text(json.dumps({"pid": pid}))
-    assert end_orphans(hanging, TrialRequest(4, {"d_ref": 5.0}, "trial-4")) == []
+    assert hanging.end_orphans(TrialRequest(4, {"d_ref": 5.0}, "trial-4")) == []
     assert psutil.pid_exists(pid), "a number that now belongs to another process is left alone"
 
-    assert end_orphans(hanging, REQUEST, patience_s=1) == [0]
+    assert hanging.end_orphans(REQUEST, patience_s=1) == [0]
     assert not psutil.pid_exists(pid)
     assert (folder / "checkpoint").exists()
-    assert end_orphans(hanging, REQUEST) == []
+    assert hanging.end_orphans(REQUEST) == []
 
 
 def test_a_trial_is_warm_from_its_first_evaluation_or_where_nothing_is_shared(plan):
     cold = plan("fine")
-    trial = TrialProcess(cold, REQUEST)
+    trial = TrialRuns(cold, REQUEST)
     assert not trial.warm
     cold.folder(REQUEST, 0).mkdir(parents=True)
     (cold.folder(REQUEST, 0) / "best.pt").touch()
@@ -128,15 +128,15 @@ def test_a_trial_is_warm_from_its_first_evaluation_or_where_nothing_is_shared(pl
 
 @pytest.mark.parametrize("path", ["plain/a-b_c.d", "with space", "a,b", "it's", "a=b(c)[d]{e}", "ümlaut", 'say "x"'])
 def test_paths_reach_the_trial_as_they_are(path, tmp_path):
-    words = shared_words(["method=erm", "cache=elsewhere"], {"cache": path})
-    assert parse([*words, "out=" + quoted(path)]).out == path
-    assert parse(list(words)).cache == path, "the sweep's own word holds"
+    args = with_own(["method=erm", "cache=elsewhere"], {"cache": path})
+    assert parse([*args, "out=" + quoted(path)]).out == path
+    assert parse(list(args)).cache == path, "the sweep's own word holds"
 
 
 def test_the_command_gives_the_run_its_parameter_seed_and_folder(tmp_path):
-    plan = TrialPlan(tmp_path, ("method=erm",), (1,), (Objective(),))
+    plan = TrialRunner(tmp_path, ("method=erm",), (1,), (Objective(),))
     request = TrialRequest(7, {"d_ref": 4.61}, "trial-2", 2)
-    config = parse([*plan.run_words(request, 1), out_word(plan.folder(request, 1))])
+    config = parse([*plan.run_args(request, 1), out_arg(plan.folder(request, 1))])
     assert (config.d_ref, config.seed, config.resume) == (4.61, 1, "auto")
     assert config.out == str(tmp_path / "trial-2" / "seed-1")
     assert config.tracking.run_name == "trial-2-seed-1"
@@ -166,7 +166,7 @@ def test_the_curve_of_an_oracle_is_its_targets(plan):
 def test_a_trial_whose_words_are_refused_does_not_run(plan):
     from dataclasses import replace
 
-    refusing = replace(plan("fine"), refusal=lambda words: "no" if "d_ref=4.5" in words else "")
+    refusing = replace(plan("fine"), refusal=lambda args: "no" if "d_ref=4.5" in args else "")
     outcome = outcome_of(refusing.start(REQUEST))
     assert (outcome.error, outcome.settled) == ("no", True)
     assert not refusing.folder(REQUEST, 0).exists()

@@ -1,12 +1,11 @@
-"""Published numbers beside ours: in the table where the protocols agree, and the reason where they do not."""
+"""Published rows of a table: the papers' numbers where the protocols agree, and the reason where they do not."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 from dg.compare.published import ANY_LIFTER, PublishedResult
 from dg.compare.results import training_2d
-from dg.compare.tables import Column, ComparisonTable
+from dg.compare.tables import Column, ComparisonTable, PublishedRow
 from dg.datasets.protocols import Protocol
 from dg.tracking.names import NO_DEPTH
 
@@ -14,17 +13,6 @@ OFF, SIMILAR, ALL = "off", "similar", "all"
 PUBLISHED_CHOICES = (OFF, SIMILAR, ALL)
 STANDARD_TRAIN = "Human3.6M S1,S5,S6,S7,S8"
 _SHOWN_REASONS = 8
-
-
-@dataclass(frozen=True)
-class PublishedRow:
-    """One method of one paper's table, in the papers' words. cells: column -> value. depth: its own source."""
-
-    labels: tuple[str, str, str, str]
-    settings: str
-    source: str
-    depth: str
-    cells: dict[Column, float] = field(default_factory=dict)
 
 
 def add_published(table: ComparisonTable, results: Iterable[PublishedResult], which: str = SIMILAR) -> None:

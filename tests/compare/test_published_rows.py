@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from dg.compare.beside import ALL, OFF, SIMILAR, add_published
 from dg.compare.published import published_results
+from dg.compare.published_rows import ALL, OFF, SIMILAR, add_published
 from dg.datasets.protocols import BENCHMARKS
 from dg.tracking.names import METRICS
 from tests.compare.make_results import benchmark_id, benchmark_run, run, tables

@@ -9,7 +9,6 @@ from typing import Any
 
 from dg.files.checkpoint import BEST, HISTORY
 from dg.grid.child_run import (
-    INTERRUPTED,
     ORPHAN_PATIENCE_S,
     PROGRAM,
     SUMMARY,
@@ -19,42 +18,47 @@ from dg.grid.child_run import (
     quoted,
 )
 from sweeps.objective import Objective, SummaryError, scores_of
-from sweeps.space import words_of
-from sweeps.trials import RefusedTrial, RunningTrial, TrialOutcome, TrialRequest
+from sweeps.space import args_of
+from sweeps.study import RunningTrial, TrialOutcome, TrialRequest
 
 FATAL = (2, 3, 4)  # configuration, resources, data: alike for every trial
 SETTLED = (5, 6)  # diverged, too many quarantined poses: a seed makes them happen again
 
 
 @dataclass(frozen=True)
-class TrialPlan:
-    """What the trials of a sweep share. `words` go to dg.train as they are.
+class TrialRunner:
+    """Starts the trials of a sweep. args: of dg.train, the same for all.
 
-    refusal: why dg.train would not take the words of a trial, empty where it does. epochs: of a trial that sets none.
+    refusal: why dg.train would not take the arguments of a trial, empty where it does. epochs: of a trial that sets
+    none.
     """
 
     out: Path
-    words: tuple[str, ...]
+    args: tuple[str, ...]
     seeds: tuple[int, ...]
     objectives: tuple[Objective, ...]
     shares_depth: bool = True
     epochs: int = 0
     program: tuple[str, ...] = PROGRAM
     label: Callable[[TrialRequest, int], object] = field(default=lambda request, seed: None)
-    refusal: Callable[[Sequence[str]], str] = field(default=lambda words: "")
+    refusal: Callable[[Sequence[str]], str] = field(default=lambda args: "")
 
     def folder(self, request: TrialRequest, seed: int) -> Path:
         """Where the run of one seed writes."""
         return self.out / request.folder / f"seed-{seed}"
 
-    def run_words(self, request: TrialRequest, seed: int) -> list[str]:
-        """The words of one run but for its folder; it goes on from a checkpoint where the folder holds one."""
+    def run_args(self, request: TrialRequest, seed: int) -> list[str]:
+        """The arguments of one run but for its folder; it resumes from a checkpoint where the folder holds one."""
         own = {"seed": str(seed), "resume": "auto", "tracking.run_name": quoted(run_name(request, seed))}
-        return [*self.words, *words_of(request.params), *(f"{k}={v}" for k, v in own.items())]
+        return [*self.args, *args_of(request.params), *(f"{k}={v}" for k, v in own.items())]
 
     def start(self, request: TrialRequest) -> RunningTrial:
-        refusal = self.refusal(self.run_words(request, self.seeds[0]))
-        return RefusedTrial(refusal) if refusal else TrialProcess(self, request)
+        refusal = self.refusal(self.run_args(request, self.seeds[0]))
+        return RefusedTrial(refusal) if refusal else TrialRuns(self, request)
+
+    def end_orphans(self, request: TrialRequest, patience_s: float = ORPHAN_PATIENCE_S) -> list[int]:
+        """End what a dead driver left running of a trial; returns the seeds that were still running."""
+        return [seed for seed in self.seeds if end_orphan(self.folder(request, seed), patience_s)]
 
 
 def run_name(request: TrialRequest, seed: int) -> str:
@@ -62,44 +66,62 @@ def run_name(request: TrialRequest, seed: int) -> str:
     return f"{request.folder}-seed-{seed}"
 
 
-class TrialProcess:
+class RefusedTrial:
+    """A trial whose settings dg.train does not take together: it fails without having run."""
+
+    warm = False
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def poll(self) -> TrialOutcome | None:
+        return TrialOutcome(None, {}, self.reason, settled=True)
+
+    def curve(self) -> Sequence[tuple[int, float]]:
+        return ()
+
+    def stop(self, at_once: bool = False) -> None:
+        """It does not run."""
+
+
+class TrialRuns:
     """The runs of one trial, seed after seed. Finished ones of an earlier driver are taken as they are."""
 
-    def __init__(self, plan: TrialPlan, request: TrialRequest) -> None:
-        self.plan, self.request = plan, request
-        self.waiting = list(plan.seeds)
+    def __init__(self, runner: TrialRunner, request: TrialRequest) -> None:
+        self.runner, self.request = runner, request
+        self.waiting = list(runner.seeds)
         self.runs: list[dict[str, Any]] = []
         self.child: ChildRun | None = None
-        self.seed = -1
         self.stopping = False
         self._curve: tuple[int, list[tuple[int, float]]] = (0, [])  # the file's time stamp, and what it held
 
     @property
     def warm(self) -> bool:
         """Whether every data set's depth is in the shared cache: from the first evaluation on."""
-        return not self.plan.shares_depth or bool(self.runs) or (self._first_folder / BEST).exists()
+        return not self.runner.shares_depth or bool(self.runs) or (self._first_folder / BEST).exists()
 
     @property
     def _first_folder(self) -> Path:
-        return self.plan.folder(self.request, self.plan.seeds[0])
+        return self.runner.folder(self.request, self.runner.seeds[0])
 
     def poll(self) -> TrialOutcome | None:
         if self.child is not None:
-            self.plan.label(self.request, self.seed)
+            self.runner.label(self.request, self.waiting[0])
             code = self.child.poll()
             if code is None:
                 return None
             ended, self.child = self.child, None
-            if code != 0 or not self._take(self.seed):
+            if code != 0 or not self._take():
                 return self._failure(ended, code)
-        while self.waiting and self._take(self.waiting[0]):
-            self.waiting.pop(0)
+        while self.waiting and self._take():
+            pass
         if not self.waiting:
             by_objective = zip(*(run["objectives"] for run in self.runs), strict=True)
             return TrialOutcome(tuple(fmean(values) for values in by_objective), {"runs": self.runs})
         if self.stopping:
-            return self._interrupted(INTERRUPTED)
-        self._launch(self.waiting.pop(0))
+            return TrialOutcome(None, {"runs": self.runs}, "interrupted")
+        args = self.runner.run_args(self.request, self.waiting[0])
+        self.child = ChildRun(self.runner.folder(self.request, self.waiting[0]), args, self.runner.program)
         return None
 
     def curve(self) -> Sequence[tuple[int, float]]:
@@ -114,9 +136,9 @@ class TrialProcess:
         return self._curve[1]
 
     def _points(self, history: Sequence[Mapping[str, Any]]) -> list[tuple[int, float]]:
-        last = int(self.request.params.get("epochs", self.plan.epochs))
-        alone = len(self.plan.seeds) == 1
-        values = [(int(record["epoch"]), self.plan.objectives[0].of_evaluation(record)) for record in history]
+        last = int(self.request.params.get("epochs", self.runner.epochs))
+        alone = len(self.runner.seeds) == 1
+        values = [(int(record["epoch"]), self.runner.objectives[0].of_evaluation(record)) for record in history]
         return [(epoch, value) for epoch, value in values if value is not None and not (alone and epoch >= last)]
 
     def stop(self, at_once: bool = False) -> None:
@@ -124,24 +146,18 @@ class TrialProcess:
         if self.child is not None:
             self.child.stop(at_once)
 
-    def _launch(self, seed: int) -> None:
-        self.seed = seed
-        words = self.plan.run_words(self.request, seed)
-        self.child = ChildRun(self.plan.folder(self.request, seed), words, self.plan.program)
-
-    def _take(self, seed: int) -> bool:
-        """Read a finished run's summary; False where there is none, or only that of an interrupted run."""
-        summary = finished_summary(self.plan.folder(self.request, seed))
-        if summary is None or any(run["seed"] == seed for run in self.runs):
-            return False
+    def _take(self) -> bool:
+        """Read the summary of the next seed's finished run; False where there is none that can be used."""
+        summary = finished_summary(self.runner.folder(self.request, self.waiting[0]))
         try:
-            scores = scores_of(summary)
-            values = [objective.value(summary) for objective in self.plan.objectives]
+            scores = scores_of(summary or {})
+            values = [objective.value(summary or {}) for objective in self.runner.objectives]
         except SummaryError:
             return False
+        assert summary is not None
         self.runs.append(
             {
-                "seed": seed,
+                "seed": self.waiting.pop(0),
                 "objectives": values,
                 "source_val": scores.source_val,
                 "targets": scores.targets,
@@ -154,20 +170,8 @@ class TrialProcess:
         return True
 
     def _failure(self, ended: ChildRun, code: int) -> TrialOutcome:
-        if self.stopping or code == INTERRUPTED:
-            return self._interrupted(code)
-        if code == 0:
-            return TrialOutcome(None, self._facts(code), f"no usable result in {ended.folder / SUMMARY}", settled=True)
-        fatal = code if code in FATAL else None
-        return TrialOutcome(None, self._facts(code), ended.failure(code), code in SETTLED, fatal)
-
-    def _interrupted(self, code: int) -> TrialOutcome:
-        return TrialOutcome(None, self._facts(code), "interrupted")
-
-    def _facts(self, code: int) -> dict[str, Any]:
-        return {"runs": self.runs, "exit_code": code}
-
-
-def end_orphans(plan: TrialPlan, request: TrialRequest, patience_s: float = ORPHAN_PATIENCE_S) -> list[int]:
-    """End what a dead driver left running of a trial; returns the seeds that were still running."""
-    return [seed for seed in plan.seeds if end_orphan(plan.folder(request, seed), patience_s)]
+        end, facts = ended.end(code, self.stopping), {"runs": self.runs, "exit_code": code}
+        why = end.why or f"no usable result in {ended.folder / SUMMARY}"  # a summary that lacks what is optimised
+        if end.state == "interrupted":
+            return TrialOutcome(None, facts, why)
+        return TrialOutcome(None, facts, why, code in (0, *SETTLED), code if code in FATAL else None)

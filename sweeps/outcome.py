@@ -1,8 +1,9 @@
-"""The finished trials of a study as plain numbers, and which of them are best."""
+"""The finished trials of a study as plain numbers: which of them are best, and what each parameter decides."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import fmean
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -11,10 +12,13 @@ from sweeps.objective import Objective
 from sweeps.space import Space, Value
 from sweeps.study import PRUNED_AT
 
+LEAST_TRIALS = 6  # finished ones, for importances
+_GOOD_TRIALS = 5  # PED-ANOVA wants at least so many among the best
+
 
 @dataclass(frozen=True)
-class Point:
-    """One finished trial. objectives: of each objective, its value by seed; the others are MPJPE in millimetres.
+class FinishedTrial:
+    """A trial that was trained to its end. objectives: of each, its value by seed; the others are MPJPE in millimetres.
 
     seconds: training time of all seeds. waiting: share of it that passed waiting for depth.
     """
@@ -48,20 +52,20 @@ class Outcome:
 
     space: Space
     objectives: tuple[Objective, ...]
-    points: list[Point]
+    finished: list[FinishedTrial]
     pruned: list[PrunedTrial] = field(default_factory=list)
 
-    def best(self) -> list[Point]:
-        """The best point; of two objectives all that no other beats in both, in the order of the first."""
+    def best(self) -> list[FinishedTrial]:
+        """The best trial; of two objectives all that no other beats in both, in the order of the first."""
         if len(self.objectives) == 1:
-            return [best_of(self.points, self.objectives[0])]
-        return front_of(self.points, self.objectives)
+            return [best_of(self.finished, self.objectives[0])]
+        return front_of(self.finished, self.objectives)
 
 
 def outcome_of(study: optuna.Study, space: Space, objectives: tuple[Objective, ...]) -> Outcome:
     """Read a study."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
-    complete = [_point(t, space) for t in trials if t.state == TrialState.COMPLETE]
+    complete = [_finished(t, space) for t in trials if t.state == TrialState.COMPLETE]
     pruned = [
         PrunedTrial(space.tidy(t.params), t.number, t.user_attrs[PRUNED_AT], _last(t))
         for t in trials
@@ -70,31 +74,45 @@ def outcome_of(study: optuna.Study, space: Space, objectives: tuple[Objective, .
     return Outcome(space, objectives, complete, pruned)
 
 
-def best_of(points: Sequence[Point], objective: Objective) -> Point:
+def best_of(finished: Sequence[FinishedTrial], objective: Objective) -> FinishedTrial:
     """The best mean of the first objective, the earliest trial of equals."""
-    sign = -1 if objective.maximise else 1
-    return min(points, key=lambda p: (sign * p.means[0], p.trial))
+    return min(finished, key=lambda trial: (objective.sign * trial.means[0], trial.trial))
 
 
-def front_of(points: Sequence[Point], objectives: Sequence[Objective]) -> list[Point]:
-    """The Pareto front: the points that no other one equals or beats in every objective and beats in one."""
-    signs = [-1 if o.maximise else 1 for o in objectives]
-    costs = {p.trial: tuple(s * m for s, m in zip(signs, p.means, strict=True)) for p in points}
+def front_of(finished: Sequence[FinishedTrial], objectives: Sequence[Objective]) -> list[FinishedTrial]:
+    """The Pareto front: the trials that no other one equals or beats in every objective and beats in one."""
+    costs = {t.trial: tuple(o.sign * m for o, m in zip(objectives, t.means, strict=True)) for t in finished}
 
     def beaten(cost: tuple[float, ...]) -> bool:
         return any(other != cost and all(o <= c for o, c in zip(other, cost, strict=True)) for other in costs.values())
 
-    return sorted((p for p in points if not beaten(costs[p.trial])), key=lambda p: (costs[p.trial], p.trial))
+    return sorted((t for t in finished if not beaten(costs[t.trial])), key=lambda t: (costs[t.trial], t.trial))
 
 
-def spread(seeds: Sequence[float]) -> str:
-    """`61.2 ± 0.4`: mean and sample standard deviation over the seeds."""
-    return f"{fmean(seeds):.1f} ± {stdev(seeds):.1f}" if len(seeds) > 1 else f"{fmean(seeds):.1f}"
+def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str, float]]:
+    """For each objective by name: parameter -> importance; they sum to one. Needs `LEAST_TRIALS` finished trials.
+
+    Reference:
+        PED-ANOVA (Watanabe et al., IJCAI 2023), as Optuna computes it.
+    """
+    quantile = min(0.5, max(0.1, _GOOD_TRIALS / len(outcome.finished)))
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    found = {}
+    for number, objective in enumerate(outcome.objectives):
+
+        def cost(trial: FrozenTrial, number: int = number, sign: int = objective.sign) -> float:
+            return sign * trial.values[number]
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shares = optuna.importance.get_param_importances(study, evaluator=evaluator, target=cost)
+        found[objective.name] = {name: float(shares.get(name, 0.0)) for name in outcome.space.names}
+    return found
 
 
-def _point(trial: FrozenTrial, space: Space) -> Point:
+def _finished(trial: FrozenTrial, space: Space) -> FinishedTrial:
     runs = trial.user_attrs["runs"]
-    return Point(
+    return FinishedTrial(
         params=space.tidy(trial.params),
         trial=trial.number,
         objectives=tuple(zip(*(run["objectives"] for run in runs), strict=True)),
