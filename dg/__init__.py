@@ -4,13 +4,10 @@ A notebook finds what it needs here: `load_data`, `load_lifter`, `plot_pose` (`d
 is first asked for: `import dg` alone loads neither PyTorch nor Ray).
 """
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from dg.api import Intrinsics, TrainedLifter, load_data, load_lifter, plot_pose
+from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Intrinsics", "TrainedLifter", "__version__", "load_data", "load_lifter", "plot_pose"]
+__all__ = ["Intrinsics", "TrainedLifter", "__version__", "load_data", "load_lifter", "plot_pose"]  # types: __init__.pyi
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

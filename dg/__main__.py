@@ -4,22 +4,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-COMMANDS = {
-    "train": ("dg.train", "train a lifter with a domain-generalisation method"),
-    "evaluate": ("dg.evaluate", "test a trained, published or exported lifter on test sets"),
-    "compare": ("dg.compare.__main__", "tables of methods against each other and against published numbers"),
-    "grid": ("dg.grid.__main__", "train methods x lifters x inputs x seeds, then compare them"),
-    "study": ("dg.study.__main__", "a question that takes many runs, from its runs to its figure"),
-    "analyse": ("dg.analyse.__main__", "look closer at where trained lifters fail"),
-    "sweep": ("sweeps.__main__", "search reference depth or any settings with Optuna"),
-    "predict": ("dg.predict.__main__", "lift the people in photographs to 3D"),
-    "extract-depth": ("dg.extract_depth.__main__", "depth at the joints of a data set's images"),
-    "check": ("dg.datasets.check", "whether a data set is what it is taken for"),
-    "export": ("dg.export", "a lifter as TorchScript or ONNX"),
-    "status": ("dg.status", "what runs are doing, here and in a cluster"),
-    "doctor": ("dg.doctor.__main__", "whether this machine or a cluster file is ready"),
-    "completion": ("dg.completion", "a script that completes commands and keys in your shell"),
-}
+from dg.settings.commands import COMMANDS
 
 
 def main(args: Sequence[str] | None = None) -> int:

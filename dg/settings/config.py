@@ -42,7 +42,8 @@ GROUPS = {
 # Keys that decide no number of a run: where it runs and what it records. The digest leaves them out, and so do
 # comparisons of stored runs.
 FREE_KEYS = (
-    "data_checks", "virtual_cameras", "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool", "address", "submit",
+    "data_checks", "virtual_cameras", "out", "resume", "tracking", "checkpoint_minutes", "cache", "threads", "pool",
+    "address", "submit",
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 
 from dg.settings.command import Command, run_command
+from dg.settings.commands import COMMANDS
 from dg.settings.config import GROUPS, TrainConfig
 from dg.settings.errors import ConfigError
 
@@ -72,8 +73,6 @@ def completions(command: str, text: str) -> list[str]:
         command: the command of `dg` that it follows; empty: `text` is the command itself.
         text: what has been typed of the word.
     """
-    from dg.__main__ import COMMANDS
-
     if not command:
         return [name for name in COMMANDS if name.startswith(text)]
     key, equals, value = text.partition("=")
