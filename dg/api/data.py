@@ -3,7 +3,7 @@
 from typing import Any
 
 from dg.datasets import DATASETS
-from dg.datasets.base import PoseDataset, target_options
+from dg.datasets.base import PoseDataset
 from dg.settings.plugins import make_options, resolve
 
 
@@ -28,6 +28,6 @@ def load_data(name: str = "synthetic", split: str = "test", **options: Any) -> P
     """
     kind, colon, argument = name.partition(":")
     plugin = resolve(DATASETS, "data", kind)
-    located, label = target_options(plugin, argument) if colon else ({}, "")
+    located, label = plugin.target_options(argument) if colon else ({}, "")
     found = plugin(make_options(plugin, "data", kind, located | options)).load(split)
     return found.called(label) if label else found

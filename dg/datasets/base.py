@@ -120,20 +120,22 @@ class Dataset(ABC):
             options[name] = _value_of(text.replace(" ", "+"), kinds.get(name, str), name, argument)
         return options
 
+    @classmethod
+    def target_options(cls, argument: str) -> tuple[dict[str, Any], str]:
+        """What the text after a target's colon says: the data set's own options, and the label that tables call it by.
 
-def target_options(plugin: type[Dataset], argument: str) -> tuple[dict[str, Any], str]:
-    """What the text after a target's colon says: the data set's own options, and the label that tables call it by.
+        Args:
+            argument: `PLACE?option=value`.
 
-    Args:
-        plugin: The data set.
-        argument: `PLACE?option=value`.
+        Returns:
+            The options, and the label where the data set has no such option of its own, else an empty one.
 
-    Returns:
-        The options, and the label where the data set has no such option of its own, else an empty one.
-    """
-    options = plugin.options_for_target(argument)
-    own = {f.name for f in fields(plugin.Options)}
-    return options, "" if "label" in own else str(options.pop("label", ""))
+        Raises:
+            DataError: for a value of another type.
+        """
+        options = cls.options_for_target(argument)
+        own = {f.name for f in fields(cls.Options)}
+        return options, "" if "label" in own else str(options.pop("label", ""))
 
 
 def _value_of(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: ANN401

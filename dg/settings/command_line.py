@@ -94,7 +94,7 @@ def _check_targets(config: TrainConfig) -> None:
         kind, _, argument = target.partition(":")
         try:
             plugin = resolve(table_of("data"), "target", kind)
-            options, _ = import_module("dg.datasets.base").target_options(plugin, argument)
+            options, _ = plugin.target_options(argument)
             make_options(plugin, "target", kind, options)
         except OptionError as error:
             found.append(str(error))

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from dg.datasets import DATASETS
-from dg.datasets.base import DataError, Dataset, PoseDataset, target_options
+from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.datasets.content import content_id
 from dg.datasets.image_depth import converted
 from dg.datasets.laws import NOTE, REFUSE, checked, examined
@@ -123,7 +123,7 @@ def open_target(name: str) -> tuple[Dataset, str]:
     """The data set behind `NAME:PLACE?option=value`, and the label given to one that has no such option of its own."""
     kind, _, argument = name.partition(":")
     plugin = resolve(DATASETS, "target", kind)
-    options, label = target_options(plugin, argument)
+    options, label = plugin.target_options(argument)
     return plugin(make_options(plugin, "target", kind, options)), label
 
 
