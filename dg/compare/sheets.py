@@ -86,7 +86,7 @@ def to_latex(sheets: Iterable[Sheet]) -> str:
     return "\n".join(parts)
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) -> str:
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
     """One line a row; empty where a row lacks a column.
 
     Args:
@@ -97,7 +97,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]], columns: list[str] | None = None) 
 
     # As objects: a column of whole numbers stays one where a row lacks it.
     cells = [{name: csv_cell(value) for name, value in row.items()} for row in rows]
-    frame = DataFrame(cells, columns=columns, dtype=object)  # pyright: ignore[reportArgumentType]
+    frame = DataFrame(cells, columns=None if columns is None else list(columns), dtype=object)
     return frame.to_csv(index=False, lineterminator="\n")
 
 

@@ -137,7 +137,7 @@ def gains_kept(frame: "DataFrame") -> "DataFrame":
     pairs["gain"] = pairs.pop("there") - pairs["error"]
     keys = [*(name for name in labels_of(pairs) if name != "gain"), "protocol"]
     exact = pairs[(pairs["x"] == 0) & (pairs["gain"] != 0)]
-    pairs = pairs.merge(exact[[*keys, "gain"]], on=keys, suffixes=("", "_exact"))
+    pairs = pairs.merge(exact.filter([*keys, "gain"]), on=keys, suffixes=("", "_exact"))
     pairs["error"] = 100 * pairs.pop("gain") / pairs.pop("gain_exact")
     return frame_of(pairs)
 

@@ -9,7 +9,10 @@ import time
 import psutil
 import pytest
 
-from dg.grid.child_run import ChildRun, finished_summary, last_error
+from dg.grid.cells import GridOptions
+from dg.grid.child_run import ChildRun, finished_summary, last_error, read_with_train
+from dg.grid.driver import DriverBusyError, lock_folder, resume_command
+from dg.settings.errors import ConfigError
 
 PATIENT = """
 import signal, sys, time
@@ -101,3 +104,53 @@ time.sleep(60)
     psutil.wait_procs([child], timeout=20)
     assert not child.is_running()
     assert len(list(tmp_path.glob("asked-*"))) == min(asks, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "summary", "stopped", "state"),
+    [
+        (0, '{"interrupted": false}', False, "finished"),
+        (0, '{"interrupted": false}', True, "finished"),
+        (0, '{"interrupted": true}', True, "interrupted"),
+        (130, None, False, "interrupted"),
+        (1, None, True, "interrupted"),
+        (4, None, False, "failed"),
+        (4, '{"interrupted": false}', False, "failed"),
+        (0, None, False, "failed"),
+    ],
+)
+def test_an_end_is_told_by_exit_code_and_summary(tmp_path, code, summary, stopped, state):
+    if summary is not None:
+        (tmp_path / "summary.json").write_text(summary)
+    child = ChildRun(tmp_path, (), script(f"import sys; sys.exit({code})"))
+    end = child.end(code_of(child), stopped)
+    assert end.state == state
+    assert (end.summary is not None) == (state == "finished")
+    assert bool(end.why) == (state != "finished")
+
+
+# -- what a grid and a sweep share
+
+
+def test_a_folder_takes_one_driver_at_a_time(tmp_path):
+    lock = lock_folder(tmp_path, "the grid")
+    with pytest.raises(DriverBusyError, match=f"another driver is at work on the grid in {tmp_path}"):
+        lock_folder(tmp_path, "the grid")
+    lock.release()
+    lock_folder(tmp_path, "the grid").release()
+
+
+def test_the_command_that_resumes_is_the_one_given_with_its_folder():
+    args = ["methods=[erm]", "out=elsewhere", "data.root=a b"]
+    assert resume_command("dg.grid", args, "g") == "python -m dg.grid 'methods=[erm]' 'data.root=a b' out=g"
+    assert resume_command("dg.grid", args) == "python -m dg.grid 'methods=[erm]' out=elsewhere 'data.root=a b'"
+
+
+def test_own_settings_are_told_apart_from_those_of_the_runs_and_every_problem_is_told():
+    options, shared = read_with_train(GridOptions, ["methods=[erm]", "epochs=3", "render.actors=3", "seeds=[1,2]"], {})
+    assert options == GridOptions(methods=("erm",), seeds=(1, 2))
+    assert shared == ["epochs=3", "render.actors=3"]
+    with pytest.raises(ConfigError) as error:
+        read_with_train(GridOptions, ["sedes=[0]", "parallel=x", "seed=1"], {"seed": "use seeds=[0]"})
+    assert len(str(error.value).splitlines()) == 3
+    assert "did you mean 'seeds'" in str(error.value)

@@ -75,7 +75,7 @@ def test_an_unknown_study_and_wrong_words_are_refused(capsys, tmp_path):
     [
         ("speeds=[2,0.5]", "slowest,fastest"), ("speeds=[0,1]", "slowest,fastest"), ("speeds=[1]", "slowest,fastest"),
         ("parts=[valid]", "parts must be one of"), ("tta=mirror", "tta must be one of"), ("targets=a", "NAME:ARGUMENT"),
-        ("metric=error", "metric must be one of"), ("seed=x", "seed expects int"),
+        ("metric=error", "metric must be one of"), ("seed=x", "seed expects a whole number"),
     ],
 )  # fmt: skip
 def test_values_that_make_no_sense_are_refused(word, said):
