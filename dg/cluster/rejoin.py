@@ -2,16 +2,21 @@
 whenever it ends by itself.
 
 A host that the cluster has missed for about a minute is declared dead. When its network is back its Ray process learns
-that and ends. `ray up` starts Ray again on the hosts of its file; nobody does on a host that was joined by hand.
-`ray stop` on this host still stops Ray for good, and SIGTERM or Ctrl-C end this program and Ray with it.
+that and ends. The autoscaler of `ray up` then starts Ray there once more, and where that one start fails, never again;
+nobody does on a host that was joined by hand. `ray stop` on this host still stops Ray for good, and SIGTERM or Ctrl-C
+end this program and Ray with it.
 
 words:
   patience=SECONDS          give up when the head could not be reached for so long (3600)
+  detach=FILE               go on in the background, and write to that file. Where this runs already for the same
+                            command and code it is left alone, else that is ended first, with all of Ray on this host
+  stop=false                with detach=: do not run `ray stop` first (where several hosts are one machine)
   -- COMMAND                the `ray start` of this host, with --address=HOST:PORT; --block is added
 
-exit codes: 0 told to end, 2 wrong word, 3 the head was out of reach for too long
+exit codes: 0 told to end, or detached; 2 wrong word; 3 the head was out of reach for too long
 """
 
+import os
 import re
 import signal
 import socket
@@ -20,13 +25,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from dg.cluster.versions import source_digest
 
 PATIENCE_S = 3600.0
 ANSWER_S = 5.0  # the head's port answers within
 POLL_S = 2.0
 PAUSES_S = (1.0, 30.0)  # between two starts: the first, and the longest
 STEADY_S = 60.0  # Ray that ran for so long had joined
+STOP_S = 60.0  # of `ray stop`
+CODE = "code="  # a word that a detached loop carries: the digest of the code that it was started from
 END_S = 20.0  # Ray takes so long at most to end when it is asked to
 
 
@@ -103,38 +116,105 @@ class Rejoin:
         return ray.wait()
 
 
+@dataclass(frozen=True)
+class Words:
+    """What was asked for. command: of `ray start`. head: its host and port. detach: log file, or empty."""
+
+    command: list[str]
+    head: tuple[str, int]
+    patience_s: float = PATIENCE_S
+    detach: str = ""
+    stop: bool = True
+
+
 def main(words: Sequence[str]) -> int:
     """The whole command; returns the exit code."""
     if not words or {"--help", "-h", "help"} & set(words[:1]):
         sys.stdout.write(__doc__ or "")
         return 0 if words else 2
     try:
-        command, head, patience_s = _read(list(words))
+        asked = read_words(list(words))
     except ValueError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    loop = Rejoin(command, head, patience_s, _say)
+    if asked.detach:
+        detach(asked)
+        return 0
+    loop = Rejoin(asked.command, asked.head, asked.patience_s, _say)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.end())
     return loop.run()
 
 
-def _read(words: list[str]) -> tuple[list[str], tuple[str, int], float]:
-    """The command, the head's host and port, the patience. Raises ValueError."""
+def read_words(words: list[str]) -> Words:
+    """The words as asked for. Raises ValueError."""
     if "--" not in words or not words[words.index("--") + 1 :]:
         raise ValueError(f"expected -- and the `ray start` of this host, got {' '.join(words)}")
     given, command = words[: words.index("--")], words[words.index("--") + 1 :]
     found = re.search(r"--address[= ]\[?([^ =\]]+)\]?:(\d+)", " ".join(command))
-    if found is None or "--head" in command:
+    if found is None or "--head" in command or "start" not in command:
         raise ValueError(f"expected a `ray start --address=HOST:PORT`, of a host that is not the head, got {command}")
-    patience = "".join(given).removeprefix("patience=") if given else str(PATIENCE_S)
-    if len(given) > 1 or not re.fullmatch(r"\d+(\.\d+)?", patience):
-        raise ValueError(f"expected patience=SECONDS before --, got {' '.join(given)}")
-    return command + ["--block"] * ("--block" not in command), (found.group(1), int(found.group(2))), float(patience)
+    options = dict(word.partition("=")[::2] for word in given if not word.startswith(CODE))
+    if unknown := sorted(set(options) - {"patience", "detach", "stop"}):
+        raise ValueError(f"expected patience=SECONDS, detach=FILE or stop=false before --, got {', '.join(unknown)}")
+    patience, stop = options.get("patience", str(PATIENCE_S)), options.get("stop", "true")
+    if not re.fullmatch(r"\d+(\.\d+)?", patience) or stop not in ("true", "false"):
+        raise ValueError(f"expected patience=SECONDS and stop=true or false before --, got {' '.join(given)}")
+    command += ["--block"] * ("--block" not in command)
+    return Words(
+        command, (found.group(1), int(found.group(2))), float(patience), options.get("detach", ""), stop == "true"
+    )
+
+
+# -- in the background
+
+
+def detach(asked: Words) -> None:
+    """Have the loop run in the background, in one copy and with this code."""
+    patience = f"patience={asked.patience_s:g}"
+    wanted = ["-m", "dg.cluster.rejoin", f"{CODE}{source_digest()}", patience, "--", *asked.command]
+    others = []
+    for process, given in loops_of(node_of(asked.command)):
+        if given[1:] == wanted:
+            _say(f"already running, process {process.pid}")
+            return
+        others.append(process)
+    for process in others:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(others, timeout=END_S + 5)
+    for process in alive:
+        process.kill()
+    if asked.stop:
+        subprocess.run([*asked.command[: asked.command.index("start")], "stop"], check=False, timeout=STOP_S)
+    with Path(asked.detach).expanduser().open("ab") as log:
+        loop = subprocess.Popen(
+            [sys.executable, *wanted], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    _say(f"running in the background, process {loop.pid}; it writes to {asked.detach}")
+
+
+def loops_of(node: str) -> list[tuple[psutil.Process, list[str]]]:
+    """This user's loops on this machine for the node of that address, with their command lines."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "uids"]):
+        given = process.info["cmdline"] or []
+        mine = process.info["uids"] is not None and process.info["uids"].real == os.getuid()
+        if mine and given[1:3] == ["-m", "dg.cluster.rejoin"] and node_of(given) == node and process.pid != os.getpid():
+            if not any(word.startswith("detach=") for word in given):
+                found.append((process, given))
+    return found
+
+
+def node_of(command: Sequence[str]) -> str:
+    """The address that a `ray start` gives its node; empty where it gives none."""
+    return next((word.partition("=")[2] for word in command if word.startswith("--node-ip-address=")), "")
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+    with suppress(OSError):  # a full disk must not end the loop
+        sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+        sys.stderr.flush()
 
 
 if __name__ == "__main__":

@@ -87,9 +87,10 @@ class LoopbackCluster(StartedCluster):
             "--port=6379": _options(head),
             "$RAY_HEAD_IP:6379": f"$RAY_HEAD_IP:{self.gcs_port} {_options(worker)}",
             trainer: TRAINER,
+            # Without `ray stop`: on one host it would take the head down.
+            "detach=": "stop=false detach=",
         }
         for part in ("head_start_ray_commands", "worker_start_ray_commands"):
-            # Without `ray stop`: on one host it would take the head down.
             cluster[part] = [_replaced(c, changes) for c in cluster[part] if "ray start" in c]
         return cluster
 

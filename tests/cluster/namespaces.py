@@ -115,8 +115,8 @@ class NamespaceCluster(StartedCluster):
         self.do(
             LAPTOP,
             f"ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -i {self.root}/key {BY_HAND} "
-            f"'cd dg; RAY_AUTH_MODE=token setsid nohup .venv/bin/python -m dg.cluster.rejoin -- .venv/bin/ray start "
-            f"--address={HEAD}:6379 --node-ip-address={BY_HAND} {limits} > {self.root}/rejoin.log 2>&1 < /dev/null &'",
+            f"'cd dg && RAY_AUTH_MODE=token .venv/bin/python -m dg.cluster.rejoin detach={self.root}/rejoin.log -- "
+            f".venv/bin/ray start --address={HEAD}:6379 --node-ip-address={BY_HAND} {limits}'",
         )
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dg.cluster.rejoin import PAUSES_S, STEADY_S, Pause, main
+from dg.cluster.rejoin import PAUSES_S, STEADY_S, Pause, loops_of, main
 from tests.fakes import ROOT
 
 # Writes its words to a file of its own, and ends when that file is gone.
@@ -41,6 +41,20 @@ def start(folder: Path, port: int, *words: str) -> "subprocess.Popen[str]":
         [sys.executable, "-m", "dg.cluster.rejoin", *words, "--", *command], cwd=ROOT, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"STARTS": str(folder / "starts")},
     )  # fmt: skip
+
+
+def detach(folder: Path, port: int, node: str, *more: str) -> str:
+    """Give the command for the background; what it said."""
+    (folder / "ray.py").write_text(RAY)
+    (folder / "starts").mkdir(exist_ok=True)
+    command = [sys.executable, str(folder / "ray.py"), "start", f"--address=127.0.0.1:{port}", *more]
+    done = subprocess.run(
+        [sys.executable, "-m", "dg.cluster.rejoin", f"detach={folder / 'log'}", "stop=false", "--", *command,
+         f"--node-ip-address={node}"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=True,
+        env=os.environ | {"STARTS": str(folder / "starts")},
+    )  # fmt: skip
+    return done.stderr
 
 
 def running(folder: Path) -> list[Path]:
@@ -74,6 +88,28 @@ def test_ray_that_ends_by_itself_is_started_again_and_ends_with_the_loop(tmp_pat
             path.unlink()
         loop.kill()
         loop.wait()
+
+
+def test_in_the_background_there_is_one_loop_a_node_and_the_newest_command_counts(tmp_path, head):
+    node, other = (f"127.9.{os.getpid() % 250}.{n}" for n in (1, 2))
+    try:
+        assert "running in the background" in detach(tmp_path, head, node, "--num-cpus=2")
+        (first,) = wait_for(lambda: running(tmp_path))
+        assert "already running" in detach(tmp_path, head, node, "--num-cpus=2")
+        assert len(loops_of(node)) == 1
+        detach(tmp_path, head, node, "--num-cpus=4")
+        second = wait_for(lambda: [path for path in running(tmp_path) if path != first])
+        assert "--num-cpus=4" in second[0].read_text()
+        ((loop, given),) = loops_of(node)
+        assert "--num-cpus=4" in given
+        assert loop.children(), "its own Ray"
+        assert not loops_of(other), "another node of this machine is nobody's business here"
+        assert "starting Ray" in (tmp_path / "log").read_text()
+    finally:
+        for loop, _ in loops_of(node):
+            loop.terminate()
+            loop.wait(30)
+    assert not loops_of(node)
 
 
 def test_a_head_out_of_reach_is_waited_for_and_then_given_up(tmp_path):
