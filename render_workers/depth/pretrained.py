@@ -2,14 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 
-PRECISIONS = ("auto", "bfloat16", "float32")
+Precision = Literal["auto", "bfloat16", "float32"]
+PRECISIONS = get_args(Precision)
 # ImageNet's, as in the preprocessor_config.json of every published checkpoint; taken where a folder has no such file.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -48,7 +49,7 @@ def backbone_width(folder: Path, name: str, kind: str) -> int:
 def normalisation(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of pixels, `[3, 1, 1]` each, by which a network wants them normalised."""
     path = folder / "preprocessor_config.json"
-    chosen = _read_json(path) if path.is_file() else {}
+    chosen = read_json(path) if path.is_file() else {}
     mean, std = chosen.get("image_mean", MEAN), chosen.get("image_std", STD)
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
@@ -69,14 +70,22 @@ def _transformers(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401
         found = getattr(transformers, name)
     except ImportError as error:
         raise OptionError(f"{kind} networks need the packages of the extra `depth`; {INSTALL}") from error
-    holds = _read_json(folder / "config.json").get("model_type")
+    holds = read_json(folder / "config.json").get("model_type")
     if holds != kind:
         raise DepthCheckpointError(f"{folder} holds a model of type {holds!r}, expected {kind!r}")
     transformers_logging.disable_progress_bar()
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint's JSON file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DepthCheckpointError: for a file that is no JSON.
+    """
     try:
         return json.loads(path.read_text())
     except ValueError as error:
