@@ -9,6 +9,7 @@ from PIL import Image
 from dg.extract_depth import __main__ as extract_depth
 from dg.files.safe_load import load_npz
 from dg.images.depth_choice import choose_depth
+from dg.images.joint_depth import depth_at_joints
 from dg.images.people import Person
 from dg.images.reading import read_image
 from dg.predict import __main__ as predict
@@ -39,12 +40,6 @@ def expected_metres(path, far_m=6.0, range_m=2.0):
     return far_m - range_m * (read_image(path).astype(np.float32) / 255).mean(-1)
 
 
-def nearest_pixel(values, joints):
-    last = np.array(values.shape[::-1]) - 1
-    x, y = np.clip(np.floor(joints), 0, last).astype(int).T
-    return values[y, x]
-
-
 def somebody(images):
     """A detector that finds one upright person in each image."""
     found = []
@@ -70,8 +65,9 @@ def test_predict_reads_its_depth_brought_to_the_camera_of_the_image(photos, tmp_
     }  # fmt: skip
     (person,) = found["people"]
     # 144 pixels are 1.5 times the shorter side of 96: the camera that the source knows.
-    exact = expected_metres(photos / "a/0.png", range_m=4.0)
-    assert np.allclose(person["depth_m"], nearest_pixel(exact, np.array(person["joints_2d_px"])), atol=0.15)
+    joints = np.array(person["joints_2d_px"], np.float32)
+    exact = depth_at_joints(expected_metres(photos / "a/0.png", range_m=4.0), joints)
+    assert np.allclose(person["depth_m"], exact, atol=5e-3)
     zoomed = predicted(photos, tmp_path, "depth=brightness", "depth.range_m=4", "focal=288")["people"][0]
     assert np.allclose(zoomed["depth_m"], 2 * np.array(person["depth_m"]), atol=2e-4)
 
@@ -90,10 +86,8 @@ def test_extract_depth_reads_it_and_says_so(photos):
         load_npz(photos.parent / "people.npz"),
     )
     for row, name in enumerate(people["image"]):
-        joints = people["joints_2d"][row]
-        known = np.isfinite(joints).all(-1)
-        exact = nearest_pixel(expected_metres(photos / name, far_m=8.0), joints[known])
-        np.testing.assert_allclose(found["depth"][row][known], exact, atol=0.15)
+        exact = depth_at_joints(expected_metres(photos / name, far_m=8.0), people["joints_2d"][row], min_pool=1)
+        np.testing.assert_allclose(found["depth"][row], exact, rtol=1e-5)
     provenance = json.loads(str(found["provenance"]))
     wanted = {
         "depth": "brightness", "checkpoint": "brightness", "network_digest": "0123", "trained_focal": 1.5, "unit": "m",

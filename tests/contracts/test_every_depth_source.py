@@ -75,12 +75,13 @@ def test_an_answer_does_not_depend_on_the_batch(source):
     assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
 
 
-@pytest.fixture(scope="module", params=sorted(DEPTH_SOURCES))
+NETWORKS = [n for n in sorted(DEPTH_SOURCES) if issubclass(resolve(DEPTH_SOURCES, "depth", n), NetworkDepthSource)]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
 def on_images(request, tmp_path_factory):
     """A source for photographs, and what is known of it before its weights are loaded."""
     kind = resolve(DEPTH_SOURCES, "depth", request.param)
-    if not issubclass(kind, NetworkDepthSource):
-        pytest.skip("it does not see photographs")
     given = MAKERS[request.param](tmp_path_factory.mktemp(request.param)) if request.param in MAKERS else {}
     options = make_options(kind, "depth", request.param, given, kind.ImageOptions)
     return kind.for_images(options), kind.facts(options)
