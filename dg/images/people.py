@@ -1,4 +1,4 @@
-"""A detected person, and its joints on a lifter's skeleton (METHODS 1.2)."""
+"""People as a detector finds them, and their joints on a lifter's skeleton (METHODS 1.2)."""
 
 from dataclasses import dataclass
 

@@ -71,7 +71,12 @@ def _person(lifted: LiftedPerson, skeleton: Skeleton) -> dict[str, Any]:
 
 
 def write_document(document: Mapping[str, Any], path: Path) -> None:
-    """Whole or not at all; no NaN, which JSON does not know."""
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        document: plain containers without NaN, which JSON does not know.
+        path: of the file.
+    """
     text = json.dumps(document, indent=1, allow_nan=False)
     replace_file(path, lambda file: file.write(text.encode()))
 

@@ -41,11 +41,14 @@ def _check_input(input_px: int) -> None:
 
 
 class DepthAnythingV2(MappedDepthSource):
-    """Not an oracle where the checkpoint is metric. Loading it raises DepthCheckpointError or OptionError."""
+    """Depth Anything V2. It is no oracle where the checkpoint is metric.
+
+    Loading it raises DepthCheckpointError or OptionError.
+    """
 
     @dataclass(frozen=True)
     class Options(Look):
-        """Of rendered bodies; the rest is the look of what the network sees. Raises ValueError for a wrong number."""
+        """Options for rendered bodies; `albedo` to `normals` are the look of what the network sees."""
 
         checkpoint: str = DEPTH_ANYTHING  # folder, or hub id OWNER/NAME
         revision: str = ""  # branch, tag or commit of a hub id; empty: its main branch
@@ -63,7 +66,7 @@ class DepthAnythingV2(MappedDepthSource):
 
     @dataclass(frozen=True)
     class ImageOptions:
-        """Of photographs. Raises ValueError for a wrong number."""
+        """Options for photographs."""
 
         checkpoint: str = DEPTH_ANYTHING  # folder, or hub id OWNER/NAME
         revision: str = ""  # branch, tag or commit of a hub id; empty: its main branch

@@ -1,4 +1,4 @@
-"""Networks of transformers' own classes, from the files of a checkpoint; and the precision that they compute in."""
+"""Loads networks of transformers' own classes from the files of a checkpoint; the precision that they compute in."""
 
 import json
 from pathlib import Path
@@ -16,10 +16,16 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_network(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - transformers is an extra
-    """A network in eval mode, float32, without gradients. name: of its class; kind: the `model_type` of its config.
+    """A network in eval mode, float32, without gradients. Only safetensors are read.
 
-    Only safetensors are read. Raises DepthCheckpointError for a folder that holds something else or not all weights,
-    OptionError where transformers is missing.
+    Args:
+        folder: of the checkpoint.
+        name: of the network's class in transformers.
+        kind: the `model_type` that the checkpoint's config must have.
+
+    Raises:
+        DepthCheckpointError: for a folder that holds something else, or not all weights.
+        OptionError: where transformers is missing.
     """
     loaded = _transformers(folder, name, kind)
     try:
@@ -36,7 +42,17 @@ def load_network(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - t
 
 
 def backbone_width(folder: Path, name: str, kind: str) -> int:
-    """Channels of the last map of a network's backbone, from its config alone. Raises as `load_network`."""
+    """The number of channels of the last map of a network's backbone, from its config alone.
+
+    Args:
+        folder: of the checkpoint.
+        name: of the config's class in transformers.
+        kind: the `model_type` that the config must have.
+
+    Raises:
+        DepthCheckpointError: for a folder that holds something else.
+        OptionError: where transformers is missing.
+    """
     loaded = _transformers(folder, name, kind)
     try:
         return int(loaded.from_pretrained(folder, local_files_only=True).backbone_config.hidden_size)
@@ -47,7 +63,14 @@ def backbone_width(folder: Path, name: str, kind: str) -> int:
 
 
 def normalisation(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of pixels, `[3, 1, 1]` each, by which a network wants them normalised."""
+    """How a network wants pixels normalised.
+
+    Args:
+        folder: of its checkpoint.
+
+    Returns:
+        Mean and standard deviation of RGB in [0, 1], `[3, 1, 1]` each.
+    """
     path = folder / "preprocessor_config.json"
     chosen = read_json(path) if path.is_file() else {}
     mean, std = chosen.get("image_mean", MEAN), chosen.get("image_std", STD)
@@ -55,7 +78,12 @@ def normalisation(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def precision_on(device: torch.device, precision: str) -> torch.dtype:
-    """What a precision means on a device: auto is bfloat16 on a GPU and float32 elsewhere."""
+    """The number type of a precision on a device.
+
+    Args:
+        device: that computes.
+        precision: `auto` is bfloat16 on a GPU and float32 elsewhere.
+    """
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
