@@ -14,13 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.pose.input_spec import FEATURES
+from dg.settings.networks import VIT_POSE
 from dg.settings.plugins import OptionError, resolve
 from render_workers.base import RenderRequest
 from render_workers.crop import Crop
 from render_workers.depth import DEPTH_SOURCES
 from render_workers.depth.checkpoint_files import content_digest, find_checkpoint
 from render_workers.depth.network_source import MappedDepthSource
-from render_workers.depth.pose_network import POSE_HUB_ID, POSE_OPTION, PoseNetwork, pose_feature_width
+from render_workers.depth.pose_network import POSE_OPTION, PoseNetwork, pose_feature_width
 from render_workers.feature_maps import FeatureMap
 
 DEPTH_FEATURES, IMAGE_FEATURES = FEATURES
@@ -37,7 +38,7 @@ class FeatureOptions:
     """
 
     names: tuple[str, ...]
-    pose_network: str = POSE_HUB_ID
+    pose_network: str = VIT_POSE
 
     def __post_init__(self) -> None:
         if not self.names or self.names != tuple(name for name in FEATURES if name in self.names):
@@ -77,7 +78,7 @@ class FeatureOptions:
         return FeatureReader(self, PoseNetwork(self._folder()) if self.of_image else None)
 
     def _folder(self) -> Path:
-        return find_checkpoint(self.pose_network, option=POSE_OPTION, example=POSE_HUB_ID)
+        return find_checkpoint(self.pose_network, option=POSE_OPTION, example=VIT_POSE)
 
 
 class FeatureReader:

@@ -5,14 +5,16 @@ further around itself, and at last takes the nearest depth of its image.
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from dg.settings.config import MinPool
 from render_workers.base import BACKGROUND
 
-MIN_POOLS = (1, 3, 5)
+MIN_POOLS = get_args(MinPool)
 # How far, in pixels, a joint looks for the body around its own pixel before it takes the body's nearest depth.
 WIDER_PX = (2, 4, 8)
 

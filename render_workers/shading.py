@@ -19,16 +19,13 @@ _TINY = 1e-20
 
 @dataclass(frozen=True)
 class Look:
-    """The appearance of bodies, grey values in [0, 1]. albedo: of the body. ambient: the share of the light that comes
-    from everywhere, the rest from the camera. specular: brightness of the highlight. background: around the body.
-    normals: smooth (interpolated from the vertices) or flat (one a face). Raises ValueError for anything else.
-    """
+    """The appearance of rendered bodies, as grey values in [0, 1]. Raises ValueError for anything else."""
 
-    albedo: float = 0.8
-    ambient: float = 0.2
-    specular: float = 0.0
-    background: float = 1.0
-    normals: str = "smooth"
+    albedo: float = 0.8  # grey value of the body
+    ambient: float = 0.2  # share of the light that comes from everywhere; the rest comes from the camera
+    specular: float = 0.0  # brightness of the highlight
+    background: float = 1.0  # grey value around the body
+    normals: str = "smooth"  # smooth: interpolated from the vertices; flat: one a face
 
     def __post_init__(self) -> None:
         for name in ("albedo", "ambient", "specular", "background"):

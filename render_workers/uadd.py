@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dg.pose.detections import DRAWS, Detections, SyntheticDetector
 from dg.pose.uadd import RadiusLaw
+from dg.settings.config import DetectionConfig
 from render_workers.base import BACKGROUND, READINGS, DetectionRequest, RenderRequest
 from render_workers.crop import Crop
 from render_workers.depth.noisy_zbuffer import mix, normal
@@ -34,7 +35,7 @@ class UaddOptions:
 
     radius: RadiusLaw = field(default_factory=RadiusLaw)
     detector: SyntheticDetector = field(default_factory=SyntheticDetector)
-    background_m: float = 3.0
+    background_m: float = DetectionConfig.background_m
 
     def __post_init__(self) -> None:
         if not self.background_m >= 0:

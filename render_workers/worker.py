@@ -47,7 +47,7 @@ class WorkerSpec:
     body_options: dict[str, Any] = field(default_factory=dict)
     depth_name: str = "zbuffer"
     depth_options: dict[str, Any] = field(default_factory=dict)
-    rasterizer: str = "warp"
+    rasterizer: str = RenderConfig.rasterizer
     resolution: int = RenderConfig.resolution
     subject_span_px: float = RenderConfig.subject_span_px
     min_pool: int = RenderConfig.min_pool

@@ -291,6 +291,6 @@ def _clips(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"]) -> Int[Tensor
 
 def _notes(found: ImageDepth, left_out: int, rows: int, filled: int) -> dict[str, str]:
     chosen = ("checkpoint", "network_digest", "input_px", "align", "inputs")
-    told = " ".join(f"{name}={str(found.provenance[name])[:16]}" for name in chosen)
+    told = " ".join(f"{name}={str(found.provenance[name])[:16]}" for name in chosen if name in found.provenance)
     notes = {"image_depth": told, "without_depth": f"{left_out:,} of {rows:,} rows have no depth; left out"}
     return notes | ({"joints_without_depth": f"{filled:,} joints got their root's depth"} if filled else {})

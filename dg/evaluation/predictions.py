@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from dg.datasets.base import PoseDataset
+from dg.evaluation.augmentation_names import Tta
 from dg.evaluation.metrics import PoseErrors, pose_errors
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.detections import SYNTHETIC_DETECTIONS
@@ -15,7 +16,7 @@ from dg.pose.windows import Windows
 from lifters.base import Lifter
 
 EVALUATION_FRAMES = 4096  # lifted at a time
-TTA = ("none", "flip", "reverse", "flip+reverse")
+TTA = get_args(Tta)
 
 
 @runtime_checkable

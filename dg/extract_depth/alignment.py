@@ -63,14 +63,21 @@ def align_to_ground(
     joints_px: Float[np.ndarray, "people joints 2"],
     camera: GroundCamera,
 ) -> Float[np.ndarray, "height width"]:
-    """Metres. joints_px: of the people on the floor, NaN where unknown. Raises AlignmentError where too little floor
-    is seen, or where it does not fall away.
+    """Metres of each pixel, from the floor below the people.
+
+    Args:
+        disparity: of the image.
+        joints_px: of the people on the floor, pixels; NaN where unknown.
+        camera: above the floor.
+
+    Raises:
+        AlignmentError: where too little floor is seen, or where its disparity does not grow towards the camera.
     """
     height, width = disparity.shape
     rows_of = np.where(np.isfinite(joints_px).all(-1), joints_px[..., 1], np.nan)
     rows_of = rows_of[np.isfinite(rows_of).any(-1)]
     if not len(rows_of):
-        raise AlignmentError("no joint is known, so nobody knows where the floor begins")
+        raise AlignmentError("no joint is known, so that it is not known where the floor begins")
     feet = np.nanmax(rows_of, -1) + _FOOT * (np.nanmax(rows_of, -1) - np.nanmin(rows_of, -1))
     first = int(np.ceil(np.nanmax(feet)))
     rows = np.arange(max(first, 0), height)
@@ -83,27 +90,41 @@ def align_to_ground(
 
 def align_to_joints(
     disparity: Float[np.ndarray, "height width"],
-    seen: Float[np.ndarray, "*joints"],
+    at_joints: Float[np.ndarray, "*joints"],
     depth: Float[np.ndarray, "*joints"],
 ) -> Float[np.ndarray, "height width"]:
-    """Metres. seen: disparity at joints, depth: their metres; NaN where unknown. Raises AlignmentError with fewer than
-    two that are both known.
+    """Metres of each pixel, from joints of known depth.
+
+    Args:
+        disparity: of the image.
+        at_joints: disparity at the joints; NaN where unknown.
+        depth: of the same joints, metres; NaN where unknown.
+
+    Raises:
+        AlignmentError: with fewer than two joints of which both are known.
     """
-    both = np.isfinite(seen) & np.isfinite(depth) & (np.nan_to_num(depth) > 0)
+    both = np.isfinite(at_joints) & np.isfinite(depth) & (np.nan_to_num(depth) > 0)
     if both.sum() < 2:
         raise AlignmentError(f"{int(both.sum())} joints of known depth, expected at least 2")
-    return in_metres(disparity, seen[both], 1 / depth[both])
+    return in_metres(disparity, at_joints[both], 1 / depth[both])
 
 
 def in_metres(
     disparity: Float[np.ndarray, "height width"],
-    seen: Float[np.ndarray, " points"],
+    at_points: Float[np.ndarray, " points"],
     inverse_depth: Float[np.ndarray, " points"],
 ) -> Float[np.ndarray, "height width"]:
-    """Depth by the line through (disparity, 1 / z) of least squared error, at most FARTHEST_M. Raises AlignmentError
-    where disparities do not differ, or fall with nearness.
+    """Metres of each pixel, at most FARTHEST_M, by the line of least squared error through (disparity, 1 / z).
+
+    Args:
+        disparity: of the image.
+        at_points: disparity at points of known depth.
+        inverse_depth: of these points, 1/m.
+
+    Raises:
+        AlignmentError: where the disparities do not differ, or are smaller for what is nearer.
     """
-    d, target = seen.astype(np.float64), inverse_depth.astype(np.float64)
+    d, target = at_points.astype(np.float64), inverse_depth.astype(np.float64)
     centred = d - d.mean()
     spread = (centred**2).sum()
     if spread <= (_SAME * d.mean()) ** 2 * len(d):

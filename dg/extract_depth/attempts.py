@@ -1,8 +1,9 @@
-"""Who was being worked on when a process died: a journal beside the results, so that nothing kills workers for ever.
+"""A journal of the images in work, so that an image whose processing ends the process is left out at last.
 
-Ray Data starts a dead worker again and hands it the same images, without end (SYSTEMS 2.1 c). Each step is written
-down before it is taken; a step that was the last of several attempts is the one that kills. Written without a sync:
-that a process dies loses nothing.
+Ray Data starts a dead worker again and hands it the same images, without end (SYSTEMS 2.1 c). A worker therefore writes
+each step into the journal before it takes it. The last step of an attempt that did not finish is the one in which the
+process died; a step in which several attempts died is not taken again. The file is not synced to the disk, for what is
+written survives the end of a process.
 """
 
 from collections import Counter
@@ -12,7 +13,7 @@ _START = "start"
 
 
 class Attempts:
-    """The journal of one shard; each process that works on it makes its own."""
+    """The journal of one shard. Each process that works on the shard opens it anew, which counts as an attempt."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,15 +23,15 @@ class Attempts:
         self.begin(_START)
 
     def begin(self, step: str) -> None:
-        """About to take this step."""
+        """Write down that this step is taken next."""
         self._file.write(f"{step}\n")
         self._file.flush()
 
     def deaths(self, step: str) -> int:
-        """How many attempts ended in this step."""
+        """How many attempts died in this step."""
         return self._deaths[step]
 
     def finish(self) -> None:
-        """All is done and stored."""
+        """Remove the journal, when the shard is stored."""
         self._file.close()
         self.path.unlink(missing_ok=True)

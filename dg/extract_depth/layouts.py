@@ -1,4 +1,6 @@
-"""Where data sets keep their frames, and what keypoint files call them. To add a layout: one function, one line below.
+"""Where data sets keep their frames, and what keypoint files call them.
+
+To add a layout: one function, one line in `LAYOUTS` and `EXAMPLES`, and its name in `settings.Layout`.
 
 A frame's name is its path below `images=` with `/`, or the short name of its data set:
 
@@ -20,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dg.datasets.base import DataError
+from dg.extract_depth.settings import Layout
 from dg.images.reading import find_images
-from dg.settings.plugins import OptionError, suggest
 
 Namer = Callable[[str], str | None]
 _TEST_SET = re.compile(r"(?:.*/)?(TS[1-6]/imageSequence/[^/]+)")
@@ -40,12 +42,16 @@ class Frame:
     path: Path
 
 
-def find_frames(root: Path, layout: str) -> list[Frame]:
-    """The frames below a folder, in their order. Raises DataError where there is none, or where two have one name,
-    OptionError for an unknown layout.
+def find_frames(root: Path, layout: Layout) -> list[Frame]:
+    """The frames below a folder, in the order of `find_images`.
+
+    Args:
+        root: the folder, or one image.
+        layout: how the folder is laid out.
+
+    Raises:
+        DataError: where there is no frame, or where two have one name.
     """
-    if layout not in LAYOUTS:
-        raise OptionError(f"layout must be one of {sorted(LAYOUTS)}, got {layout!r}{suggest(layout, list(LAYOUTS))}")
     frames, at = [], root if root.is_dir() else root.parent
     for path in find_images(root):
         relative = PurePosixPath(path.relative_to(at)).as_posix()
@@ -96,14 +102,14 @@ def _fit3d(relative: str) -> str | None:
     return f"{found[1]}/{found[2]}/{found[3]}/{int(found[4]):06d}" if found else None
 
 
-LAYOUTS: dict[str, Namer] = {
+LAYOUTS: dict[Layout, Namer] = {
     "folder": _folder,
     "mpi_inf_3dhp": _mpi_inf_3dhp,
     "pw3d": _pw3d,
     "h36m": _h36m,
     "fit3d": _fit3d,
 }
-EXAMPLES = {
+EXAMPLES: dict[Layout, str] = {
     "folder": "a/b.jpg",
     "mpi_inf_3dhp": "TS1/imageSequence/img_000001.jpg",
     "pw3d": "imageFiles/downtown_walking_00/image_00000.jpg",

@@ -1,4 +1,4 @@
-"""All shards as one file, and a report of what is not in it."""
+"""Joins the files of all shards into one, and reports what is not in it."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dg.datasets.image_depth import FORMAT
-from dg.extract_depth.plan import Plan
+from dg.extract_depth.plan import ExtractionPlan
 from dg.extract_depth.shard import FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
 from dg.files.atomic import replace_file
 from dg.files.safe_load import load_npz
@@ -38,8 +38,16 @@ def report_file(out: Path) -> Path:
     return out.with_name(f"{out.name}.report.json")
 
 
-def merge(plan: Plan, parts: Path, out: Path, figures: Mapping[str, Any]) -> Report:
-    """Write the result and its report. figures: of the run, for the report alone, which may differ between runs."""
+def merge(plan: ExtractionPlan, parts: Path, out: Path, figures: Mapping[str, Any]) -> Report:
+    """Write the result and its report.
+
+    Args:
+        plan: of the extraction.
+        parts: folder of the shards' files.
+        out: file to write.
+        figures: of this run, such as its speed. They go into the report alone, so that the result is the same to the
+            byte whenever it is made.
+    """
     shards = [load_npz(shard_file(parts, number)) for number in range(plan.shard_count)]
     joined = {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]} if shards else {}
     report = _report(plan, joined)
@@ -54,21 +62,21 @@ def merge(plan: Plan, parts: Path, out: Path, figures: Mapping[str, Any]) -> Rep
     return report
 
 
-def _first_frames(plan: Plan, shards: list[dict[str, np.ndarray]]) -> np.ndarray:
+def _first_frames(plan: ExtractionPlan, shards: list[dict[str, np.ndarray]]) -> np.ndarray:
     """Number of the frame that each row belongs to, among all."""
     size = plan.options.shard
     numbers = [shard["frame"] + number * size for number, shard in enumerate(shards)]
     return np.concatenate([np.zeros(0, np.int64), *numbers])
 
 
-def _of_detections(plan: Plan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
+def _of_detections(plan: ExtractionPlan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
     """A row for each image in which someone was found."""
     kept = {name: joined[name] for name in ("joints_2d", "confidence", *READINGS) if name in joined}
     names = np.array([plan.frames[number].name.encode() for number in frame], "S")
     return {"images": names, "size": joined["size"][frame], "image": np.arange(len(frame), dtype=np.int32)} | kept
 
 
-def _of_keypoints(plan: Plan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
+def _of_keypoints(plan: ExtractionPlan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
     """A row for each of the keypoint file, in its order; NaN where its image gave nothing."""
     assert plan.keypoints is not None
     keypoints, rows = plan.keypoints, joined.get("row", np.zeros(0, np.int64))
@@ -87,7 +95,7 @@ def _of_keypoints(plan: Plan, joined: Mapping[str, np.ndarray], frame: np.ndarra
     return found
 
 
-def _report(plan: Plan, joined: Mapping[str, np.ndarray]) -> Report:
+def _report(plan: ExtractionPlan, joined: Mapping[str, np.ndarray]) -> Report:
     lists: dict[str, dict[str, str]] = {name: {} for name in _LISTS.values()}
     lists["missing"] = {name: "no such frame below images=" for name in plan.missing}
     state = joined.get("state", np.zeros(0, np.int8))

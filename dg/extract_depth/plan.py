@@ -1,4 +1,4 @@
-"""What is to be done: which frames, with whose keypoints, in which shards, by which network; and its digest."""
+"""The plan of an extraction: which frames, with which keypoints, in which shards, by which network; and its digest."""
 
 import hashlib
 import json
@@ -11,11 +11,13 @@ import numpy as np
 
 import dg
 from dg.extract_depth.layouts import Frame, by_any_name, find_frames
-from dg.extract_depth.options import ExtractOptions
+from dg.extract_depth.settings import ExtractOptions
 from dg.images.keypoints import Keypoints, read_keypoints
 from dg.pose.skeleton import SKELETONS
-from dg.settings.config import ConfigError
+from dg.settings.errors import ConfigError
+from dg.settings.networks import RT_DETR, VIT_POSE
 from render_workers.depth.checkpoint_files import content_digest, find_checkpoint
+from render_workers.depth.network_source import NetworkFacts
 
 # Part of what a result is: to be raised when the same images and options come out otherwise.
 VERSION = 1
@@ -23,8 +25,8 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """Frames that are worked on together and stored together. keypoints: their `image` numbers `frames`; None: to be
-    detected. rows: where each stands in the keypoint file.
+    """Frames that are worked on and stored together. keypoints: of these frames, by their number; None: they are to be
+    detected. rows: the row of each in the keypoint file.
     """
 
     number: int
@@ -34,9 +36,12 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """frames: those with keypoints, or all for a detector. rows: of the keypoint file, by frame (-1: it has none).
-    missing: names in the keypoint file that no frame has. unused: frames that the keypoint file does not name.
+class ExtractionPlan:
+    """What is to be done.
+
+    frames: those with keypoints, or all for a detector. frame_of_row: number of the frame of each row of the keypoint
+    file; -1: it has none. missing: names in the keypoint file that no frame has. unused: number of frames that the
+    keypoint file does not name. provenance: everything that decides a value, for the result.
     """
 
     options: ExtractOptions
@@ -82,11 +87,20 @@ class Plan:
         )  # fmt: skip
 
 
-def make_plan(options: ExtractOptions) -> Plan:
-    """Look at images, keypoints and checkpoint; reads no image. Raises DataError, DepthCheckpointError, ConfigError."""
-    folder = find_checkpoint(options.network.checkpoint, options.network.revision)
-    metric = is_metric(folder)
-    check_alignment(options, metric)
+def make_plan(options: ExtractOptions) -> ExtractionPlan:
+    """Look at the folder of images, the keypoints and the network's checkpoint; reads no image.
+
+    Args:
+        options: of the command.
+
+    Raises:
+        ConfigError: where network and alignment do not go together.
+        DataError: for keypoints that cannot be used, and for a folder without images.
+        DepthCheckpointError: for a checkpoint that cannot be used.
+    """
+    choice = options.depth_choice
+    facts = choice.facts()
+    check_alignment(options, facts)
     skeleton = SKELETONS[options.skeleton]
     keypoints = None if options.detects else read_keypoints(Path(options.keypoints), skeleton)
     frames = find_frames(Path(options.images), options.layout)
@@ -104,42 +118,39 @@ def make_plan(options: ExtractOptions) -> Plan:
         place[used] = np.arange(len(used))
         frame_of_row = np.where(wanted >= 0, place[wanted], -1)[keypoints.image]
         frames = [frames[i] for i in used]
-    provenance = _provenance(options, folder, metric)
-    return Plan(options, tuple(frames), keypoints, frame_of_row, missing, unused, provenance)
+    provenance = _provenance(options, choice.name, facts)
+    return ExtractionPlan(options, tuple(frames), keypoints, frame_of_row, missing, unused, provenance)
 
 
-def is_metric(folder: Path) -> bool:
-    """Whether a Depth Anything checkpoint answers metres, by its config.json."""
-    return json.loads((folder / "config.json").read_text()).get("depth_estimation_type") == "metric"
-
-
-def check_alignment(options: ExtractOptions, metric: bool) -> None:
-    """Raises ConfigError where network and align do not go together."""
-    if metric and options.align in ("ground", "known"):
-        raise ConfigError(f"{options.network.checkpoint} answers metres, which need no align={options.align}")
-    if not metric and options.align == "auto":
+def check_alignment(options: ExtractOptions, facts: NetworkFacts) -> None:
+    """Raise ConfigError where network and align do not go together."""
+    if facts.metric and options.align in ("ground", "known"):
+        raise ConfigError(f"{facts.checkpoint} answers metres, which need no align={options.align}")
+    if not facts.metric and options.align == "auto":
         raise ConfigError(
-            f"{options.network.checkpoint} is a relative network: it answers disparity without unit. Say "
+            f"{facts.checkpoint} is a relative network: it answers disparity without unit. Say "
             "align=ground camera_height=1.6 horizon=0.45 focal=1.2 for a camera of known height over a flat floor, "
             "align=known for keypoints with `depth`, align=off to keep disparity (which no lifter takes), or take a "
             "metric checkpoint"
         )
 
 
-def _provenance(options: ExtractOptions, folder: Path, metric: bool) -> dict[str, Any]:
+def _provenance(options: ExtractOptions, depth: str, facts: NetworkFacts) -> dict[str, Any]:
     """What the result says about itself; nothing about where files lie on this machine."""
     import torch
 
+    metric = facts.metric
     unit = "m" if metric or options.align != "off" else "disparity"
     found: dict[str, Any] = {
         "version": VERSION, "dg": dg.__version__, "torch": torch.__version__, "transformers": _transformers(),
-        "depth": options.depth, "checkpoint": Path(options.network.checkpoint).name,
-        "network_digest": content_digest(folder), "metric": metric, "input_px": options.network.input_px,
-        "precision": options.network.precision, "trained_focal": options.network.trained_focal if metric else 0.0,
+        "depth": depth, "checkpoint": facts.checkpoint, "network_digest": facts.weights, "metric": metric,
+        "trained_focal": facts.trained_focal if metric else 0.0,
         "batch": options.batch, "shard": options.shard, "unit": unit, "align": "none" if metric else options.align,
         "inputs": options.inputs, "skeleton": options.skeleton, "source_2d": options.named_2d,
         "layout": options.layout, "dtype": options.dtype,
     }  # fmt: skip
+    # Other sources may have options of any name.
+    found |= {f"depth.{name}" if name in found else name: value for name, value in facts.settings.items()}
     found |= {"radius": asdict(options.law)} if options.inputs == "uadd" else {"min_pool": options.min_pool}
     if options.ground is not None:
         found["ground"] = asdict(options.ground)
@@ -149,9 +160,7 @@ def _provenance(options: ExtractOptions, folder: Path, metric: bool) -> dict[str
 
 
 def _detector(options: ExtractOptions) -> dict[str, Any]:
-    from dg.images.detector import RT_DETR, VIT_POSE
-
-    people = options.people
+    people = options.detector
     return {
         "detector": content_digest(find_checkpoint(people.detector, option="detector.detector", example=RT_DETR)),
         "pose": content_digest(find_checkpoint(people.pose, option="detector.pose", example=VIT_POSE)),

@@ -1,4 +1,4 @@
-"""One line on the terminal that says how far an extraction is."""
+"""The progress of an extraction, as one line on the terminal."""
 
 import sys
 import time
@@ -7,8 +7,8 @@ EVERY_S = 0.5
 EVERY_S_IN_FILES = 30.0
 
 
-class Progress:
-    """total, done: images. `rate` is of this process, and not of what was done before."""
+class ExtractionProgress:
+    """Counts images. total: of the extraction. done: by earlier processes, which `rate` does not count."""
 
     def __init__(self, total: int, done: int) -> None:
         self.total, self.done, self._before = total, done, done

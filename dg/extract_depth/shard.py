@@ -1,4 +1,4 @@
-"""One worker: it holds the networks, and turns a shard of images into a file of depths at joints."""
+"""A worker of an extraction: it holds the networks, and turns a shard of images into a file of depths at joints."""
 
 import time
 from collections.abc import Iterator
@@ -14,17 +14,14 @@ from jaxtyping import Float32, UInt8
 from dg.datasets.base import DataError
 from dg.extract_depth.alignment import AlignmentError, align_to_ground, align_to_joints
 from dg.extract_depth.attempts import Attempts
-from dg.extract_depth.options import ExtractOptions
 from dg.extract_depth.plan import Shard
+from dg.extract_depth.settings import ExtractOptions
 from dg.files.atomic import replace_file
 from dg.images.detector import PersonPoseDetector
 from dg.images.joint_depth import JointDepths, depth_at_joints, joint_depths, torso_px
 from dg.images.people import to_skeleton
 from dg.images.reading import ImageError, read_image
 from dg.pose.skeleton import SKELETONS
-from render_workers.depth.checkpoint_files import find_checkpoint
-from render_workers.depth.depth_anything_network import DepthAnythingNetwork
-from render_workers.depth.depth_anything_v2 import NEAREST_M
 
 # What became of an image.
 FINE, UNREADABLE, NO_PERSON, NOT_ALIGNED = range(4)
@@ -78,18 +75,26 @@ class _Found:
 
 
 class ShardWorker:
-    """Loads the networks on construction. parts: the folder for the shards' files, which every node sees."""
+    """Extracts shards; the networks are loaded on construction.
+
+    Args:
+        options: of the command.
+        parts: folder for the shards' files, which every node sees.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        DepthCheckpointError: for a network that cannot be used.
+    """
 
     def __init__(self, options: ExtractOptions, parts: Path, device: str) -> None:
         self.options, self.parts, self.device = options, parts, torch.device(device)
         self.skeleton = SKELETONS[options.skeleton]
-        network = options.network
-        folder = find_checkpoint(network.checkpoint, network.revision)
-        self.network = DepthAnythingNetwork(folder, network.input_px, options.batch, network.precision)
-        self.detector = PersonPoseDetector(replace(options.people, device=device)) if options.detects else None
+        choice = options.depth_choice
+        self.metric, self.source = choice.facts().metric, choice.load()
+        self.detector = PersonPoseDetector(replace(options.detection, device=device)) if options.detects else None
 
     def work(self, shard: Shard) -> dict[str, Any]:
-        """Do a shard and store it; what is done already is not done again. Returns figures of it."""
+        """Extract a shard and store it; a shard that is stored already is not extracted again. Returns figures."""
         start, path = time.monotonic(), shard_file(self.parts, shard.number)
         if not path.is_file():
             attempts = Attempts(path.with_suffix(".trying"))
@@ -187,12 +192,12 @@ class ShardWorker:
         for _, some in groupby(images.items(), key=lambda item: item[1].shape):
             numbers, pixels = zip(*some, strict=True)
             rgb = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
-            yield from zip(numbers, self.network(rgb).cpu().numpy(), strict=True)
+            yield from zip(numbers, self.source.estimate_images(rgb).cpu().numpy(), strict=True)
 
     def _readings(self, answer: Float32[np.ndarray, "height width"], people: People) -> list[np.ndarray]:
         """Of every person: depth at each joint, or the median, nearest and farthest in its disk."""
-        if self.network.metric:
-            return self._at_joints(np.maximum(answer, NEAREST_M), people)
+        if self.metric:
+            return self._at_joints(answer, people)
         align = self.options.align
         if align == "off":
             values = self._at_joints(np.maximum(answer, _SMALLEST), people)
@@ -200,8 +205,8 @@ class ShardWorker:
             return [values[0], *values[:0:-1]]
         if align == "known":
             assert people.known is not None
-            seen = self._disks(np.maximum(answer, _SMALLEST), people).median
-            return self._at_joints(align_to_joints(answer, seen, people.known), people)
+            at_joints = self._disks(np.maximum(answer, _SMALLEST), people).median
+            return self._at_joints(align_to_joints(answer, at_joints, people.known), people)
         assert self.options.ground is not None
         return self._at_joints(align_to_ground(answer, people.joints_px, self.options.ground), people)
 

@@ -1,4 +1,4 @@
-"""The folder OUT.parts: what of an extraction is done already, and that only one is at it."""
+"""The folder OUT.parts: it holds what of an extraction is done already, and is locked by the process that works."""
 
 import json
 import shutil
@@ -7,18 +7,20 @@ from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from dg.extract_depth.plan import Plan
+from dg.extract_depth.plan import ExtractionPlan
 from dg.extract_depth.shard import shard_file
 from dg.files.atomic import replace_file
 from dg.settings.config import ConfigError
 
 
 class Workplace:
-    """Entered by one process at a time. Raises ConfigError on entry where a result is there already, where the folder
-    belongs to another extraction, and where another process is at it.
+    """The folder of one extraction, which one process at a time may enter.
+
+    Raises ConfigError on entry where a result is there already, where the folder belongs to another extraction, and
+    where another process works in it.
     """
 
-    def __init__(self, out: Path, plan: Plan) -> None:
+    def __init__(self, out: Path, plan: ExtractionPlan) -> None:
         self.out, self.plan = out, plan
         self.parts = out.with_name(f"{out.name}.parts")
         self._lock = FileLock(str(out.with_name(f".{out.name}.lock")))
@@ -48,7 +50,7 @@ class Workplace:
         return [number for number in range(self.plan.shard_count) if not shard_file(self.parts, number).is_file()]
 
     def clear(self) -> None:
-        """Everything is in the result."""
+        """Remove the folder, when everything is in the result."""
         shutil.rmtree(self.parts)
 
     def _claim(self) -> None:

@@ -7,7 +7,6 @@ large, and refines the peaks of the heatmaps by DARK (Zhang et al., CVPR 2020).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from dg.images.networks import load_one_of, load_processor
-from dg.images.people import Person, to_skeleton
+from dg.images.people import Person
+from dg.images.settings import DetectorOptions
 from dg.pose.skeleton import COCO_17
+from dg.settings.networks import RT_DETR, VIT_POSE
 from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import DepthCheckpointError, find_checkpoint
-from render_workers.depth.pose_network import POSE_HUB_ID
-
-__all__ = ["DetectorOptions", "Person", "PersonPoseDetector", "to_skeleton"]
 
 Image = UInt8[np.ndarray, "_ _ 3"]  # named axes would have to agree between images
-DEVICES = ("auto", "cpu", "cuda")
-RT_DETR, VIT_POSE = "PekingU/rtdetr_v2_r18vd", POSE_HUB_ID
 _DETECTORS = {"rt_detr": "RTDetrForObjectDetection", "rt_detr_v2": "RTDetrV2ForObjectDetection"}
 _POSES = {"vitpose": "VitPoseForPoseEstimation"}
 _PERSON = "person"
@@ -37,39 +33,18 @@ _PADDING = 1.25
 _SMALLEST_BOX_PX = 2.0
 
 
-@dataclass(frozen=True)
-class DetectorOptions:
-    """detector, pose: a folder, or a hub id OWNER/NAME, of an RT-DETR and of a ViTPose network. person_score: least
-    score of a person's box. max_people: of an image, 0 for all. device: auto is a GPU where there is one. batch:
-    images, and then people, at once. Raises ValueError for anything else.
-    """
-
-    detector: str = RT_DETR
-    pose: str = VIT_POSE
-    person_score: float = 0.3
-    max_people: int = 0
-    device: str = "auto"
-    batch: int = 8
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.person_score < 1:
-            raise ValueError(f"person_score must be from 0 to below 1, got {self.person_score!r}")
-        if self.max_people < 0:
-            raise ValueError(f"max_people must not be negative (0: all), got {self.max_people!r}")
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1, got {self.batch!r}")
-        if self.device not in DEVICES:
-            raise ValueError(f"device must be one of {list(DEVICES)}, got {self.device!r}")
-
-
 class PersonPoseDetector:
-    """Both networks, on one device.
+    """Finds the people in images and their COCO keypoints; both networks are on one device.
 
-    Raises DepthCheckpointError for a checkpoint that is missing, unreachable or of another kind, OptionError where
-    transformers is not installed or a GPU is asked for that is not there.
+    Args:
+        options: which networks, and how they are run.
+
+    Raises:
+        DepthCheckpointError: for a checkpoint that is missing, unreachable or of another kind.
+        OptionError: where transformers is not installed, or a GPU is asked for that is not there.
     """
 
-    def __init__(self, options: DetectorOptions = DetectorOptions()) -> None:
+    def __init__(self, options: DetectorOptions) -> None:
         self.options = options
         self.device = torch.device(_device(options.device))
         self.detector_folder = find_checkpoint(options.detector, option="detector", example=RT_DETR)
@@ -82,9 +57,14 @@ class PersonPoseDetector:
         _check_pose_network(options.pose, self._pose.config, self._pose_images)
 
     def __call__(self, images: Sequence[Image]) -> list[list[Person]]:
-        """The people of each RGB image, by score times area, the largest first; none is a possible answer.
+        """The people in each image.
 
-        Images need not be of one size.
+        Args:
+            images: RGB, of any sizes.
+
+        Returns:
+            For each image its people by score times area, the largest first; the list of an image without people is
+            empty.
         """
         found: list[list[Person]] = []
         for start in range(0, len(images), self.options.batch):
@@ -94,11 +74,17 @@ class PersonPoseDetector:
 
     @torch.no_grad()
     def boxes(self, images: Sequence[Image]) -> list[tuple[np.ndarray, np.ndarray]]:
-        """People's boxes `[people, 4]` (left, top, right, bottom, pixels, within the image) and scores `[people]` of
-        each image, by score times area.
+        """The boxes of the people in each image, by score times area, the largest first.
+
+        Args:
+            images: RGB, of any sizes.
+
+        Returns:
+            For each image boxes `[people, 4]` (left, top, right, bottom; pixels, within the image) and their scores
+            `[people]`.
         """
-        seen = self._detector_images(list(images), input_data_format="channels_last", return_tensors="pt")
-        answer = self._detector(seen["pixel_values"].to(self.device))
+        inputs = self._detector_images(list(images), input_data_format="channels_last", return_tensors="pt")
+        answer = self._detector(inputs["pixel_values"].to(self.device))
         results = self._detector_images.post_process_object_detection(
             answer,
             threshold=self.options.person_score,
@@ -130,9 +116,17 @@ class PersonPoseDetector:
 
     @torch.no_grad()
     def keypoints(self, image: Image, boxes: Float[np.ndarray, "people 4"]) -> tuple[np.ndarray, np.ndarray]:
-        """COCO's keypoints `[people, 17, 2]` (pixels) and their confidence `[people, 17]` in boxes of one image.
+        """COCO's keypoints of the people in one image.
 
-        Raises DepthCheckpointError for a network whose heatmaps are not finite.
+        Args:
+            image: RGB.
+            boxes: left, top, right, bottom of each person, pixels.
+
+        Returns:
+            Keypoints `[people, 17, 2]` in pixels, centres at +0.5, and their confidence `[people, 17]` in [0, 1].
+
+        Raises:
+            DepthCheckpointError: for a network whose heatmaps are not finite.
         """
         corner_and_size = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], -1)
         crops = self._pose_images(

@@ -37,11 +37,17 @@ def joint_depths(
     law: RadiusLaw,
     torso_px: float | Float[np.ndarray, "*people"],
 ) -> JointDepths:
-    """Median, nearest and farthest depth in the disk around each joint of one person, or of all people of the image.
+    """Median, nearest and farthest depth in the disk around each joint of one person, or of all people of an image.
 
-    depth: metres; pixels that are not finite and positive have none. keypoints_px: NaN where unknown. confidence: in
-    [0, 1]; None: the 2D is certain. law: its radii are pixels of a frame 1000 wide, so they grow with the image (its
-    longer side). torso_px: from pelvis to thorax in the image, for the law's mode `scale`.
+    Args:
+        depth: of the image, metres; pixels that are not finite and positive have none.
+        keypoints_px: joints in pixels; NaN where unknown.
+        confidence: of each joint, in [0, 1]; None: the 2D is certain.
+        law: gives a disk's radius, in pixels of a frame 1000 wide; it grows with the longer side of the image.
+        torso_px: distance from pelvis to thorax in the image, pixels, for the law's mode `scale`.
+
+    Returns:
+        Depth in the unit of `depth`; NaN where a joint is unknown or its disk has no depth.
     """
     height, width = depth.shape
     known, place = _places(keypoints_px, width, height)
@@ -55,8 +61,15 @@ def joint_depths(
 
 
 def depth_at_joints(depth: Float[np.ndarray, "height width"], keypoints_px: Pixels, min_pool: int = 3) -> Joints:
-    """Depth right at each joint: min-pooled over `min_pool` pixels a side, then bilinear (METHODS 4.4). Arguments and
-    NaN as in `joint_depths`.
+    """Depth right at each joint: the minimum over a window, then bilinear (METHODS 4.4).
+
+    Args:
+        depth: of the image, metres; pixels that are not finite and positive have none.
+        keypoints_px: joints in pixels; NaN where unknown.
+        min_pool: side of the window, pixels: 1, 3 or 5.
+
+    Returns:
+        Depth in the unit of `depth`; NaN where a joint is unknown.
     """
     height, width = depth.shape
     known, place = _places(keypoints_px, width, height)
@@ -65,7 +78,15 @@ def depth_at_joints(depth: Float[np.ndarray, "height width"], keypoints_px: Pixe
 
 
 def torso_px(keypoints_px: Pixels, skeleton: Skeleton) -> Float[np.ndarray, "*people"]:
-    """From pelvis to thorax in the image; NaN where one of them is unknown."""
+    """The distance from pelvis to thorax in the image.
+
+    Args:
+        keypoints_px: joints in pixels.
+        skeleton: that the joints belong to.
+
+    Returns:
+        Pixels; NaN where one of the two joints is unknown.
+    """
     ends = keypoints_px[..., [skeleton.root, skeleton.index("thorax")], :]
     return np.asarray(np.linalg.norm(ends[..., 1, :] - ends[..., 0, :], axis=-1), np.float32)
 

@@ -33,8 +33,11 @@ _BY_COUNT = {len(H36M_17): H36M_17, len(H36M_16): H36M_16}
 
 @dataclass(frozen=True)
 class Keypoints:
-    """One person a row. names: of the images; image: number into them. joints_2d: pixels of an image of `size`, or of
-    the image as it is; or normalised by the longer side. depth: metres, where it is known.
+    """Keypoints of people, one person a row.
+
+    names: of the images. image: number of each row's image, into `names`. joints_2d: pixels of an image of `size`, or
+    of the image as it is where `size` is None; normalised by the longer side where `normalised` is set. depth: metres,
+    where it is known.
     """
 
     names: tuple[str, ...]
@@ -91,7 +94,15 @@ class Keypoints:
 
 
 def read_keypoints(path: Path, skeleton: Skeleton) -> Keypoints:
-    """The file's people on a skeleton. Raises DataError naming the file and what is wrong with it."""
+    """The people of a keypoint file on a skeleton.
+
+    Args:
+        path: an .npz or COCO .json file; the module's docstring lists what it may hold.
+        skeleton: that the joints are converted to.
+
+    Raises:
+        DataError: that names the file and what is wrong with it.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file; keypoints= is an .npz or COCO .json file, or the word `detector`")
     found = _read_coco(path) if path.suffix.lower() == ".json" else _read_npz(path)

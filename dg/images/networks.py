@@ -1,4 +1,4 @@
-"""Detectors' networks and their image processors, from checkpoints in transformers' format."""
+"""Loads the networks of detectors and their image processors from checkpoints in transformers' format."""
 
 import json
 from collections.abc import Mapping
@@ -11,9 +11,16 @@ from render_workers.depth.pretrained import load_network
 
 
 def load_one_of(option: str, folder: Path, classes: Mapping[str, str]) -> Any:  # noqa: ANN401 - transformers is an extra
-    """A network in eval mode without gradients. classes: the `model_type`s that will do, and the class of each.
+    """A network of one of several kinds, in eval mode without gradients.
 
-    Raises DepthCheckpointError for a folder that holds something else, OptionError where transformers is missing.
+    Args:
+        option: key that named the checkpoint, for messages.
+        folder: of the checkpoint.
+        classes: the `model_type`s that will do, and the class of each.
+
+    Raises:
+        DepthCheckpointError: for a folder that holds something else.
+        OptionError: where transformers is missing.
     """
     try:
         kind = json.loads((folder / "config.json").read_text()).get("model_type")
@@ -28,10 +35,16 @@ def load_one_of(option: str, folder: Path, classes: Mapping[str, str]) -> Any:  
 
 
 def load_processor(option: str, folder: Path, name: str) -> Any:  # noqa: ANN401
-    """The image processor of that name, with the folder's settings where it has any, else with the defaults.
+    """An image processor with the settings of a checkpoint, or with its defaults where the checkpoint has none.
 
-    The ones on Pillow and numpy are meant: torchvision is not needed. Raises DepthCheckpointError for settings that
-    cannot be used, OptionError where transformers is missing or too old.
+    Args:
+        option: key that named the checkpoint, for messages.
+        folder: of the checkpoint.
+        name: of the processor's class; one that works on Pillow and numpy, so that torchvision is not needed.
+
+    Raises:
+        DepthCheckpointError: for settings that cannot be used.
+        OptionError: where transformers is missing or too old.
     """
     try:
         import transformers

@@ -1,4 +1,4 @@
-"""A detected person, and its joints on a lifter's skeleton (METHODS 1.2)."""
+"""People as a detector finds them, and their joints on a lifter's skeleton (METHODS 1.2)."""
 
 from dataclasses import dataclass
 
@@ -37,10 +37,20 @@ class Person:
 def to_skeleton(
     person: Person, skeleton: Skeleton
 ) -> tuple[Float32[np.ndarray, "joints 2"], Float32[np.ndarray, " joints"]]:
-    """A person's joints on a skeleton of Human3.6M: pixels, and their confidence.
+    """A person's joints on a skeleton of Human3.6M.
 
-    A joint that COCO has not is a mean of some that it has, and its confidence the same mean of theirs (METHODS 1.2).
-    Raises ValueError for a skeleton that cannot be made from COCO's.
+    A joint that COCO lacks is the mean of some that COCO has, and its confidence is the same mean of theirs
+    (METHODS 1.2).
+
+    Args:
+        person: with COCO's keypoints.
+        skeleton: of the joints that are wanted.
+
+    Returns:
+        Joints in pixels, and their confidence in [0, 1].
+
+    Raises:
+        ValueError: for a skeleton that cannot be made from COCO's keypoints.
     """
     matrix = joint_map(COCO_17, skeleton).numpy()
     return (matrix @ person.keypoints).astype(np.float32), (matrix @ person.confidence).astype(np.float32)

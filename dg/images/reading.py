@@ -22,11 +22,18 @@ class ImageError(FileFormatError):
 
 
 def find_images(root: Path) -> list[Path]:
-    """The image at `root`, or all images in that folder and those below it, by their suffix; empty where there are
-    none. Hidden files and folders are left out, and links to folders are not followed.
+    """The images in a folder and the folders below it, known by their suffix.
 
-    Sorted by path, folder by folder, numbers by their value: `2.jpg` before `10.jpg`. Raises ImageError where there is
-    no file or folder.
+    Hidden files and folders are left out, and links to folders are not followed.
+
+    Args:
+        root: a folder, or one image.
+
+    Returns:
+        Paths sorted folder by folder, numbers by their value: `2.jpg` before `10.jpg`. Empty where there is no image.
+
+    Raises:
+        ImageError: where there is no file or folder.
     """
     if root.is_file():
         return [root]
@@ -41,11 +48,17 @@ def find_images(root: Path) -> list[Path]:
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
-    """RGB, turned as its EXIF orientation says. Grey values are repeated, 16 bits become 8, transparent pixels white;
-    of a file of several images the first.
+    """An image as RGB, turned as its EXIF orientation says.
 
-    Raises ImageError for a file that is missing, empty, truncated or no image, for one with a side below
-    `SMALLEST_SIDE` or more than `LARGEST_PIXELS`, and for floating-point pixels, whose range nobody knows.
+    Grey values are repeated, 16 bits become 8, and transparent pixels become white. Of a file with several images the
+    first is read.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ImageError: for a file that is missing, empty, truncated or no image, for one with a side below `SMALLEST_SIDE`
+            or more than `LARGEST_PIXELS`, and for floating-point pixels, whose range is not known.
     """
     if not path.is_file():
         raise ImageError(f"{path}: no such file")

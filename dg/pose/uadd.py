@@ -7,12 +7,15 @@ constants were used: so a person's disk does not depend on the resolution at whi
 """
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-RADIUS_MODES = ("linear", "scale")
+from dg.pose.radius import R_MAX, R_MIN, RadiusMode
+
+RADIUS_MODES = get_args(RadiusMode)
 FRAME_PX = 1000.0
 # The released script's scale-aware law: k S (1 + beta (1 - c))^gamma.
 _K, _BETA, _GAMMA = 0.04, 3.0, 1.5
@@ -27,8 +30,8 @@ class RadiusLaw:
     """
 
     mode: str = "linear"
-    r_min: float = 3.0
-    r_max: float = 30.0
+    r_min: float = R_MIN
+    r_max: float = R_MAX
 
     def __post_init__(self) -> None:
         if self.mode not in RADIUS_MODES:

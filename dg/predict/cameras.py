@@ -1,7 +1,7 @@
-"""The camera of a photograph: what was given, or an assumption that is said.
+"""The camera of a photograph: as it was given, or an assumed one.
 
-2D is divided by half the longer side (METHODS 1.4), so that a portrait and a landscape picture of one camera give the
-same numbers; a focal length is so, too.
+2D and focal lengths are divided by half the longer side (METHODS 1.4), so that a portrait and a landscape picture of
+one camera give the same numbers.
 """
 
 import math
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from dg.pose.camera import Camera
-from dg.predict.options import PredictOptions
+from dg.predict.settings import PredictOptions
 
 
 @dataclass(frozen=True)
 class ImageCamera:
-    """Intrinsics of one image. focal_px, center_px: x and y, pixels. known: given, and not assumed."""
+    """Intrinsics of one image. focal_px, center_px: x and y, pixels. known: they were given, and not assumed."""
 
     size_px: tuple[int, int]
     focal_px: tuple[float, float]
@@ -41,10 +41,13 @@ class ImageCamera:
 
 
 def image_camera(size_px: tuple[int, int], options: PredictOptions, f_ref: float) -> ImageCamera:
-    """The camera of an image of that width and height.
+    """The camera of an image.
 
-    Where none is given the focal length is taken to be `f_ref`, over half the longer side: the one for which
-    dscale2d=focal leaves 2D as dscale2d=paper does.
+    Args:
+        size_px: width and height of the image.
+        options: may give the camera.
+        f_ref: focal length over half the longer side that is assumed where none is given: the one for which
+            dscale2d=focal leaves 2D as dscale2d=paper does.
     """
     width, height = size_px
     centre = (width / 2, height / 2)

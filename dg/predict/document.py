@@ -10,7 +10,7 @@ import numpy as np
 
 from dg.files.atomic import replace_file
 from dg.pose.skeleton import COCO_17, Skeleton
-from dg.predict.seen import LiftedPerson, SeenImage
+from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 
 FORMAT = "dg-prediction/1"
 _PIXELS, _METRES, _SHARE = 2, 4, 4  # decimals
@@ -18,9 +18,16 @@ _BLOCK = 1 << 20
 
 
 def image_document(
-    image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton, made_with: Mapping[str, Any]
+    image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton, made_with: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """As plain containers. made_with: protocol label, checkpoint, networks and versions."""
+    """What is written of an image, as plain containers.
+
+    Args:
+        image: with the people that were found.
+        people: the same people, lifted.
+        skeleton: of their joints.
+        made_with: protocol label, checkpoint, networks and versions.
+    """
     camera = image.camera
     return {
         "format": FORMAT,
@@ -42,29 +49,34 @@ def image_document(
 
 
 def _person(lifted: LiftedPerson, skeleton: Skeleton) -> dict[str, Any]:
-    seen = lifted.seen
+    inputs = lifted.inputs
     placed = lifted.placed
     return {
-        "box_px": _rounded(seen.person.box, _PIXELS),
-        "score": round(seen.person.score, _SHARE),
-        "joints_2d_px": _rounded(seen.joints_px, _PIXELS),
-        "confidence": _rounded(seen.confidence, _SHARE),
-        "depth_m": _rounded(seen.depth, _METRES),
-        "nearest_depth_m": _rounded(seen.nearest, _METRES),
-        "farthest_depth_m": _rounded(seen.farthest, _METRES),
+        "box_px": _rounded(inputs.person.box, _PIXELS),
+        "score": round(inputs.person.score, _SHARE),
+        "joints_2d_px": _rounded(inputs.joints_px, _PIXELS),
+        "confidence": _rounded(inputs.confidence, _SHARE),
+        "depth_m": _rounded(inputs.depth, _METRES),
+        "nearest_depth_m": _rounded(inputs.nearest, _METRES),
+        "farthest_depth_m": _rounded(inputs.farthest, _METRES),
         "joints_3d_m": _rounded(lifted.joints_3d, _METRES),
         "joints_3d_camera_m": _rounded(placed, _METRES),
         "root_camera_m": None if placed is None else _rounded(placed[skeleton.root], _METRES),
         "keypoints": {
             "joints": list(COCO_17.joints),
-            "joints_2d_px": _rounded(seen.person.keypoints, _PIXELS),
-            "confidence": _rounded(seen.person.confidence, _SHARE),
+            "joints_2d_px": _rounded(inputs.person.keypoints, _PIXELS),
+            "confidence": _rounded(inputs.person.confidence, _SHARE),
         },
     }
 
 
 def write_document(document: Mapping[str, Any], path: Path) -> None:
-    """Whole or not at all; no NaN, which JSON does not know."""
+    """Write a JSON file, whole or not at all.
+
+    Args:
+        document: plain containers without NaN, which JSON does not know.
+        path: of the file.
+    """
     text = json.dumps(document, indent=1, allow_nan=False)
     replace_file(path, lambda file: file.write(text.encode()))
 

@@ -1,51 +1,52 @@
-"""Depth of whole images in metres, from one pass of a metric Depth Anything V2 network.
+"""Depth of photographs in metres, from one pass of a metric depth network.
 
-The network knows the one camera of its training data. What another camera shows is nearer or farther than it says by
-the ratio of the focal lengths, as for rendered people (`render_workers.depth.depth_anything_v2`).
+A network knows the one camera of its training data. What another camera shows is nearer or farther than the network
+says by the ratio of the focal lengths, as for rendered people (`NetworkDepthSource.at_focal`).
 """
-
-from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8
 
+from dg.images.depth_choice import DepthChoice
 from dg.predict.cameras import ImageCamera
-from render_workers.depth.checkpoint_files import DEPTH_HUB_ID, DepthCheckpointError, content_digest, find_checkpoint
-from render_workers.depth.depth_anything_network import DepthAnythingNetwork
-from render_workers.depth.depth_anything_v2 import NEAREST_M, DepthAnythingV2
+from render_workers.depth.checkpoint_files import DepthCheckpointError
 
 
 class ImageDepth:
-    """A network on a device. Raises DepthCheckpointError for a checkpoint that is missing, of another kind or relative:
-    without anything of known depth in an image its disparity is only an order; OptionError where transformers is
-    missing.
+    """A depth network on a device.
+
+    Args:
+        choice: the network and its options.
+        device: that it computes on.
+
+    Raises:
+        DepthCheckpointError: for a checkpoint that is missing, of another kind or relative: without anything of known
+            depth in an image its disparity is only an order.
+        OptionError: where a package that the network needs is missing.
     """
 
-    def __init__(self, options: DepthAnythingV2.Options, device: torch.device) -> None:
-        self.options, self.device = options, device
-        self.folder: Path = find_checkpoint(options.checkpoint, options.revision)
-        self.network = DepthAnythingNetwork(self.folder, options.input_px, 1, options.precision)
-        if not self.network.metric:
+    def __init__(self, choice: DepthChoice, device: torch.device) -> None:
+        self.choice, self.device = choice, device
+        self.facts = choice.facts()
+        if not self.facts.metric:
             raise DepthCheckpointError(
-                f"{options.checkpoint} answers disparity up to an unknown scale and shift, and a photograph has "
-                "nothing to fit them to; give depth.checkpoint=FOLDER of a metric network, such as "
-                f"{DEPTH_HUB_ID}"
+                f"depth={choice.name}: {self.facts.checkpoint} answers disparity up to an unknown scale and shift, and "
+                "a photograph has nothing to fit them to; give depth.checkpoint=FOLDER of a metric network"
             )
+        self.source = choice.load()
 
     def __call__(
         self, image: UInt8[np.ndarray, "height width 3"], camera: ImageCamera
     ) -> Float32[np.ndarray, "height width"]:
         """Distance along the optical axis of each pixel, metres. Raises DepthCheckpointError where it is not finite."""
         rgb = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float() / 255
-        depth = self.network(rgb)[0].clamp_min(NEAREST_M)
+        depth = self.source.estimate_images(rgb)
         if not bool(depth.isfinite().all()):
-            raise DepthCheckpointError(f"{self.folder}: its depth is not finite")
-        return (depth * self._zoom(camera)).cpu().numpy()
+            raise DepthCheckpointError(f"depth={self.choice.name}: {self.facts.checkpoint}: its depth is not finite")
+        focal = torch.full((1, 2), camera.focal_in_heights, device=depth.device)
+        return self.source.at_focal(depth, focal)[0].cpu().numpy()
 
-    def _zoom(self, camera: ImageCamera) -> float:
-        return camera.focal_in_heights / self.options.trained_focal if self.options.trained_focal else 1.0
-
-    def digest(self) -> str:
-        """Of the checkpoint's files."""
-        return content_digest(self.folder)
+    def record(self) -> dict[str, object]:
+        """The network, for the file of an image."""
+        return {"source": self.choice.name, **self.choice.record(), "digest": self.facts.weights}

@@ -12,7 +12,7 @@ from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
 from dg.predict.cameras import ImageCamera
-from dg.predict.seen import LiftedPerson, SeenPerson
+from dg.predict.lifter_inputs import LiftedPerson, PersonInputs
 from dg.trained.lifting import PixelPoses, lift_poses
 from dg.trained.stored import StoredLifter
 
@@ -32,12 +32,18 @@ class ImageLifter:
         return skeleton_named(self.stored.config.skeleton)
 
     def __call__(
-        self, people: Sequence[SeenPerson], cameras: Sequence[ImageCamera], clip: Int[torch.Tensor, " people"]
+        self, people: Sequence[PersonInputs], cameras: Sequence[ImageCamera], clip: Int[torch.Tensor, " people"]
     ) -> list[LiftedPerson]:
-        """Each person lifted. cameras: each one's. clip: numbers of the clips whose frames these are, in time order; a
-        lifter of windows sees a clip's border frame repeated, and so a single image as a person who stands still.
+        """The people in 3D.
 
-        Raises CheckpointError for a lifter that cannot take this input, or whose answers are not finite.
+        Args:
+            people: in 2D, with depth where the lifter takes it.
+            cameras: of each person's image.
+            clip: number of the clip that each person is a frame of, in time order. A lifter of windows is given the
+                first and last frame of a clip repeatedly, and so a single image as a person who stands still.
+
+        Raises:
+            CheckpointError: for a lifter that cannot take this input, or whose answers are not finite.
         """
         if not people:
             return []
@@ -49,8 +55,17 @@ class ImageLifter:
         ]
 
 
-def pose_batch(people: Sequence[SeenPerson], cameras: Sequence[ImageCamera], skeleton: Skeleton) -> PoseBatch:
-    """People as single frames whose 3D, which is asked for, is zero."""
+def pose_batch(people: Sequence[PersonInputs], cameras: Sequence[ImageCamera], skeleton: Skeleton) -> PoseBatch:
+    """People as single frames, from which the lifter's features are made.
+
+    Args:
+        people: in 2D, with depth where the lifter takes it.
+        cameras: of each person's image.
+        skeleton: of the joints.
+
+    Returns:
+        Poses `[people, 1, joints]`; their 3D is zero, for it is what the lifter is asked for.
+    """
     poses = PixelPoses(
         torch.from_numpy(np.stack([p.joints_px for p in people])),
         torch.tensor([c.size_px for c in cameras], dtype=torch.float32),
@@ -67,11 +82,12 @@ def _stacked(values: Sequence[np.ndarray | None]) -> torch.Tensor | None:
 
 
 def place(
-    joints_3d: Float32[np.ndarray, "joints 3"], person: SeenPerson, camera: ImageCamera, root: int
+    joints_3d: Float32[np.ndarray, "joints 3"], person: PersonInputs, camera: ImageCamera, root: int
 ) -> Float32[np.ndarray, "joints 3"] | None:
-    """Root-relative joints in the camera's space: the root on its pixel's ray, as far away as the surface seen there.
+    """Root-relative joints in the camera's space, metres; None unless depth and camera are known.
 
-    A pelvis lies a hand's breadth behind that surface; nothing is added for it. None unless depth and camera are known.
+    The root lies on the ray of its pixel, as far away as the surface that is seen there. The pelvis itself lies some
+    centimetres behind that surface; nothing is added for this.
     """
     if person.depth is None or not camera.known:
         return None

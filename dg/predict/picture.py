@@ -10,7 +10,7 @@ import numpy as np
 from dg.drawing.pose import MIDDLE, png_bytes, side_colour
 from dg.files.atomic import replace_file
 from dg.pose.skeleton import Skeleton
-from dg.predict.seen import LiftedPerson, SeenImage
+from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def shrink_of(width: int, height: int) -> float:
     return min(1.0, THUMBNAIL_PX / max(width, height))
 
 
-def draw_picture(image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton, caption: str) -> "Figure":
+def draw_picture(image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton, caption: str) -> "Figure":
     """A figure without a window. Raises ValueError for an image without a thumbnail."""
     from matplotlib.figure import Figure
 
@@ -66,22 +66,22 @@ def write_picture(figure: "Figure", path: Path) -> None:
     replace_file(path, lambda file: file.write(drawn))
 
 
-def _draw_image(axis: "Axes", image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton) -> None:
+def _draw_image(axis: "Axes", image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton) -> None:
     from matplotlib.patches import Rectangle
 
     assert image.thumbnail is not None
     axis.imshow(image.thumbnail, extent=_extent(image))
     for number, person in enumerate(people, 1):
-        left, top, right, bottom = (person.seen.person.box * image.shrink).tolist()
+        left, top, right, bottom = (person.inputs.person.box * image.shrink).tolist()
         axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=_PALE, linewidth=0.8))
-        _label(axis, (left, top), f"{number}  {person.seen.person.score:.2f}")
+        _label(axis, (left, top), f"{number}  {person.inputs.person.score:.2f}")
         _draw_2d(axis, person, skeleton, image.shrink)
     count = "nobody found" if not people else "1 person" if len(people) == 1 else f"{len(people)} people"
     _dress_map(axis, image, f"2D: {count}")
 
 
 def _draw_depth(
-    figure: "Figure", axis: "Axes", image: SeenImage, people: Sequence[LiftedPerson], skeleton: Skeleton
+    figure: "Figure", axis: "Axes", image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton
 ) -> None:
     depth = image.depth_thumbnail
     assert depth is not None
@@ -92,7 +92,7 @@ def _draw_depth(
     bar.ax.tick_params(labelsize=7)
     bar.ax.invert_yaxis()
     for person in people:
-        joints = person.seen.joints_px * image.shrink
+        joints = person.inputs.joints_px * image.shrink
         for parent, child in skeleton.bones:
             axis.plot(*joints[[parent, child]].T, color=_PALE, linewidth=0.9, solid_capstyle="round")
     _dress_map(axis, image, "depth" if image.camera.known else "depth (focal length assumed)")
@@ -101,12 +101,12 @@ def _draw_depth(
 def _draw_2d(axis: "Axes", person: LiftedPerson, skeleton: Skeleton, shrink: float) -> None:
     from matplotlib.patheffects import withStroke
 
-    joints = person.seen.joints_px * shrink
+    joints = person.inputs.joints_px * shrink
     outline = [withStroke(linewidth=3.4, foreground="#00000090")]
     for parent, child in skeleton.bones:
         colour = side_colour(skeleton, child, _PALE)
         axis.plot(*joints[[parent, child]].T, color=colour, linewidth=1.8, path_effects=outline)
-    sure = person.seen.confidence >= DOUBTFUL
+    sure = person.inputs.confidence >= DOUBTFUL
     axis.scatter(*joints[sure].T, s=11, color=_PALE, edgecolors="#222222", linewidths=0.6, zorder=3)
     axis.scatter(*joints[~sure].T, s=13, facecolors="none", edgecolors=_PALE, linewidths=0.9, zorder=3)
 
@@ -158,14 +158,14 @@ def _label(axis: "Axes", place: tuple[float, float], text: str) -> None:
     axis.text(*place, text, fontsize=7, color=_PALE, va="bottom", bbox=style)
 
 
-def _extent(image: SeenImage) -> tuple[float, float, float, float]:
+def _extent(image: ImageInputs) -> tuple[float, float, float, float]:
     """Image coordinates with pixel centres at +0.5, y down."""
     assert image.thumbnail is not None
     height, width = image.thumbnail.shape[:2]
     return (0.0, float(width), float(height), 0.0)
 
 
-def _dress_map(axis: "Axes", image: SeenImage, title: str) -> None:
+def _dress_map(axis: "Axes", image: ImageInputs, title: str) -> None:
     left, right, bottom, top = _extent(image)
     axis.set_xlim(left, right)
     axis.set_ylim(bottom, top)

@@ -1,4 +1,4 @@
-"""One call of `dg.predict`: images in, a JSON file and a picture for each out."""
+"""One call of `dg predict`: it reads images and writes a JSON file and a picture of each."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,17 +12,18 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dg import __version__
-from dg.images.detector import PersonPoseDetector, to_skeleton
+from dg.images.depth_choice import choose_depth
+from dg.images.detector import PersonPoseDetector
 from dg.images.joint_depth import depth_at_joints, joint_depths, torso_px
-from dg.images.people import Person
+from dg.images.people import Person, to_skeleton
 from dg.images.reading import ImageError, find_images, read_image
 from dg.predict.cameras import ImageCamera, image_camera
 from dg.predict.document import file_digest, image_document, write_document
 from dg.predict.image_depth import ImageDepth
+from dg.predict.lifter_inputs import ImageInputs, LiftedPerson, PersonInputs
 from dg.predict.lifting import ImageLifter
-from dg.predict.options import DEPTH, PredictOptions
 from dg.predict.picture import draw_picture, shrink_of, write_picture
-from dg.predict.seen import LiftedPerson, SeenImage, SeenPerson
+from dg.predict.settings import PredictOptions
 from dg.settings.config import ConfigError
 from dg.trained.places import check_places
 from dg.trained.stored import StoredLifter, load_checkpoint
@@ -47,10 +48,18 @@ class Tally:
     without_people: list[str] = field(default_factory=list)
 
 
-class Predictor:
-    """Everything that is loaded once. detector, depth: instead of the networks that the options name.
+class ImagePredictor:
+    """The lifter and the networks before it, loaded once for all images.
 
-    Raises what its parts raise for checkpoints that cannot be used.
+    Args:
+        options: of the command.
+        detector: instead of the networks that the options name.
+        depth: instead of the network that the options name.
+
+    Raises:
+        CheckpointError: for a lifter that cannot be used.
+        DepthCheckpointError: for a network that cannot be used.
+        ConfigError: for a lifter whose input cannot be made from photographs.
     """
 
     def __init__(
@@ -63,9 +72,9 @@ class Predictor:
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
         self.depth: DepthOfImage | None = None
         if stored.inputs.needs_depth:
-            if stored.config.depth["name"] == DEPTH:
-                check_places(stored.path, stored.config, [f"depth.{key}=" for key in options.depth_options], ["depth"])
-            self.depth = depth or ImageDepth(options.network(dict(stored.config.depth)), self.device)
+            if stored.config.depth["name"] == options.depth_name:
+                check_places(stored.path, stored.config, [f"depth.{key}=" for key in options.depth], ["depth"])
+            self.depth = depth or ImageDepth(choose_depth(options.depth, stored.config.depth), self.device)
         self.lifter = ImageLifter(stored, self.device, options.tta)
         self.law = radius_law(stored.config)
 
@@ -73,33 +82,43 @@ class Predictor:
     def stored(self) -> StoredLifter:
         return self.lifter.stored
 
-    def see(self, path: Path, name: Path) -> SeenImage:
-        """An image with its people and the depth at their joints. Raises ImageError for one that cannot be read."""
+    def inputs_of(self, path: Path, name: Path) -> ImageInputs:
+        """An image with its people and the depth at their joints.
+
+        Args:
+            path: of the image.
+            name: that results call it by.
+
+        Raises:
+            ImageError: for an image that cannot be read.
+        """
         image = read_image(path)
         height, width = image.shape[:2]
         camera = image_camera((width, height), self.options, self.stored.inputs.f_ref)
         people = _chosen(self.detector([image])[0], self.options.people)
         depth = None if self.depth is None else self.depth(image, camera)
-        seen = [self._on_skeleton(person, depth) for person in people]
+        inputs = [self._on_skeleton(person, depth) for person in people]
         if not self.options.picture:
-            return SeenImage(path, name, camera, seen)
+            return ImageInputs(path, name, camera, inputs)
         shrink = shrink_of(width, height)
         small = None if depth is None else _resized(depth, shrink)
-        return SeenImage(path, name, camera, seen, _resized(image, shrink), small, shrink)
+        return ImageInputs(path, name, camera, inputs, _resized(image, shrink), small, shrink)
 
-    def _on_skeleton(self, person: Person, depth: np.ndarray | None) -> SeenPerson:
+    def _on_skeleton(self, person: Person, depth: np.ndarray | None) -> PersonInputs:
         skeleton = self.lifter.skeleton
         joints_px, confidence = to_skeleton(person, skeleton)
         if depth is None:
-            return SeenPerson(person, joints_px, confidence)
+            return PersonInputs(person, joints_px, confidence)
         config = self.stored.config
         if not config.detects:
-            return SeenPerson(person, joints_px, confidence, depth_at_joints(depth, joints_px, config.render.min_pool))
+            return PersonInputs(
+                person, joints_px, confidence, depth_at_joints(depth, joints_px, config.render.min_pool)
+            )
         found = joint_depths(depth, joints_px, confidence, self.law, float(torso_px(joints_px, skeleton)))
-        return SeenPerson(person, joints_px, confidence, found.median, found.nearest, found.farthest)
+        return PersonInputs(person, joints_px, confidence, found.median, found.nearest, found.farthest)
 
     def made_with(self) -> dict[str, Any]:
-        """What a file should tell of how it was made."""
+        """How the results were made, for their files."""
         networks: dict[str, Any] = {}
         if isinstance(self.detector, PersonPoseDetector):
             chosen = self.options
@@ -109,11 +128,7 @@ class Predictor:
             }
             networks["pose"] = {"checkpoint": chosen.pose, "digest": content_digest(self.detector.pose_folder)}
         if isinstance(self.depth, ImageDepth):
-            own = self.depth.options
-            networks["depth"] = {
-                "source": DEPTH, "checkpoint": own.checkpoint, "input_px": own.input_px,
-                "trained_focal": own.trained_focal, "digest": self.depth.digest(),
-            }  # fmt: skip
+            networks["depth"] = self.depth.record()
         config = self.stored.config
         return {
             "protocol": {"2d": DETECTED, "depth": "none" if self.depth is None else "images", "tta": self.options.tta},
@@ -134,9 +149,20 @@ class Predictor:
 def run(
     options: PredictOptions, say: Say, detector: Detector | None = None, depth: DepthOfImage | None = None
 ) -> dict[str, Any]:
-    """Predict every image and write the files; returns what `summary.json` holds. detector, depth: as for `Predictor`.
+    """Lift the people in every image and write the files.
 
-    Raises ImageError where no image can be read, and as its parts do.
+    Args:
+        options: of the command.
+        say: prints a line.
+        detector: as for `ImagePredictor`.
+        depth: as for `ImagePredictor`.
+
+    Returns:
+        What `summary.json` holds.
+
+    Raises:
+        ImageError: where no image can be read.
+        ConfigError, CheckpointError, DepthCheckpointError: as `ImagePredictor` does.
     """
     start = time.monotonic()
     if options.threads:
@@ -145,12 +171,12 @@ def run(
     paths = [p for p in find_images(root) if not p.name.endswith(PICTURE)]
     if not paths:
         raise ImageError(f"{root}: no images in this folder or below it")
-    predictor = Predictor(options, detector, depth)
+    predictor = ImagePredictor(options, detector, depth)
     made_with = predictor.made_with()
     for line in _notes(predictor):
         say(line)
     tally = Tally()
-    for images in _chunks(_seen(predictor, root, paths, tally, say), 0 if options.sequence else 1):
+    for images in _chunks(_read(predictor, root, paths, tally, say), 0 if options.sequence else 1):
         for image, people in _lifted(predictor, images):
             _write(predictor, image, people, out, made_with)
             _count(tally, image, people, say)
@@ -164,20 +190,22 @@ def run(
     return summary
 
 
-def _seen(predictor: Predictor, root: Path, paths: Sequence[Path], tally: Tally, say: Say) -> Iterator[SeenImage]:
+def _read(
+    predictor: ImagePredictor, root: Path, paths: Sequence[Path], tally: Tally, say: Say
+) -> Iterator[ImageInputs]:
     base = root if root.is_dir() else root.parent
     for path in paths:
         name = path.relative_to(base)
         try:
-            yield predictor.see(path, name)
+            yield predictor.inputs_of(path, name)
         except ImageError as error:
             tally.unreadable[str(name)] = str(error)
             say(f"  left out: {error}")
 
 
-def _chunks(images: Iterator[SeenImage], size: int) -> Iterator[list[SeenImage]]:
+def _chunks(images: Iterator[ImageInputs], size: int) -> Iterator[list[ImageInputs]]:
     """Lists of so many; all in one for 0."""
-    chunk: list[SeenImage] = []
+    chunk: list[ImageInputs] = []
     for image in images:
         chunk.append(image)
         if len(chunk) == size:
@@ -187,7 +215,9 @@ def _chunks(images: Iterator[SeenImage], size: int) -> Iterator[list[SeenImage]]
         yield chunk
 
 
-def _lifted(predictor: Predictor, images: Sequence[SeenImage]) -> Iterator[tuple[SeenImage, list[LiftedPerson]]]:
+def _lifted(
+    predictor: ImagePredictor, images: Sequence[ImageInputs]
+) -> Iterator[tuple[ImageInputs, list[LiftedPerson]]]:
     """The images with their people lifted; an image without people ends a clip."""
     people, cameras, clip = [], [], []
     number = 0
@@ -204,7 +234,7 @@ def _lifted(predictor: Predictor, images: Sequence[SeenImage]) -> Iterator[tuple
 
 
 def _write(
-    predictor: Predictor, image: SeenImage, people: Sequence[LiftedPerson], out: Path, made_with: dict[str, Any]
+    predictor: ImagePredictor, image: ImageInputs, people: Sequence[LiftedPerson], out: Path, made_with: dict[str, Any]
 ) -> None:
     place = out / image.name
     skeleton = predictor.lifter.skeleton
@@ -215,13 +245,13 @@ def _write(
         write_picture(figure, place.with_name(f"{place.name}{PICTURE}"))
 
 
-def _caption(predictor: Predictor, camera: ImageCamera) -> str:
+def _caption(predictor: ImagePredictor, camera: ImageCamera) -> str:
     config = predictor.stored.config
     focal = f"focal length {camera.focal_px[0]:.0f} px" + ("" if camera.known else " (assumed)")
     return f"{config.lifter['name']}, {config.method['name']}, {config.inputs}   {focal}"
 
 
-def _notes(predictor: Predictor) -> list[str]:
+def _notes(predictor: ImagePredictor) -> list[str]:
     """What a reader of the numbers must know before."""
     config, options = predictor.stored.config, predictor.options
     found = []
@@ -230,8 +260,9 @@ def _notes(predictor: Predictor) -> list[str]:
             f"focal length not given: assumed {predictor.stored.inputs.f_ref} of half the longer side; 3D stays "
             "relative to the pelvis. Give focal=PIXELS, fov=DEGREES or camera=fx,fy,cx,cy to place people in space"
         )
-    if predictor.depth is not None and config.depth["name"] != DEPTH:
-        found.append(f"the lifter was trained with depth={config.depth['name']}, here depth is a network's ({DEPTH})")
+    chosen = options.depth_name
+    if predictor.depth is not None and config.depth["name"] != chosen:
+        found.append(f"the lifter was trained with depth={config.depth['name']}, here depth is a network's ({chosen})")
     if config.frames > 1 and not options.sequence:
         found.append(
             f"the lifter sees windows of {config.frames} frames: each image is shown to it as a person who stands "
@@ -240,7 +271,7 @@ def _notes(predictor: Predictor) -> list[str]:
     return found
 
 
-def _count(tally: Tally, image: SeenImage, people: Sequence[LiftedPerson], say: Say) -> None:
+def _count(tally: Tally, image: ImageInputs, people: Sequence[LiftedPerson], say: Say) -> None:
     tally.images += 1
     tally.people += len(people)
     if not people:

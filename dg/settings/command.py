@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dg.settings.config import GROUPS, TrainConfig
-from dg.settings.errors import CONFIG, DONE, INTERRUPTED, MEANINGS, RESOURCES, exit_code
+from dg.settings.errors import CONFIG, DONE, INTERRUPTED, MEANINGS, RESOURCES, OptionError, exit_code
 
 SIGPIPE = 141
 
@@ -18,8 +18,8 @@ class Command:
 
     name: as in `dg NAME`. about: its first line is the summary. settings: the dataclass of its keys. usage: arguments
     before the keys. program: what stands before the name. train_keys: what is said of the keys of `dg train`, where it
-    takes them too. codes: exit codes besides 0 and 2. needs: whether it does nothing without an argument, and shows its
-    help instead.
+    takes them too. plugin_options: the dataclass of a plug-in that `GROUP=NAME --help` lists. codes: exit codes besides
+    0 and 2. needs: whether it does nothing without an argument, and shows its help instead.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Command:
     usage: str = "[key=value ...]"
     program: str = "dg"
     train_keys: str = ""
+    plugin_options: str = "Options"
     codes: tuple[int, ...] = ()
     needs: bool = False
     names: "Callable[[], list[tuple[str, str]]] | None" = None
@@ -100,7 +101,7 @@ def fail(error: Exception | str, code: int) -> int:
 def _answer(command: Command, args: list[str], run: Callable[[list[str]], int]) -> int:
     if {"-h", "--help", "help"} & set(args):
         rest = [arg for arg in args if arg not in ("-h", "--help", "help")]
-        print(_plugins_help(rest) or command.help())
+        print(_plugins_help(command, rest) or command.help())
         return DONE
     if "--version" in args:
         from dg import __version__
@@ -113,7 +114,7 @@ def _answer(command: Command, args: list[str], run: Callable[[list[str]], int]) 
     return run(args)
 
 
-def _plugins_help(args: Sequence[str]) -> str:
+def _plugins_help(command: Command, args: Sequence[str]) -> str:
     """Help of the plug-ins that are named beside `--help`: `method=poseaug --help`; empty where none is."""
     from dg.settings.help import plugin_help
 
@@ -123,7 +124,14 @@ def _plugins_help(args: Sequence[str]) -> str:
     from dg.settings.command_line import table_of
     from dg.settings.plugins import resolve
 
-    return "\n\n".join(plugin_help(group, name, resolve(table_of(group), group, name)) for group, name in chosen)
+    shown = []
+    for group, name in chosen:
+        plugin = resolve(table_of(group), group, name)
+        options = getattr(plugin, command.plugin_options, None)
+        if options is None:
+            raise OptionError(f"dg {command.name} cannot take {group}={name}; see `dg {command.name} --help`")
+        shown.append(plugin_help(group, name, plugin, options))
+    return "\n\n".join(shown)
 
 
 def _spelled(error: OSError) -> str:

@@ -15,7 +15,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt
 
 from dg.pose.input_spec import D_REF_M, F_REF, split_inputs
+from dg.pose.radius import R_MAX, R_MIN, RadiusMode
 from dg.settings.errors import ConfigError
+from dg.settings.networks import VIT_POSE
 
 __all__ = [
     "FREE_KEYS",
@@ -53,6 +55,7 @@ NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Gt(0)]
 CountOrZero = Annotated[int, Ge(0)]
 Device = Literal["auto", "cpu", "cuda"]
+MinPool = Literal[1, 3, 5]
 Dscale2d = Literal["auto", "off", "paper", "focal", "box"]
 
 
@@ -61,9 +64,9 @@ class DetectionConfig:
     """2D as a detector sees it, for the inputs that have a confidence (AugLift's UADD)."""
 
     source: Literal["auto", "synthetic"] = "auto"  # synthetic: also where the inputs have no confidence
-    radius_mode: Literal["linear", "scale"] = "linear"  # disk in which uadd reads depth; scale: by torso length
-    r_min: Positive = 3.0  # its radius where the 2D is certain, pixels of a frame 1000 wide
-    r_max: float = 30.0  # and where it is not
+    radius_mode: RadiusMode = "linear"  # disk in which uadd reads depth; scale: by torso length
+    r_min: Positive = R_MIN  # its radius where the 2D is certain, pixels of a frame 1000 wide
+    r_max: float = R_MAX  # and where it is not
     background_m: NotNegative = 3.0  # wall behind rendered people, metres from their farthest joint; 0: none
 
 
@@ -84,7 +87,7 @@ class RenderConfig:
     rasterizer: Literal["warp", "pytorch3d"] = "warp"
     resolution: Count = 128  # pixels of the square crop around a person
     subject_span_px: Count = 100  # of these, what the person's larger side takes
-    min_pool: Literal[1, 3, 5] = 3  # window of the minimum around a joint, pixels
+    min_pool: MinPool = 3  # window of the minimum around a joint, pixels
     micro_batch: Count = 256  # poses that a worker draws at once
     device: str = "auto"  # auto | cpu | cuda, of the workers
 
@@ -126,7 +129,7 @@ class TrainConfig:
     box_ref: NotNegative = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
-    pose_network: str = "usyd-community/vitpose-base-simple"  # ViTPose of image_features: hub id or folder
+    pose_network: str = VIT_POSE  # ViTPose of image_features: hub id or folder
     feature_sizes: list[int] = field(default_factory=list)  # channels of each of the features; empty: the networks'
     # -- detected 2D
     detection: DetectionConfig = field(default_factory=DetectionConfig)

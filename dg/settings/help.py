@@ -89,15 +89,16 @@ def render_text(text: str, width: int = 0) -> str:
     return "\n\n".join(p if re.search(r"^ ", p, re.M) else textwrap.fill(p, width) for p in parts)
 
 
-def plugin_help(group: str, name: str, plugin: type[Any]) -> str:
+def plugin_help(group: str, name: str, plugin: type[Any], options: type[Any] | None = None) -> str:
     """What a plug-in is, and its options.
 
     Args:
         group: of the command line, such as `method`.
         name: in the group's table.
         plugin: a class with `Options`.
+        options: the dataclass to list; None: `plugin.Options`.
     """
-    options = plugin.Options
+    options = options or plugin.Options
     about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
     keys = list(keys_of(options, f"{group}."))
     said = inspect.getdoc(options) or ""
@@ -126,11 +127,11 @@ def _default(field: "Field[Any]") -> str:
         return "..."
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return str(value.get("name", ""))
     if isinstance(value, list | tuple):
         return f"[{','.join(map(str, value))}]"
-    return (
-        "none" if value is None else "" if value in ("", {}) else f"{value:g}" if type(value) is float else str(value)
-    )
+    return "none" if value is None else "" if value == "" else f"{value:g}" if type(value) is float else str(value)
 
 
 def _choices(annotation: Any) -> tuple[str, ...]:  # noqa: ANN401 - a type
@@ -143,7 +144,7 @@ def _comments(kind: type[Any]) -> dict[str, tuple[str, str]]:
     found: dict[str, tuple[str, str]] = {}
     for base in reversed(kind.__mro__[:-1]):
         heading, last = "", ""
-        for line in inspect.getsource(base).splitlines():
+        for line in textwrap.dedent(inspect.getsource(base)).splitlines():
             if match := _HEADING.match(line):
                 heading, last = match[1], ""
             elif (match := _FIELD.match(line)) and match[1] in getattr(base, "__annotations__", {}):

@@ -32,7 +32,9 @@ def resolve(table: Mapping[str, str], kind: str, name: str) -> type[Any]:
     return getattr(import_module(module), attribute)
 
 
-def make_options(plugin: type[Any], kind: str, name: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def make_options(
+    plugin: type[Any], kind: str, name: str, given: Mapping[str, Any], options: type[Any] | None = None
+) -> Any:  # noqa: ANN401 - the plug-in's own dataclass
     """The plug-in's Options with some fields set.
 
     Args:
@@ -40,12 +42,14 @@ def make_options(plugin: type[Any], kind: str, name: str, given: Mapping[str, An
         kind: the group of the command line (`method`), for messages.
         name: the plug-in's name, for messages.
         given: values by option, as text or typed.
+        options: the dataclass to make; None: `plugin.Options`.
 
     Raises:
         OptionError: for an option that it does not have, a required one that is missing, or a value of another type.
     """
-    known = {f.name: f for f in fields(plugin.Options)}
-    hints = get_type_hints(plugin.Options, include_extras=True)
+    options = options or plugin.Options
+    known = {f.name: f for f in fields(options)}
+    hints = get_type_hints(options, include_extras=True)
     for option in given:
         if option not in known:
             raise OptionError(
@@ -57,7 +61,7 @@ def make_options(plugin: type[Any], kind: str, name: str, given: Mapping[str, An
         raise OptionError(f"{kind} {name!r} needs " + " ".join(f"{kind}.{option}=..." for option in missing))
     tree = {option: _as_text(prepare(value, hints[option]), hints[option]) for option, value in given.items()}
     try:
-        return build(plugin.Options, tree)
+        return build(options, tree)
     except ConfigError as error:
         lines = [
             f"{kind}.{line}" if line.partition(" ")[0] in known else f"{kind} {name!r}: {line}"

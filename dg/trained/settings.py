@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from dg.evaluation.augmentation_names import Tta
 from dg.settings.config import ConfigError
 from dg.settings.reader import NO_KEY, read_own
 
@@ -28,7 +29,7 @@ class EvaluateOptions:
     unit: Literal["m", "mm"] = "m"  # of such a file's output
     trust: bool = False  # true: a TorchScript file may run; it is a program, with all the rights that you have
     weights: Weights = "auto"  # of a run's folder: best by source validation, or last; auto: best where there is one
-    tta: Literal["protocol", "none", "flip", "reverse", "flip+reverse"] = "protocol"  # instead of the test set's own;
+    tta: Literal["protocol"] | Tta = "protocol"  # instead of the test set's own;
     # reverse turns windows around in time
     label: str = ""  # what tables call the lifter of published= or model=; empty: the file's name
     regime: Literal["DG", "DA"] = "DG"  # of the same

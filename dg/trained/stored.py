@@ -15,8 +15,6 @@ from dg.training.build import initialise, inputs_of, make_lifter, options_for_wi
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
 
-WEIGHTS = ("auto", "best", "last")
-
 
 @dataclass(frozen=True)
 class StoredLifter:

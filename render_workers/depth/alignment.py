@@ -1,4 +1,4 @@
-"""Relative depth networks answer disparity up to an unknown scale and shift; here both are found for each image."""
+"""Metres from the disparity of a relative depth network, whose unknown scale and shift are fitted for each image."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -15,12 +15,16 @@ _SAME = 1e-6
 def align_disparity(
     disparity: Float[Tensor, "batch height width"], zbuffer: Float[Tensor, "batch height width"]
 ) -> Float[Tensor, "batch height width"]:
-    """Depth in metres, 1 / (s d + t), with the s >= 0 and t of each image that minimise the squared error of s d + t
-    against 1 / zbuffer over the pixels of the body, in closed form.
+    """Depth 1 / (s d + t), with the s >= 0 and t of each image that minimise the squared error of s d + t against
+    1 / zbuffer over the pixels of the body, in closed form.
 
-    Larger disparities are nearer. Where the body's disparities are all the same, or fall where they should rise, the
-    best s is 0 and the whole image gets one depth, the harmonic mean of the z-buffer. An image without a body is
-    background, and so is everything around a body: inf.
+    Args:
+        disparity: d, larger for what is nearer.
+        zbuffer: true depth of the body, metres; inf for background.
+
+    Returns:
+        Metres; inf for background. Where the body's disparities are all the same, or fall where they should rise, the
+        best s is 0 and the whole body gets one depth, the harmonic mean of the z-buffer.
     """
     seen = zbuffer < BACKGROUND
     target = torch.where(seen, 1 / zbuffer, 0.0)

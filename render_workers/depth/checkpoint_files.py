@@ -6,12 +6,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from dg.files.safe_load import FileFormatError
+from dg.settings.networks import DEPTH_ANYTHING
 from dg.settings.plugins import OptionError
 
 NEEDED = ("config.json", "*.safetensors")
 WANTED = (*NEEDED, "preprocessor_config.json", "model.safetensors.index.json")
 INSTALL = "pip install -c constraints.txt -e '.[depth]'"
-DEPTH_OPTION, DEPTH_HUB_ID = "depth.checkpoint", "depth-anything/Depth-Anything-V2-Metric-Indoor-Small-hf"
+DEPTH_OPTION = "depth.checkpoint"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _BLOCK = 1 << 20
 
@@ -21,14 +22,20 @@ class DepthCheckpointError(FileFormatError):
 
 
 def find_checkpoint(
-    checkpoint: str, revision: str = "", option: str = DEPTH_OPTION, example: str = DEPTH_HUB_ID
+    checkpoint: str, revision: str = "", option: str = DEPTH_OPTION, example: str = DEPTH_ANYTHING
 ) -> Path:
     """The folder that holds a checkpoint's files.
 
-    checkpoint: a local folder, for which no network is tried; else a hub id OWNER/NAME, which is looked up in the hub's
-    cache on this machine and downloaded only when it is not there. revision: branch, tag or commit of a hub id.
-    option: the key that names it, example: a hub id that would do, both for messages.
-    Raises DepthCheckpointError, or OptionError where a hub id is given and huggingface_hub is not installed.
+    Args:
+        checkpoint: a local folder, for which no network is tried; else a hub id OWNER/NAME, which is looked up in the
+            hub's cache on this machine and downloaded only when it is not there.
+        revision: branch, tag or commit of a hub id; empty: its main branch.
+        option: the key that names the checkpoint, for messages.
+        example: a hub id that would do, for messages.
+
+    Raises:
+        DepthCheckpointError: for a folder without weights, and a hub id that cannot be downloaded.
+        OptionError: where a hub id is given and huggingface_hub is not installed.
     """
     folder, advice = Path(checkpoint).expanduser(), _advice(option, example)
     if folder.is_dir():
@@ -45,7 +52,11 @@ def find_checkpoint(
 
 
 def content_digest(folder: Path) -> str:
-    """Of the files that decide what a checkpoint computes; not of where they lie."""
+    """A digest of the files that decide what a checkpoint computes; it does not depend on where they lie.
+
+    Args:
+        folder: of the checkpoint.
+    """
     digest = hashlib.sha256()
     for path in sorted({p for pattern in WANTED for p in folder.glob(pattern)}, key=lambda p: p.name):
         state = path.stat()

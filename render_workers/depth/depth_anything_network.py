@@ -12,12 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from render_workers.depth.pretrained import PRECISIONS, backbone_width, load_network, normalisation, precision_on
+from render_workers.depth.pretrained import backbone_width, load_network, normalisation, precision_on, read_json
 from render_workers.feature_maps import FeatureMap, join_maps
 
-__all__ = ["PATCH_PX", "PRECISIONS", "DepthAnythingNetwork", "feature_width", "input_size"]
 PATCH_PX = 14
-_CLASS, _KIND = "DepthAnythingForDepthEstimation", "depth_anything"
+_CLASS, _KIND, _METRIC = "DepthAnythingForDepthEstimation", "depth_anything", "metric"
 
 
 class DepthAnythingNetwork:
@@ -34,7 +33,7 @@ class DepthAnythingNetwork:
         self.model = load_network(folder, _CLASS, _KIND)
         self.model.head.register_forward_pre_hook(_in_float32)
         self.model.neck.register_forward_pre_hook(self._keep)
-        self.metric = self.model.config.depth_estimation_type == "metric"
+        self.metric = self.model.config.depth_estimation_type == _METRIC
         self.mean, self.std = normalisation(folder)
         self._device: torch.device | None = None
         self._patches: Tensor | None = None
@@ -90,6 +89,18 @@ class DepthAnythingNetwork:
 def feature_width(folder: Path) -> int:
     """Channels of the feature map. Raises as loading the network does."""
     return backbone_width(folder, "DepthAnythingConfig", _KIND)
+
+
+def answers_metres(folder: Path) -> bool:
+    """Whether the checkpoint's network answers metres, and not disparity.
+
+    Args:
+        folder: of the checkpoint; only its config.json is read.
+
+    Raises:
+        DepthCheckpointError: for a config.json that is no JSON.
+    """
+    return read_json(folder / "config.json").get("depth_estimation_type") == _METRIC
 
 
 def input_size(height: int, width: int, input_px: int) -> tuple[int, int]:

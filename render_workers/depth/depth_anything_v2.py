@@ -1,63 +1,82 @@
-"""Depth Anything V2 on rendered bodies (METHODS 4.4): one network a worker, in batches, small inputs, metres.
+"""Depth Anything V2 on rendered bodies (METHODS 4.4) and on photographs (METHODS 4.2): batches of images, metres.
 
 A metric checkpoint knows the one camera of its training data: Hypersim's images are 1024 x 768 with a horizontal field
 of view of 60 degrees. What a crop zooms in on looks nearer than it is, by the ratio of the focal lengths; the crop's
 is known, so its depth is multiplied by f_crop / f_trained.
-A relative checkpoint answers disparity up to scale and shift; both are fitted to the z-buffer, image by image, so its
-depth has the network's shape and the truth's place: an oracle in that, and for ablation only.
+A relative checkpoint answers disparity up to scale and shift; of rendered bodies both are fitted to the z-buffer, image
+by image, so its depth has the network's shape and the truth's place: an oracle in that, and for ablation only.
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dg.settings.config import NotNegative
+from dg.settings.networks import DEPTH_ANYTHING
 from render_workers.base import BACKGROUND
 from render_workers.depth.alignment import align_disparity
-from render_workers.depth.checkpoint_files import DEPTH_HUB_ID, content_digest, find_checkpoint
-from render_workers.depth.depth_anything_network import PATCH_PX, PRECISIONS, DepthAnythingNetwork, feature_width
-from render_workers.depth.network_source import MappedDepthSource
+from render_workers.depth.checkpoint_files import content_digest, find_checkpoint
+from render_workers.depth.depth_anything_network import PATCH_PX, DepthAnythingNetwork, answers_metres, feature_width
+from render_workers.depth.network_source import MappedDepthSource, NetworkFacts
+from render_workers.depth.pretrained import Precision
 from render_workers.feature_maps import FeatureMap
 from render_workers.shading import Look
 
-METRIC_INDOOR_SMALL = DEPTH_HUB_ID
 # Focal length over the shorter side: 512 / tan(30 degrees) = 886.8 pixels of 768.
 HYPERSIM_FOCAL = 1.1547
+# The shorter side of the images that the checkpoints were trained on: a person is a small part of a photograph.
+TRAINED_PX = 518
 # A depth of zero or less would be behind the camera.
 NEAREST_M = 0.01
 
 
+def _check_input(input_px: int) -> None:
+    if input_px < PATCH_PX or input_px % PATCH_PX:
+        near = max(round(input_px / PATCH_PX), 1) * PATCH_PX
+        raise ValueError(f"input_px must be a multiple of {PATCH_PX}, such as {near}, got {input_px!r}")
+
+
 class DepthAnythingV2(MappedDepthSource):
-    """Not an oracle where the checkpoint is metric. Loading it raises DepthCheckpointError or OptionError."""
+    """Depth Anything V2. It is no oracle where the checkpoint is metric.
+
+    Loading it raises DepthCheckpointError or OptionError.
+    """
 
     @dataclass(frozen=True)
     class Options(Look):
-        """checkpoint: folder, or hub id OWNER/NAME; revision: of a hub id, empty for its main branch. input_px: side of
-        what the network sees, a multiple of 14. batch: images at once. precision: auto (bfloat16 on a GPU, else
-        float32), bfloat16, float32. trained_focal: of the camera that a metric checkpoint knows, in image heights; 0
-        leaves depth as the network says. The rest is the look of what it sees. Raises ValueError for anything else.
-        """
+        """Options for rendered bodies; `albedo` to `normals` are the look of what the network sees."""
 
-        checkpoint: str = METRIC_INDOOR_SMALL
-        revision: str = ""
-        input_px: int = 140
-        batch: int = 256
-        precision: str = "auto"
-        trained_focal: float = HYPERSIM_FOCAL
+        checkpoint: str = DEPTH_ANYTHING  # folder, or hub id OWNER/NAME
+        revision: str = ""  # branch, tag or commit of a hub id; empty: its main branch
+        input_px: int = 140  # side of what the network sees, a multiple of 14
+        batch: int = 256  # images at once
+        precision: Precision = "auto"  # auto: bfloat16 on a GPU, else float32
+        trained_focal: NotNegative = HYPERSIM_FOCAL  # of the camera that a metric checkpoint knows, in image heights; 0
+        # leaves depth as the network says
 
         def __post_init__(self) -> None:
             super().__post_init__()
-            if self.input_px < PATCH_PX or self.input_px % PATCH_PX:
-                near = max(round(self.input_px / PATCH_PX), 1) * PATCH_PX
-                raise ValueError(f"input_px must be a multiple of {PATCH_PX}, such as {near}, got {self.input_px!r}")
+            _check_input(self.input_px)
             if self.batch < 1:
                 raise ValueError(f"batch must be at least 1, got {self.batch!r}")
-            if self.precision not in PRECISIONS:
-                raise ValueError(f"precision must be one of {list(PRECISIONS)}, got {self.precision!r}")
-            if self.trained_focal < 0:
-                raise ValueError(f"trained_focal must not be negative, got {self.trained_focal!r}")
+
+    @dataclass(frozen=True)
+    class ImageOptions:
+        """Options for photographs."""
+
+        checkpoint: str = DEPTH_ANYTHING  # folder, or hub id OWNER/NAME
+        revision: str = ""  # branch, tag or commit of a hub id; empty: its main branch
+        input_px: int = TRAINED_PX  # shorter side of what the network sees, a multiple of 14
+        precision: Precision = "auto"  # auto: bfloat16 on a GPU, else float32
+        trained_focal: NotNegative = HYPERSIM_FOCAL  # of the camera that a metric checkpoint knows, in shorter sides of
+        # the image; 0: leave depth as the network says
+
+        def __post_init__(self) -> None:
+            _check_input(self.input_px)
 
     def __init__(self, options: Options = Options()) -> None:
         self.options, self.look = options, options
@@ -68,6 +87,18 @@ class DepthAnythingV2(MappedDepthSource):
     def digest(cls, options: Any) -> str:  # noqa: ANN401 - Options; the base class has many
         content = content_digest(find_checkpoint(options.checkpoint, options.revision))
         return f"{replace(options, checkpoint='', revision='', batch=1)!r} {content}"
+
+    @classmethod
+    def facts(cls, options: Any) -> NetworkFacts:  # noqa: ANN401
+        folder = find_checkpoint(options.checkpoint, options.revision)
+        settings = {"input_px": options.input_px, "precision": options.precision}
+        return NetworkFacts(
+            checkpoint=Path(options.checkpoint).name,
+            weights=content_digest(folder),
+            metric=answers_metres(folder),
+            trained_focal=options.trained_focal,
+            settings=settings,
+        )
 
     @classmethod
     def feature_width(cls, options: Any) -> int:  # noqa: ANN401
@@ -94,6 +125,10 @@ class DepthAnythingV2(MappedDepthSource):
     ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
         answer, features = self.network.with_map(_shaded(rgb))
         return self._depth(answer, zbuffer), features
+
+    def estimate_images(self, rgb: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch height width"]:
+        answer = self.network(rgb)
+        return answer.clamp_min(NEAREST_M) if self.network.metric else answer
 
     def _depth(self, answer: Tensor, zbuffer: Tensor) -> Tensor:
         if not self.network.metric:

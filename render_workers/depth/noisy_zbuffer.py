@@ -5,13 +5,16 @@ indoor checkpoints) and by a smooth field, shifted as a whole, and disturbed at 
 Draws are functions of (seed, key, place): an answer depends neither on the batch nor on the device.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from annotated_types import Ge
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from dg.settings.config import CountOrZero, NotNegative
 from render_workers.base import BACKGROUND, DepthSource
 
 # A depth of zero or less would be behind the camera.
@@ -22,29 +25,19 @@ SCALE, SHIFT, WARP, WHITE = 0, 1, 2, 1 << 20
 
 
 class NoisyZBuffer(DepthSource):
-    """Not an oracle: what can be learned from it is what could be learned from a network with such errors."""
+    """Not an oracle: it errs as a network does, so that a lifter learns from it what it could learn from a network."""
 
     @dataclass(frozen=True)
     class Options:
-        """Standard deviations: log_scale (of the log of one factor an image), shift_m, warp (relative, a field
-        interpolated from warp_grid x warp_grid nodes), white_m (each pixel). bleed_px: reach of the blur across edges.
-        Raises ValueError for a negative value or a grid of fewer than two nodes.
-        """
+        """How large the errors are; all but `warp_grid`, `bleed_px` and `seed` are standard deviations."""
 
-        log_scale: float = 0.06
-        shift_m: float = 0.05
-        warp: float = 0.02
-        warp_grid: int = 8
-        bleed_px: int = 2
-        white_m: float = 0.01
+        log_scale: NotNegative = 0.06  # of the logarithm of the factor of an image
+        shift_m: NotNegative = 0.05  # of the shift of an image, metres
+        warp: NotNegative = 0.02  # of the relative error that varies smoothly over an image
+        warp_grid: Annotated[int, Ge(2)] = 8  # nodes of that error along a side of the image
+        bleed_px: CountOrZero = 2  # reach of the blur across the body's edges, pixels
+        white_m: NotNegative = 0.01  # of the error of each pixel by itself, metres
         seed: int = 0
-
-        def __post_init__(self) -> None:
-            for f in fields(self):
-                if f.name != "seed" and getattr(self, f.name) < 0:
-                    raise ValueError(f"{f.name} must not be negative, got {getattr(self, f.name)!r}")
-            if self.warp_grid < 2:
-                raise ValueError(f"warp_grid must be at least 2, got {self.warp_grid!r}")
 
     def __init__(self, options: Options = Options()) -> None:
         self.options = options

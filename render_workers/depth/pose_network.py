@@ -17,7 +17,7 @@ from torch.nn.functional import grid_sample
 from render_workers.depth.pretrained import backbone_width, load_network, normalisation, precision_on
 from render_workers.feature_maps import FeatureMap, join_maps
 
-POSE_OPTION, POSE_HUB_ID = "pose_network", "usyd-community/vitpose-base-simple"
+POSE_OPTION = "pose_network"
 BOX_PADDING = 1.25
 SMALLEST_BOX_PX = 1.0
 _CLASS, _KIND = "VitPoseForPoseEstimation", "vitpose"

@@ -1,24 +1,31 @@
-"""Networks of transformers' own classes, from the files of a checkpoint; and the precision that they compute in."""
+"""Loads networks of transformers' own classes from the files of a checkpoint; the precision that they compute in."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 from dg.settings.plugins import OptionError
 from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 
-PRECISIONS = ("auto", "bfloat16", "float32")
+Precision = Literal["auto", "bfloat16", "float32"]
+PRECISIONS = get_args(Precision)
 # ImageNet's, as in the preprocessor_config.json of every published checkpoint; taken where a folder has no such file.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def load_network(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - transformers is an extra
-    """A network in eval mode, float32, without gradients. name: of its class; kind: the `model_type` of its config.
+    """A network in eval mode, float32, without gradients. Only safetensors are read.
 
-    Only safetensors are read. Raises DepthCheckpointError for a folder that holds something else or not all weights,
-    OptionError where transformers is missing.
+    Args:
+        folder: of the checkpoint.
+        name: of the network's class in transformers.
+        kind: the `model_type` that the checkpoint's config must have.
+
+    Raises:
+        DepthCheckpointError: for a folder that holds something else, or not all weights.
+        OptionError: where transformers is missing.
     """
     loaded = _transformers(folder, name, kind)
     try:
@@ -35,7 +42,17 @@ def load_network(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - t
 
 
 def backbone_width(folder: Path, name: str, kind: str) -> int:
-    """Channels of the last map of a network's backbone, from its config alone. Raises as `load_network`."""
+    """The number of channels of the last map of a network's backbone, from its config alone.
+
+    Args:
+        folder: of the checkpoint.
+        name: of the config's class in transformers.
+        kind: the `model_type` that the config must have.
+
+    Raises:
+        DepthCheckpointError: for a folder that holds something else.
+        OptionError: where transformers is missing.
+    """
     loaded = _transformers(folder, name, kind)
     try:
         return int(loaded.from_pretrained(folder, local_files_only=True).backbone_config.hidden_size)
@@ -46,15 +63,27 @@ def backbone_width(folder: Path, name: str, kind: str) -> int:
 
 
 def normalisation(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of pixels, `[3, 1, 1]` each, by which a network wants them normalised."""
+    """How a network wants pixels normalised.
+
+    Args:
+        folder: of its checkpoint.
+
+    Returns:
+        Mean and standard deviation of RGB in [0, 1], `[3, 1, 1]` each.
+    """
     path = folder / "preprocessor_config.json"
-    chosen = _read_json(path) if path.is_file() else {}
+    chosen = read_json(path) if path.is_file() else {}
     mean, std = chosen.get("image_mean", MEAN), chosen.get("image_std", STD)
     return torch.tensor(mean).view(3, 1, 1), torch.tensor(std).view(3, 1, 1)
 
 
 def precision_on(device: torch.device, precision: str) -> torch.dtype:
-    """What a precision means on a device: auto is bfloat16 on a GPU and float32 elsewhere."""
+    """The number type of a precision on a device.
+
+    Args:
+        device: that computes.
+        precision: `auto` is bfloat16 on a GPU and float32 elsewhere.
+    """
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
@@ -69,14 +98,22 @@ def _transformers(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401
         found = getattr(transformers, name)
     except ImportError as error:
         raise OptionError(f"{kind} networks need the packages of the extra `depth`; {INSTALL}") from error
-    holds = _read_json(folder / "config.json").get("model_type")
+    holds = read_json(folder / "config.json").get("model_type")
     if holds != kind:
         raise DepthCheckpointError(f"{folder} holds a model of type {holds!r}, expected {kind!r}")
     transformers_logging.disable_progress_bar()
     return found
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint's JSON file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DepthCheckpointError: for a file that is no JSON.
+    """
     try:
         return json.loads(path.read_text())
     except ValueError as error:

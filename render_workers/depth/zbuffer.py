@@ -15,7 +15,7 @@ class ZBuffer(DepthSource):
 
     @dataclass(frozen=True)
     class Options:
-        """None: nothing can go wrong."""
+        """It has no options."""
 
     def __init__(self, options: Options = Options()) -> None:
         self.options = options

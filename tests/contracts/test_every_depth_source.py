@@ -6,6 +6,7 @@ import torch
 from dg.settings.plugins import make_options, resolve
 from render_workers.base import DepthSource
 from render_workers.depth import DEPTH_SOURCES
+from render_workers.depth.network_source import NetworkDepthSource
 from tests.render_workers.depth_anything_maker import save_depth_anything
 
 INF = float("inf")
@@ -72,3 +73,44 @@ def test_an_answer_does_not_depend_on_the_batch(source):
         source.estimate(zbuffer[i : i + 1], None if rgb is None else rgb[i : i + 1], keys[i : i + 1]) for i in range(4)
     ]
     assert torch.allclose(whole, torch.cat(parts), atol=1e-4)
+
+
+NETWORKS = [n for n in sorted(DEPTH_SOURCES) if issubclass(resolve(DEPTH_SOURCES, "depth", n), NetworkDepthSource)]
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def on_images(request, tmp_path_factory):
+    """A source for photographs, and what is known of it before its weights are loaded."""
+    kind = resolve(DEPTH_SOURCES, "depth", request.param)
+    given = MAKERS[request.param](tmp_path_factory.mktemp(request.param)) if request.param in MAKERS else {}
+    options = make_options(kind, "depth", request.param, given, kind.ImageOptions)
+    return kind.for_images(options), kind.facts(options)
+
+
+@pytest.mark.parametrize("size", [(90, 120), (120, 90), (75, 75)])
+def test_photographs_of_any_size_get_finite_depth_whatever_the_batch(on_images, size):
+    source, _ = on_images
+    rgb = torch.rand(3, 3, *size, generator=torch.Generator().manual_seed(0))
+    depth = source.estimate_images(rgb)
+    assert depth.shape == (3, *size)
+    assert depth.dtype == torch.float32
+    assert depth.isfinite().all()
+    assert (depth > 0).all()
+    assert torch.allclose(torch.cat([source.estimate_images(image[None]) for image in rgb]), depth, atol=1e-4)
+
+
+def test_metres_of_photographs_grow_with_the_focal_length_from_the_one_that_is_known(on_images):
+    source, facts = on_images
+    assert facts.metric
+    depth = torch.full((1, 4, 4), 3.0)
+    known = source.at_focal(depth, torch.full((1, 2), facts.trained_focal))
+    assert torch.allclose(known, depth)
+    assert torch.allclose(source.at_focal(depth, torch.full((1, 2), 2 * facts.trained_focal)), 2 * depth)
+
+
+def test_options_of_photographs_are_among_those_of_bodies(on_images):
+    source, facts = on_images
+    names = set(source.ImageOptions.__dataclass_fields__)
+    assert names <= set(source.Options.__dataclass_fields__)
+    assert source.ImageOptions.__dataclass_params__.frozen
+    assert set(facts.settings) <= names

@@ -17,9 +17,10 @@ from dg.extract_depth import shard
 from dg.extract_depth.__main__ import main
 from dg.extract_depth.shard import TRIES
 from dg.files.safe_load import load_npz
-from dg.images.detector import DetectorOptions, PersonPoseDetector
+from dg.images.detector import PersonPoseDetector
 from dg.images.people import to_skeleton
 from dg.images.reading import read_image
+from dg.images.settings import DetectorOptions
 from dg.pose.skeleton import H36M_17
 from render_workers.depth.depth_anything_network import DepthAnythingNetwork
 from tests.extract_depth.photos import people_in, slow_depths, write_photos
@@ -256,7 +257,7 @@ def test_help_needs_neither_torch_nor_ray():
     ("word", "message"),
     [
         ("layot=folder", "did you mean 'layout'"), ("layout=folded", "did you mean 'folder'"),
-        ("depth.albedo=1", "depth has no option 'albedo'"), ("depth.input_px=100", "multiple of 14"),
+        ("depth.albedo=1", "'depth_anything_v2' has no option 'albedo'"), ("depth.input_px=100", "multiple of 14"),
         ("shard=some", "whole number"), ("detector.person_score=2", "person_score"), ("r_min=40", "r_min"),
         ("depth=zbuffer", "depth must be one of"), ("images", "expected key=value"),
     ],

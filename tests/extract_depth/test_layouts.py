@@ -1,10 +1,12 @@
 """Frames are found where their data sets keep them, and called what keypoint files call them."""
 
+from typing import get_args
+
 import pytest
 
 from dg.datasets.base import DataError
 from dg.extract_depth.layouts import EXAMPLES, LAYOUTS, by_any_name, find_frames
-from dg.settings.plugins import OptionError
+from dg.extract_depth.settings import Layout
 
 
 def touch(root, *names):
@@ -59,8 +61,10 @@ def test_two_files_of_one_name_and_no_file_at_all_are_refused(tmp_path):
     touch(tmp_path, "imageFiles/a/image_00001.jpg", "a/image_00001.jpg")
     with pytest.raises(DataError, match="are both the frame"):
         find_frames(tmp_path, "pw3d")
-    with pytest.raises(OptionError, match="did you mean 'h36m'"):
-        find_frames(tmp_path, "h36")
+
+
+def test_every_layout_can_be_asked_for():
+    assert set(get_args(Layout)) == set(LAYOUTS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -8,10 +8,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from dg.images.detector import DetectorOptions, Person, PersonPoseDetector, to_skeleton
+from dg.images.detector import PersonPoseDetector
+from dg.images.people import Person, to_skeleton
+from dg.images.settings import DetectorOptions
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17, SMPL_24
-from dg.settings.errors import exit_code
+from dg.settings.errors import ConfigError, exit_code
 from dg.settings.plugins import OptionError
+from dg.settings.reader import build
 from render_workers.depth.checkpoint_files import DepthCheckpointError
 from tests.images.detector_maker import save_rt_detr, save_vit_pose
 
@@ -226,8 +229,8 @@ def test_damaged_weights_are_refused_and_pickles_are_not_read(folders, tmp_path)
 )
 def test_options_say_what_they_expect(options):
     (name,) = options
-    with pytest.raises(ValueError, match=name):
-        DetectorOptions(**options)
+    with pytest.raises(ConfigError, match=f"^{name} must"):
+        build(DetectorOptions, options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

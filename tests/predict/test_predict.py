@@ -11,15 +11,16 @@ import torch
 from PIL import Image
 
 from dg.files.checkpoint import load_file, save_file
-from dg.images.detector import DetectorOptions, PersonPoseDetector
+from dg.images.detector import PersonPoseDetector
 from dg.images.people import Person, to_skeleton
+from dg.images.settings import DetectorOptions
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.predict import __main__ as predict
+from dg.predict.lifter_inputs import LiftedPerson
 from dg.predict.lifting import pose_batch
-from dg.predict.options import parse_words
 from dg.predict.picture import draw_picture
-from dg.predict.run import Predictor, run
-from dg.predict.seen import LiftedPerson
+from dg.predict.run import ImagePredictor, run
+from dg.predict.settings import predict_options
 from tests.images.detector_maker import save_rt_detr, save_vit_pose
 from tests.images.photo_maker import photograph, two_people
 from tests.render_workers.depth_anything_maker import save_depth_anything
@@ -66,7 +67,7 @@ def predicted(folder, photos, *words, checkpoint="best.pt", name="two.png"):
     """The JSON of one image, and how often depth was wanted."""
     known, said = Known(photos.values()), []
     given = [f"{folder}/in", f"checkpoint={folder}/{checkpoint}", f"out={folder}/out", *CPU, *words]
-    run(parse_words(given), said.append, known.people, known.depth)
+    run(predict_options(given), said.append, known.people, known.depth)
     return json.loads((folder / "out" / f"{name}.json").read_text()), known, said
 
 
@@ -133,12 +134,12 @@ def test_the_answer_is_that_of_the_lifter_for_the_input_by_its_definition(folder
 def test_xyd_reads_depth_at_the_joint_and_scales_2d_by_depth_and_focal_length(folder, photos):
     checkpoint, _ = store(folder, *LIFTER, *KINDS["xyd"])
     known = Known(photos.values())
-    options = parse_words([f"{folder}/in/two.png", f"checkpoint={checkpoint}", "focal=420", *CPU])
-    predictor = Predictor(options, known.people, known.depth)
-    seen = predictor.see(folder / "in/two.png", Path("two.png"))
-    batch = pose_batch(seen.people, [seen.camera] * 2, H36M_16)
+    options = predict_options([f"{folder}/in/two.png", f"checkpoint={checkpoint}", "focal=420", *CPU])
+    predictor = ImagePredictor(options, known.people, known.depth)
+    inputs = predictor.inputs_of(folder / "in/two.png", Path("two.png"))
+    batch = pose_batch(inputs.people, [inputs.camera] * 2, H36M_16)
     features = batch.features(predictor.stored.inputs)[:, 0].numpy()
-    for row, (xy, median), person in zip(features, by_hand(photos["two"], "xyd", 420.0), seen.people, strict=True):
+    for row, (xy, median), person in zip(features, by_hand(photos["two"], "xyd", 420.0), inputs.people, strict=True):
         assert np.allclose(person.depth, median, atol=0.12)
         at_root = person.depth[0] / median[0]
         assert np.allclose(row[:, :2], xy * at_root, atol=1e-4)
@@ -221,7 +222,7 @@ def test_what_it_wrote_is_not_taken_for_photographs_the_next_time(folder, photos
     store(folder, *LIFTER, *KINDS["xy"])
     known = Known(photos.values())
     words = [f"{folder}/in", f"checkpoint={folder}", f"out={folder}/in", *CPU]
-    again = [run(parse_words(words), lambda _: None, known.people) for _ in range(2)]
+    again = [run(predict_options(words), lambda _: None, known.people) for _ in range(2)]
     assert [summary["images"] for summary in again] == [2, 2]
     assert sorted(path.name for path in (folder / "in").glob("*.png")) == [
         "nobody.png", "nobody.png.prediction.png", "two.png", "two.png.prediction.png",
@@ -235,7 +236,7 @@ def test_one_of_the_people_can_be_asked_for_and_nobody_is_an_answer(folder, phot
     known = Known(photos.values())
     words = [f"{folder}/in", f"checkpoint={folder}", f"out={folder}/out", "people=best", "picture=false", *CPU]
     summary = run(
-        parse_words(words),
+        predict_options(words),
         lambda _: None,
         lambda images: [[first, sure] if people else [] for people in known.people(images)],
     )
@@ -259,7 +260,7 @@ def test_a_lifter_of_windows_sees_a_still_person_or_the_clip_of_the_folder(tmp_p
     for name, more in (("still", []), ("clip", ["sequence=true", "people=best"])):
         out = tmp_path / name
         words = [f"{tmp_path}/in", f"checkpoint={checkpoint}", f"out={out}", "picture=false", *CPU, *more]
-        run(parse_words(words), lambda _: None, known.people)
+        run(predict_options(words), lambda _: None, known.people)
         answers[name] = [json.loads((out / f"{8 + i}.png.json").read_text())["people"][0] for i in range(3)]
     xy = torch.tensor(np.stack([row for photo in frames for row in by_hand(photo, "xy", 420.0)]), dtype=torch.float32)
     still = [[i] * 9 for i in range(3)]
@@ -274,11 +275,11 @@ def test_a_lifter_of_windows_sees_a_still_person_or_the_clip_of_the_folder(tmp_p
 def test_the_views_of_the_picture_have_equal_axes_and_show_the_joints(folder, photos):
     checkpoint, _ = store(folder, *LIFTER, *KINDS["xyd"])
     known = Known(photos.values())
-    options = parse_words([f"{folder}/in/two.png", f"checkpoint={checkpoint}", *CPU])
-    seen = Predictor(options, known.people, known.depth).see(folder / "in/two.png", Path("two.png"))
+    options = predict_options([f"{folder}/in/two.png", f"checkpoint={checkpoint}", *CPU])
+    inputs = ImagePredictor(options, known.people, known.depth).inputs_of(folder / "in/two.png", Path("two.png"))
     joints = photos["two"].joints_3d[:, [j for j in range(17) if j != 9]].numpy()
-    people = [LiftedPerson(p, j - j[:1]) for p, j in zip(seen.people, joints, strict=True)]
-    figure = draw_picture(seen, people, H36M_16, "a caption")
+    people = [LiftedPerson(p, j - j[:1]) for p, j in zip(inputs.people, joints, strict=True)]
+    figure = draw_picture(inputs, people, H36M_16, "a caption")
     views = [axis for axis in figure.axes if "m" in axis.get_xlabel()]
     assert len(views) == 4
     for number, axis in enumerate(views):
@@ -307,6 +308,7 @@ WRONG = {
     "a sequence of everybody": (["{in}", "checkpoint={run}", "sequence=true"], 2, "people=best"),
     "a word for a number": (["{in}", "checkpoint={run}", "batch=many"], 2, "whole number"),
     "a score above one": (["{in}", "checkpoint={run}", "person_score=30"], 2, "person_score"),
+    "a boundless camera": (["{in}", "checkpoint={run}", "focal=inf"], 2, "pixels"),
     "no such checkpoint": (["{in}", "checkpoint={in}/none.pt"], 4, "no checkpoint"),
     "no such images": (["{in}/none", "checkpoint={run}"], 4, "found nothing"),
     "no images in the folder": (["{empty}", "checkpoint={run}"], 4, "no images"),
@@ -338,13 +340,13 @@ def test_only_unreadable_images_are_an_error(folder, photos, capsys):
 def test_features_of_pictures_are_refused_in_words(folder, photos):
     checkpoint, _ = store(folder, *LIFTER, *KINDS["xyd"])
     known = Known(photos.values())
-    options = parse_words([f"{folder}/in", f"checkpoint={checkpoint}", *CPU])
-    assert Predictor(options, known.people, known.depth).stored.config.inputs == "xyd"
+    options = predict_options([f"{folder}/in", f"checkpoint={checkpoint}", *CPU])
+    assert ImagePredictor(options, known.people, known.depth).stored.config.inputs == "xyd"
     state = load_file(checkpoint)
     state["config"] |= {"inputs": "xyd+nonsense"}
     save_file(checkpoint, state)
     with pytest.raises(ValueError, match="inputs"):
-        Predictor(options, known.people, known.depth)
+        ImagePredictor(options, known.people, known.depth)
 
 
 def test_help_loads_neither_torch_nor_transformers():

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from dg.body.open_body import OpenBody
 from dg.pose.skeleton import H36M_17
 from dg.settings.command_line import parse
+from dg.settings.networks import DEPTH_ANYTHING
 from dg.settings.plugins import OptionError, make_options
 from dg.train import run
 from render_workers.base import RenderRequest
@@ -24,7 +25,7 @@ from render_workers.crop import subject_crop
 from render_workers.depth.alignment import FARTHEST_M, align_disparity
 from render_workers.depth.checkpoint_files import DepthCheckpointError, content_digest, find_checkpoint
 from render_workers.depth.depth_anything_network import DepthAnythingNetwork, input_size
-from render_workers.depth.depth_anything_v2 import HYPERSIM_FOCAL, METRIC_INDOOR_SMALL, DepthAnythingV2
+from render_workers.depth.depth_anything_v2 import HYPERSIM_FOCAL, DepthAnythingV2
 from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
 from tests.render_workers.depth_anything_maker import save_depth_anything
@@ -261,12 +262,12 @@ def test_a_hub_id_that_cannot_be_reached_is_one_error_that_says_what_to_do(tmp_p
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     with pytest.raises(DepthCheckpointError) as error:
-        source(METRIC_INDOOR_SMALL)
+        source(DEPTH_ANYTHING)
     message = str(error.value)
     assert asked == [True, False]
     assert "no route to host" in message
     assert "and more" not in message
-    for needed in (f"https://huggingface.co/{METRIC_INDOOR_SMALL}", "model.safetensors", "depth.checkpoint=FOLDER"):
+    for needed in (f"https://huggingface.co/{DEPTH_ANYTHING}", "model.safetensors", "depth.checkpoint=FOLDER"):
         assert needed in message
 
 

@@ -1,4 +1,4 @@
-"""What is known of one image and of the people in it, before and after lifting."""
+"""What the lifter is given of each image and of the people in it, and what it answers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,12 @@ from dg.predict.cameras import ImageCamera
 
 
 @dataclass(frozen=True)
-class SeenPerson:
-    """One person on the lifter's skeleton. joints_px: pixels, centres at +0.5. depth: at each joint, metres; None where
-    the lifter needs none. nearest, farthest: in the disk around each joint, whose median depth is then; None where the
-    lifter was trained with depth right at the joint.
+class PersonInputs:
+    """One person on the lifter's skeleton.
+
+    person: as detected. joints_px: pixels, centres at +0.5. confidence: of each joint, in [0, 1]. depth: at each joint,
+    metres; None where the lifter takes none. nearest, farthest: in the disk around each joint, whose median is then the
+    depth; None where the lifter was trained with depth right at the joint.
     """
 
     person: Person
@@ -27,15 +29,17 @@ class SeenPerson:
 
 
 @dataclass(frozen=True)
-class SeenImage:
-    """One image. thumbnail, depth_thumbnail: of it and of its depth map (metres), made smaller by `shrink`, for the
-    picture.
+class ImageInputs:
+    """One image with the people in it.
+
+    path: of the file. name: below the folder of images. thumbnail, depth_thumbnail: the image and its depth map
+    (metres), made smaller by the factor `shrink`, for the picture.
     """
 
     path: Path
     name: Path
     camera: ImageCamera
-    people: Sequence[SeenPerson]
+    people: Sequence[PersonInputs]
     thumbnail: UInt8[np.ndarray, "small_height small_width 3"] | None = None
     depth_thumbnail: Float32[np.ndarray, "small_height small_width"] | None = None
     shrink: float = 1.0
@@ -43,8 +47,11 @@ class SeenImage:
 
 @dataclass(frozen=True)
 class LiftedPerson:
-    """A person with 3D joints in the camera's axes, metres: relative to the root, and absolute where that is known."""
+    """A person with 3D joints in the camera's axes, metres.
 
-    seen: SeenPerson
+    joints_3d: relative to the root. placed: in the camera's space; None where that is not known.
+    """
+
+    inputs: PersonInputs
     joints_3d: Float32[np.ndarray, "joints 3"]
     placed: Float32[np.ndarray, "joints 3"] | None = None
