@@ -1,13 +1,16 @@
 """Shape checks on, one thread, and where the shared folders lie."""
 
 import os
+import secrets
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Ray reads it once a process: clusters of one test session must not differ in it.
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+# Ray's servers listen on all interfaces: whoever runs the tests shares no cluster with whoever reaches the machine. Ray
+# reads it once a process, so clusters of one test session must not differ in it; workers of xdist inherit it.
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 from jaxtyping import install_import_hook
 

@@ -15,7 +15,7 @@ from dg.cluster.address import clusters_here
 from dg.cluster.guardian import end_cluster
 from tests.train_process import QUIET, wait_for
 
-ENVIRONMENT = QUIET | {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+ENVIRONMENT = QUIET | {"RAY_worker_niceness": "0"}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import psutil
 
 # The folder of a Ray cluster that belongs to one run. Ray puts sockets below it, whose whole path may have 107 bytes.
 CLUSTER_PREFIX = "dg-ray-"
-LONGEST_PARENT = 24
+LONGEST_PARENT = 22
 PATIENCE_S = 15.0  # the driver waits so long for the guardian to finish
 TERM_S = 2.0  # between SIGTERM and SIGKILL
 SWEEP_S = 30.0  # after that much clearing up it gives up
@@ -32,9 +32,18 @@ QUIET_S = 0.3  # nothing is left when nothing was found over such a span
 
 
 def make_cluster_folder() -> Path:
-    """A new folder for Ray's files and sockets, with a path short enough for the latter."""
+    """A new folder, of this user alone, with a path short enough for sockets below it. Ray gets `ray_folder` of it."""
     usual = tempfile.gettempdir()
     return Path(tempfile.mkdtemp(prefix=CLUSTER_PREFIX, dir=usual if len(usual) <= LONGEST_PARENT else "/tmp"))
+
+
+def ray_folder(cluster: Path) -> Path:
+    """Where Ray keeps its files and sockets: it opens that folder to everybody, so one that nobody enters is around it.
+
+    Args:
+        cluster: From `make_cluster_folder`.
+    """
+    return cluster / "r"
 
 
 class Guardian:

@@ -14,8 +14,9 @@ from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dg.cluster.address import AUTO, cluster_address, clusters_here
-from dg.cluster.guardian import Guardian, make_cluster_folder
+from dg.cluster.guardian import Guardian, make_cluster_folder, ray_folder
 from dg.cluster.resources import cores_here, cores_of_run, found
+from dg.cluster.token_file import keep_token_private
 from dg.cluster.versions import NodeVersions, differences, versions_here
 from dg.settings.config import TrainConfig
 from render_workers.pool_options import ResourceError
@@ -121,14 +122,15 @@ def _resolved(address: str) -> str:
 def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> RaySession:
     folder = make_cluster_folder()
     guardian = Guardian(out, folder, folders)
+    keep_token_private()
     # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
     os.environ.setdefault("RAY_worker_niceness", "0")
     try:
-        _start(max(cores_here(), cores_of_run(config)), folder)
+        _start(max(cores_here(), cores_of_run(config)), ray_folder(folder))
     except BaseException:
         guardian.release()
         raise
-    return RaySession("", own=True, folder=folder, guardian=guardian)
+    return RaySession("", own=True, folder=ray_folder(folder), guardian=guardian)
 
 
 def _start(cpus: int, folder: Path) -> None:

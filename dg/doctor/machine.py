@@ -12,6 +12,7 @@ from dg.doctor.finding import Finding, error, ok, warning
 from dg.doctor.installed import installed_version
 from dg.doctor.room import disk, memory, open_files, ports, shared_memory
 from dg.settings.config import TrainConfig
+from dg.tracking.stores import SERVER_HINT
 
 Check = Callable[[TrainConfig], Iterator[Finding]]
 CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
@@ -140,7 +141,7 @@ def _server(uri: str) -> Finding:
             return ok("MLflow store", f"{uri} answers {answer.status}")
     except (URLError, OSError) as problem:
         return error("MLflow store", f"{uri} does not answer: {problem}",
-                     "mlflow server --host 0.0.0.0 --port 5000, or tracking.uri=sqlite:///mlflow.db")  # fmt: skip
+                     f"{SERVER_HINT}, or tracking.uri=sqlite:///mlflow.db")  # fmt: skip
 
 
 def ray_here(config: TrainConfig) -> Iterator[Finding]:
@@ -154,9 +155,17 @@ def ray_here(config: TrainConfig) -> Iterator[Finding]:
         yield error("Ray", "address=auto, but no Ray runs on this machine", "leave address out, or `ray start` first")
     else:
         yield ok("Ray", f"none runs here; {f'runs join {address}' if address else 'runs start their own'}")
-    token, mode = Path("~/.ray/auth_token").expanduser(), os.environ.get("RAY_AUTH_MODE")
+    from dg.cluster.token_file import is_private, token_file
+
+    token, mode = token_file(), os.environ.get("RAY_AUTH_MODE")
     if mode == "token" and not token.is_file() and not os.environ.get("RAY_AUTH_TOKEN"):
         yield error("authentication", f"RAY_AUTH_MODE=token, but there is no {token}", "ray get-auth-token --generate")
+    elif token.is_file() and not is_private(token):
+        yield error(
+            "authentication",
+            f"others can read {token}; who has it runs programs in your clusters",
+            f"chmod 600 {token}; if others use this machine, make another: ray get-auth-token --generate",
+        )
     else:
         stated = f"RAY_AUTH_MODE={mode}" if mode else "RAY_AUTH_MODE is not set"
         yield ok("authentication", f"{stated}; {'there is a token' if token.is_file() else 'there is no token'} here")

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 DEFAULT_URI = "sqlite:///mlflow.db"
 OFF = ("off", "none")
 TAG_HOST, TAG_HEARTBEAT = "dg.host", "heartbeat"
+# A server on a loopback address asks nobody who they are, and need not: others come through ssh, which does.
+SERVER_HINT = (
+    "start it with `mlflow server --host 127.0.0.1 --port 5000`, and reach it from other machines through "
+    "`ssh -N -L 5000:127.0.0.1:5000 HOST` as tracking.uri=http://127.0.0.1:5000"
+)
 _STALE_S = 600.0  # ten missed heartbeats
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 # A dead server is found out in seconds, not in MLflow's four minutes; nothing is sent home; no log lines of its own.
@@ -85,7 +90,7 @@ def prepare(uri: str, experiment: str) -> str:
         remedy = (
             f"check that {file.parent} can be written to and that {file.name} is an MLflow database"
             if file
-            else "start it with `mlflow server --host 0.0.0.0 --port 5000`"
+            else SERVER_HINT
         )
         raise TrackingError(
             f"cannot use the tracking store {uri}: {_first_line(error)}; {remedy}, or use tracking.uri={DEFAULT_URI}"

@@ -129,7 +129,6 @@ def measure_ray(actors: int) -> dict[str, float]:
     from tests.bench.pool import start as start_pool
     from tests.fakes import FakeSpec, depth_of
 
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray.init("local", num_cpus=actors, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:

@@ -53,14 +53,12 @@ class Watched(RayPool):
 
 @pytest.fixture(scope="module")
 def nodes():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
-        cluster.add_node(num_cpus=2, num_gpus=1)
-        yield cluster
-        ray.shutdown()
-        cluster.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    cluster.add_node(num_cpus=2, num_gpus=1)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
 
 
 def render_all(pool, requests, meanwhile=lambda done: None):

@@ -24,11 +24,9 @@ WAIT_S = 60
 
 @pytest.fixture(scope="module", autouse=True)
 def _cluster(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        yield
-        ray.shutdown()
+    ray.init("local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    yield
+    ray.shutdown()
 
 
 def ray_pool(spec, **options):

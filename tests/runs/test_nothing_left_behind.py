@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from dg.cluster.guardian import CLUSTER_PREFIX, Guardian, end_cluster, guarded_runs, make_cluster_folder
+from dg.cluster.guardian import CLUSTER_PREFIX, Guardian, end_cluster, guarded_runs, make_cluster_folder, ray_folder
 from dg.grid.child_run import ChildRun
 from dg.runs.status_file import read_status
 from tests.train_process import WORDS, family, has_checkpoint, lives, same_weights, start, status_of, wait_for
@@ -134,7 +134,7 @@ def test_sockets_below_the_cluster_folder_fit_into_an_address(monkeypatch, tmp_p
     folder = make_cluster_folder()
     try:
         assert folder.name.startswith(CLUSTER_PREFIX)
-        longest = folder / "session_2026-12-31_23-59-59_999999_4194304" / "sockets" / "plasma_store"
+        longest = ray_folder(folder) / "session_2026-12-31_23-59-59_999999_4194304" / "sockets" / "plasma_store"
         assert len(str(longest)) <= 107
     finally:
         folder.rmdir()
