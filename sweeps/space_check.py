@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from dg.settings.command_line import NESTED, check_plugins, parse, table_of
-from dg.settings.config import GROUPS, ConfigError, TrainConfig
+from dg.settings.command_line import check_plugins, parse, table_of
+from dg.settings.config import GROUPS, NESTED, ConfigError, TrainConfig
 from dg.settings.plugins import OptionError, resolve, suggest
 from sweeps.options import REFUSED
 from sweeps.space import Choice, Parameter, Space, Value, as_floats, words_of
