@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dg.datasets.base import PoseDataset
-from dg.evaluation.predictions import Evaluation, evaluate
+from dg.datasets.base import NOT_DRAWN, PoseDataset
+from dg.evaluation.predictions import Evaluation, evaluate, not_drawn
 from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
 from dg.evaluation.selection import History
 from dg.files.checkpoint import Checkpoints, save_file
@@ -248,8 +248,8 @@ class Trainer:
     def _evaluate(self, epoch: int) -> dict[str, float]:
         start = time.monotonic()
         if self._val is None or self._targets is None:
-            self._val = replace(self.problem.val, poses=self._with_depth(self.problem.val))
-            self._targets = tuple(replace(t, poses=self._with_depth(t)) for t in self.problem.targets)
+            self._val = self._with_depth(self.problem.val)
+            self._targets = tuple(self._with_depth(t) for t in self.problem.targets)
         label, frames = self.problem.depth_label, self.config.frames
         val = evaluate(self.method, self._val, label, frames)
         results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
@@ -269,12 +269,15 @@ class Trainer:
     def _metrics(evaluation: Evaluation) -> dict[str, float]:
         return {k: v for k, v in evaluation.errors.summary().items() if k != "n"}
 
-    def _with_depth(self, dataset: PoseDataset) -> PoseBatch:
+    def _with_depth(self, dataset: PoseDataset) -> PoseDataset:
         poses = dataset.poses.to(self.method.context.device)
         if self.live_depth is None or poses.depth is not None:  # it came with its images
-            return poses
+            return replace(dataset, poses=poses)
         self.report({"kind": "note", "text": f"depth of {len(poses):,} poses of {dataset.name}"})
-        return self.live_depth.of_dataset(poses, dataset.digest)
+        drawn = self.live_depth.with_depth(dataset, poses)
+        if lost := int(drawn.notes[NOT_DRAWN]):
+            self.report({"kind": "note", "text": not_drawn(dataset.name, lost, len(poses))})
+        return drawn
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -361,4 +364,4 @@ def _finite(value: float) -> bool:
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:
-    return {"protocol": evaluation.protocol, **evaluation.errors.summary()}
+    return {"protocol": evaluation.protocol, "not_drawn": evaluation.not_drawn, **evaluation.errors.summary()}
