@@ -37,6 +37,7 @@ def _main(args: list[str]) -> int:
     options = evaluate_options(args)
     # After the help, which needs no torch.
     from dg.datasets.laws import line
+    from dg.evaluation.predictions import not_drawn
     from dg.runs.display import Display
     from dg.trained.evaluation_run import run
 
@@ -44,6 +45,9 @@ def _main(args: list[str]) -> int:
     display = Display()
     display.say(line(summary["data_checks"]))
     display.results(summary["results"])
+    for row in summary["results"]:
+        if row["not_drawn"]:
+            display.say(not_drawn(row["target"], row["not_drawn"], int(row["n"])))
     display.say(f"{summary['wall_s']:.1f} s; written to {summary['out']} and, frame by frame, {summary['errors']}")
     if summary["note"]:
         display.say(summary["note"])

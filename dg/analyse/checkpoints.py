@@ -91,7 +91,7 @@ class TrainedRun:
             self.check_places(of_drawing(self.config))
             self._live = self._live or make_live_depth(self.config, self._options, 0.0)
             assert self._live is not None
-            poses = self._live.of_dataset(poses, dataset.digest)
+            return self._live.with_depth(dataset, poses)
         return replace(dataset, poses=poses)
 
     def evaluate(self, dataset: PoseDataset) -> Evaluation:

@@ -14,6 +14,7 @@ from dg.settings.errors import DATA
 from dg.settings.reader import home
 
 SPLITS = ("train", "val", "test")
+NOT_DRAWN = "not_drawn"  # among the notes: how many poses have no depth of their own
 
 
 class DataError(ValueError):

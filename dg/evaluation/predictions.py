@@ -7,7 +7,7 @@ from typing import Protocol, get_args, runtime_checkable
 import torch
 from torch import Tensor
 
-from dg.datasets.base import PoseDataset
+from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.evaluation.augmentation_names import Tta
 from dg.evaluation.metrics import PoseErrors, pose_errors
 from dg.pose.batch import InputSpec, PoseBatch
@@ -52,6 +52,7 @@ class Evaluation:
     target: str
     protocol: str
     errors: PoseErrors
+    not_drawn: int = 0  # poses whose depth is the mean offset of the others
 
     def __str__(self) -> str:
         found = self.errors.summary()
@@ -137,7 +138,13 @@ def evaluate(
     windows = Windows.over(dataset.clip.to(poses.joints_3d.device), frames)
     predicted = predict_all(method, poses, tta, windows)
     errors = pose_errors(predicted, poses.joints_3d[:, 0], poses.skeleton.root, dataset.action)
-    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors)
+    lost = int(dataset.notes.get(NOT_DRAWN, "0"))
+    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors, lost)
+
+
+def not_drawn(target: str, lost: int, poses: int) -> str:
+    """What to tell of poses that could not be drawn."""
+    return f"{lost:,} of {poses:,} poses of {target} could not be drawn; they get the mean depth offset of the others"
 
 
 def _as_seen(dataset: PoseDataset) -> PoseDataset:

@@ -34,7 +34,7 @@ class TargetResult:
         """The averages over frames and over actions, as `summary.json` of a run has them, and those of each action."""
         errors = self.evaluation.errors
         row = {"target": self.target, "selection": selection, "epoch": "-" if epoch is None else epoch}
-        row |= {"protocol": self.evaluation.protocol, **errors.summary()}
+        row |= {"protocol": self.evaluation.protocol, "not_drawn": self.evaluation.not_drawn, **errors.summary()}
         return row if errors.action is None else row | {"actions": errors.per_action(self.dataset.actions)}
 
     def arrays(self) -> dict[str, np.ndarray]:

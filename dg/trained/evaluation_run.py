@@ -92,10 +92,10 @@ def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str =
         try:
             results = []
             for dataset in targets:
-                poses = dataset.poses.to(device)
-                if live is not None and poses.depth is None:
-                    poses = live.of_dataset(poses, dataset.digest)
-                results.append(_evaluate_target(stored, predictor, replace(dataset, poses=poses), tta))
+                ready = replace(dataset, poses=dataset.poses.to(device))
+                if live is not None and ready.poses.depth is None:
+                    ready = live.with_depth(dataset, ready.poses)
+                results.append(_evaluate_target(stored, predictor, ready, tta))
             return results
         finally:
             if live is not None:

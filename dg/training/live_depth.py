@@ -6,7 +6,7 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,11 +14,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dg.body.base import Body
+from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
+from dg.pose.camera import RATIO_LIMIT
 from render_workers.base import DetectionRequest, RenderAnswer, RenderPool, RenderRequest
 from render_workers.cache import DepthCache
 
 CHUNK = 1024
+NEAREST_M = 0.3  # of a joint that can be drawn
 AHEAD = 8  # chunks on their way while a data set is drawn
 
 
@@ -98,17 +101,37 @@ class LiveDepth:
     def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
         """Depth of every pose of a data set, drawn once and kept in the cache.
 
+        Everyone in front of the camera is drawn, whoever leaves the frame included. What cannot be drawn gets the mean
+        offset between depth and joint that the drawn poses have: its own z alone is ground truth, which no lifter may
+        see at test time. `valid` is false then.
+
         digest: of the data set; a noisy depth source draws from it, so that every run sees the same depth. Of several
         processes that share the cache one draws, and the others wait for what it stores.
         """
+        return self._of_dataset(poses, digest)[0]
+
+    def with_depth(self, dataset: PoseDataset, poses: PoseBatch) -> PoseDataset:
+        """A data set with the depth of its poses, and among its notes how many could not be drawn.
+
+        Args:
+            dataset: What the poses are.
+            poses: Its poses, on the device where depth is wanted.
+        """
+        drawn, lost = self._of_dataset(poses, dataset.digest)
+        return replace(dataset, poses=drawn, notes=dataset.notes | {NOT_DRAWN: str(lost)})
+
+    def _of_dataset(self, poses: PoseBatch, digest: str) -> tuple[PoseBatch, int]:
+        """With depth, and how many poses could not be drawn."""
         seed = int.from_bytes(hashlib.blake2b(digest.encode(), digest_size=7).digest(), "little")
-        if self.cache is None:
-            return self._draw(poses, seed, None)
-        stored = self._stored(poses, seed, self.cache)
-        if stored is not None:
-            return stored
-        with self.cache.turn(digest):
-            return self._draw(poses, seed, self.cache)
+        asked = poses.replace(valid=_in_front(poses))
+        drawn = None if self.cache is None else self._stored(asked, seed, self.cache)
+        if drawn is None and self.cache is None:
+            drawn = self._draw(asked, seed, None)
+        elif drawn is None and self.cache is not None:
+            with self.cache.turn(digest):
+                drawn = self._draw(asked, seed, self.cache)
+        assert drawn is not None
+        return _completed(drawn, poses.valid), int((~drawn.valid).sum())
 
     def _request(
         self, poses: PoseBatch, rows: Int[Tensor, " drawn"], seed: int, reference: PoseBatch | None = None
@@ -173,6 +196,29 @@ class LiveDepth:
         if cache is not None and pending.request is not None and pending.future is not None:
             cache.store(pending.request, pending.future.result())
         return drawn
+
+
+def _in_front(poses: PoseBatch) -> Bool[Tensor, " batch"]:
+    """The poses that can be drawn: all of them lies before the camera, within what its lens can bend."""
+    joints = poses.joints_3d.flatten(1, 2)
+    ahead = joints[..., 2] > NEAREST_M
+    return (ahead & (joints[..., :2].abs() <= RATIO_LIMIT * joints[..., 2:]).all(-1)).all(-1)
+
+
+def _completed(drawn: PoseBatch, valid: Bool[Tensor, " batch"]) -> PoseBatch:
+    """Drawn poses with the depth of the others made up from what the drawn ones have on average.
+
+    valid: which poses may be trained on; of these, those that were drawn still may.
+    """
+    lost, depth, spread = ~drawn.valid, drawn.depth, drawn.depth_spread
+    if lost.any() and drawn.valid.any() and depth is not None:
+        z = drawn.joints_3d[..., 2]
+        offset = (depth - z)[drawn.valid].flatten(0, 1).mean(0)
+        depth = torch.where(lost[:, None, None], z + offset, depth)
+        if spread is not None:
+            usual = spread[drawn.valid].flatten(0, 1).mean(0)
+            spread = torch.where(lost[:, None, None, None], usual, spread)
+    return drawn.replace(depth=depth, depth_spread=spread, valid=valid & drawn.valid)
 
 
 def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:

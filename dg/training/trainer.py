@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from dg.datasets.base import PoseDataset
-from dg.evaluation.predictions import Evaluation, evaluate
+from dg.datasets.base import NOT_DRAWN, PoseDataset
+from dg.evaluation.predictions import Evaluation, evaluate, not_drawn
 from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
 from dg.evaluation.selection import History
 from dg.files.atomic import replace_file
@@ -101,7 +101,7 @@ class Trainer:
         """
         self.run_id = run_id
         clock = _Clock(self.seconds["total"])
-        source = self._source = self._with_depth(self.problem.train)
+        source = self._source = self._with_depth(self.problem.train).poses
         last_save = time.monotonic()
         batches = self._batches(source)
         while self.method.lifter_steps < self.plan.total_steps and not self.stopped:
@@ -261,10 +261,10 @@ class Trainer:
     def _evaluate(self, epoch: int) -> dict[str, float]:
         start = time.monotonic()
         if self._val is None or self._targets is None:
-            self._val = replace(self.problem.val, poses=self._with_depth(self.problem.val))
-            self._targets = tuple(replace(t, poses=self._with_depth(t)) for t in self.problem.targets)
+            self._val = self._with_depth(self.problem.val)
+            self._targets = tuple(self._with_depth(t) for t in self.problem.targets)
             if self.problem.virtual is not None:
-                self._virtual = replace(self.problem.virtual, poses=self._with_depth(self.problem.virtual))
+                self._virtual = self._with_depth(self.problem.virtual)
         label, frames = self.problem.depth_label, self.config.frames
         val = evaluate(self.method, self._val, label, frames)
         virtual = None if self._virtual is None else evaluate(self.method, self._virtual, label, frames)
@@ -283,12 +283,15 @@ class Trainer:
             scores |= {epoch_metric(target, name): value for name, value in _metrics(result).items()}
         return scores
 
-    def _with_depth(self, dataset: PoseDataset) -> PoseBatch:
+    def _with_depth(self, dataset: PoseDataset) -> PoseDataset:
         poses = dataset.poses.to(self.method.context.device)
         if self.live_depth is None or poses.depth is not None:  # it came with its images
-            return poses
+            return replace(dataset, poses=poses)
         self.report({"kind": "note", "text": f"depth of {len(poses):,} poses of {dataset.name}"})
-        return self.live_depth.of_dataset(poses, dataset.digest)
+        drawn = self.live_depth.with_depth(dataset, poses)
+        if lost := int(drawn.notes[NOT_DRAWN]):
+            self.report({"kind": "note", "text": not_drawn(dataset.name, lost, len(poses))})
+        return drawn
 
     # -- state ----------------------------------------------------------------------------------------------------
 
@@ -400,4 +403,4 @@ def _metrics(evaluation: Evaluation) -> dict[str, float]:
 
 
 def _record(evaluation: Evaluation) -> dict[str, Any]:
-    return {"protocol": evaluation.protocol, **evaluation.errors.summary()}
+    return {"protocol": evaluation.protocol, "not_drawn": evaluation.not_drawn, **evaluation.errors.summary()}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dg.body.open_body import OpenBody
+from dg.datasets.base import PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 from dg.training import live_depth
@@ -116,15 +117,48 @@ def test_a_damaged_file_is_drawn_anew_and_mended(body, tmp_path):
     assert drawn(body, tmp_path, data())[1] == 0
 
 
-def test_invalid_rows_are_not_drawn_and_keep_their_own_z(body, tmp_path):
+def behind(joints, rows=3):
+    """Some of the people stand behind the camera."""
+    return torch.cat([joints[:rows] * torch.tensor([1.0, 1.0, -1.0]), joints[rows:]])
+
+
+def test_truncated_people_are_drawn_too_and_stay_out_of_training(body, tmp_path):
     poses = data()
-    poses = poses.replace(valid=torch.arange(ROWS) >= CHUNK)  # the whole first chunk
+    poses = poses.replace(valid=torch.arange(ROWS) >= CHUNK)  # a loader's mark of who leaves the frame
     first, rendered = drawn(body, tmp_path, poses)
     again, rendered_again = drawn(body, tmp_path, poses)
-    assert (rendered, rendered_again) == (ROWS - CHUNK, 0)
+    assert (rendered, rendered_again) == (ROWS, 0)
     for answer in (first, again):
         assert torch.equal(answer.valid, poses.valid)
-        assert torch.equal(answer.depth[:CHUNK], poses.joints_3d[:CHUNK, ..., 2])
+        assert torch.equal(answer.depth, drawn(body, tmp_path / "all", data())[0].depth)
+
+
+def test_who_cannot_be_drawn_gets_the_mean_offset_and_never_its_own_z(body, tmp_path):
+    poses = data(behind)
+    answer, rendered = drawn(body, tmp_path, poses)
+    assert rendered == ROWS - 3
+    assert answer.valid.tolist() == [False] * 3 + [True] * (ROWS - 3)
+    z = poses.joints_3d[..., 2]
+    offset = (answer.depth - z)[3:].mean(0)
+    torch.testing.assert_close(answer.depth[:3], z[:3] + offset)
+    assert ((answer.depth - z).abs() > 1e-3).all()
+
+
+def test_a_data_set_says_how_many_could_not_be_drawn(body, tmp_path):
+    rows = torch.zeros(ROWS, dtype=torch.long)
+    for change, lost in ((behind, 3), (lambda joints: joints, 0)):
+        poses = data(change)
+        dataset = PoseDataset("people", poses, rows, rows, rows, ("a",), ("b",), 25.0, str(lost))
+        live = LiveDepth(body, CountingPool(), DepthCache(tmp_path, "spec"))
+        assert [live.with_depth(dataset, poses).notes["not_drawn"] for _ in range(2)] == [str(lost)] * 2
+
+
+def test_where_poses_are_trained_on_the_loaders_mark_still_holds(body):
+    poses = data().replace(valid=torch.arange(ROWS) >= CHUNK)
+    pool = CountingPool()
+    answer = LiveDepth(body, pool, None).submit(poses, 0).result()
+    assert pool.ledger.done == ROWS - CHUNK
+    assert torch.equal(answer.valid, poses.valid)
 
 
 def test_chunks_that_lack_poses_are_tried_again(body, tmp_path):
