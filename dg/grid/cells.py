@@ -132,9 +132,8 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
     common = with_own(shared, default_args(shared))
     blind = tuple(arg for arg in common if arg.partition("=")[0] not in ADAPTATION)
     cells = []
-    specs = (parse_specs(texts) for texts in (options.methods, options.lifters, options.inputs))
-    axes = (options.seeds, *specs, options.frames)
-    for seed, method, lifter, inputs, frames in product(*axes):
+    methods, lifters, inputs_of = map(parse_specs, (options.methods, options.lifters, options.inputs))
+    for seed, method, lifter, inputs, frames in product(options.seeds, methods, lifters, inputs_of, options.frames):
         own = [*method.args("method", "method."), *lifter.args("lifter", "lifter."), *inputs.args("inputs", "")]
         args = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
         cells.append(Cell(method, lifter, inputs, frames, seed, args))

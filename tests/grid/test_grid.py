@@ -33,7 +33,7 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "methods=[...]" in done.stdout
+    assert "methods=[]" in done.stdout
     assert "parallel=0" in done.stdout
 
 

@@ -65,9 +65,8 @@ def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsy
 
 
 def test_the_sweeps_words_and_the_trainers_are_told_apart():
-    options, shared = read_with_train(
-        ["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"], ReferenceDepthOptions, {}
-    )
+    args = ["trials=3", "method=erm", "seeds=[1,2]", "out=x", "render.actors=3", "data.root=d"]
+    options, shared = read_with_train(ReferenceDepthOptions, args, {})
     assert options == ReferenceDepthOptions(trials=3, seeds=(1, 2), out="x")
     assert shared == ["method=erm", "render.actors=3", "data.root=d"]
 
