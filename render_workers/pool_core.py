@@ -28,7 +28,10 @@ WORKING = (SlotState.LIVE, SlotState.DRAINING)
 
 
 class PoolCore:
-    """The state machine. Call an event method for whatever happened, then `tick`, and carry out its commands."""
+    """The state machine. Call an event method for whatever happened, then `tick`, and carry out its commands.
+
+    lends: idle workers are given what a silent one holds.
+    """
 
     def __init__(self, options: PoolOptions) -> None:
         self.options = options
@@ -37,6 +40,7 @@ class PoolCore:
         self.failure: PoolFailure | None = None
         self.figures = PoolFigures()
         self.target = options.actors
+        self.lends = True
         self.watchdog_s = options.watchdog_s or WATCHDOG_FLOOR_S
         self._commands: list[Command] = []
         self._spawned = self._start_failures = self._failures_paused_for = 0
@@ -306,7 +310,7 @@ class PoolCore:
         that may have ended a worker: what hangs one worker must not hang them all.
         """
         idle = any(slot.state is SlotState.LIVE and not slot.in_flight for slot in self.slots.values())
-        if not idle or self.book.queue:
+        if not idle or self.book.queue or not self.lends:
             return
         for slot in self.slots.values():
             for piece in reversed(slot.in_flight if slot.silent else []):

@@ -13,7 +13,7 @@ class Outage:
     """A pool that has too few live workers to go on.
 
     seconds: for so long. live, starting: workers. gone: hosts that held workers and have left the cluster. silent:
-    hosts that held workers, are still in the cluster and do not answer.
+    hosts that held workers and are in the cluster, still or again, without a live one.
     """
 
     seconds: float
@@ -24,7 +24,7 @@ class Outage:
 
     def text(self, options: PoolOptions) -> str:
         """What is wrong, how long the run waits, what to do."""
-        hosts = [(self.gone, "left the cluster"), (self.silent, "do not answer")]
+        hosts = [(self.gone, "left the cluster"), (self.silent, "are in it without a live actor")]
         lost = [f"{', '.join(names)} {what}" for names, what in hosts if names]
         left = max(0.0, options.start_timeout_s - self.seconds)
         return (

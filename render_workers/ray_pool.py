@@ -135,10 +135,10 @@ class RayPool(CorePool[ray.ObjectRef]):
         return ray.put(request.to_arrays())
 
     def _was_lost(self, piece: Piece) -> bool:
-        """Whether the worker that held it before is gone, or out of reach."""
+        """Whether the worker that held it before is gone, out of reach, or silent."""
         before = None if piece.avoid is None else self.core.slots.get(piece.avoid)
         held = piece.avoid is not None or piece.infra_tries > 0
-        return held and (before is None or before.state is not SlotState.LIVE)
+        return held and (piece.lent or before is None or before.state is not SlotState.LIVE)
 
     def _renew(self, payload: ray.ObjectRef) -> ray.ObjectRef:
         """The same once more, with no copy but here. Ray may ask a lost node for its copy for ten seconds, and keeps

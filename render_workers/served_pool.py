@@ -39,6 +39,8 @@ class ServedPool(RayPool):
         self.busy_s = 0.0
         self.abandoned = 0
         super().__init__(spec, options, env=env)
+        # A lent request may have its only near copy on the host that is silent, and cannot be renewed here.
+        self.core.lends = False
 
     def submit_packed(self, payload: ray.ObjectRef, shape: tuple[int, ...]) -> ServedFuture:
         """Queue a request that is in the object store already. shape: of its answer's depth. Does not block."""

@@ -1,6 +1,7 @@
 """What a pool does and says while workers are silent, cannot start or are gone: no Ray, no clock."""
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,6 +10,7 @@ from render_workers.pool_core import LEND_AFTER_S, START_BUDGET, START_PAUSE_S
 from render_workers.pool_options import PoolOptions, WorkerStartError
 from render_workers.pool_outage import SAY_AFTER_S, Outage, OutageLog
 from render_workers.pool_slots import SlotState
+from render_workers.ray_pool import RayPool
 from tests.fakes import FakeSpec, make_request
 from tests.render_workers.test_pool_core import ANSWER, Shell
 
@@ -52,6 +54,28 @@ def test_idle_workers_do_the_work_of_a_silent_one_and_its_late_answers_are_dropp
     assert shell.core.figures.deaths == 0
     assert shell.core.count(SlotState.LIVE) == 2
     ledger.check()
+
+
+def test_a_lent_payload_is_put_into_the_store_anew():
+    """Else the borrower may ask the silent host for its copy, and hang as well."""
+    shell, (silent, busy) = two_workers(4)
+    for call in busy:
+        answer(shell, call)
+    pool = SimpleNamespace(core=shell.core)
+    assert not any(RayPool._was_lost(pool, call.piece) for call in silent)
+    shell.tick(LEND_AFTER_S + 0.1)
+    lent = [call.piece for call in shell.calls if call.slot == 1]
+    assert len(lent) == 2
+    assert all(RayPool._was_lost(pool, piece) for piece in lent)
+
+
+def test_a_pool_that_cannot_renew_payloads_does_not_lend():
+    shell, (_, busy) = two_workers(4)
+    shell.core.lends = False
+    for call in busy:
+        answer(shell, call)
+    shell.tick(29)
+    assert {call.slot for call in shell.calls} == {0}
 
 
 def test_a_cable_pulled_for_ten_seconds_costs_no_worker():
@@ -192,7 +216,7 @@ def test_the_message_has_the_true_numbers_the_hosts_and_what_to_do():
     outage = Outage(31.4, 0, 2, gone=["render1 (10.0.0.12)"], silent=["render2 (10.0.0.13)"])
     text = outage.text(PoolOptions(actors=4, start_timeout_s=300))
     assert "too few render actors for 31 s: 0 of 4 are live, 2 are starting, at least 1 must be live" in text
-    assert "render1 (10.0.0.12) left the cluster; render2 (10.0.0.13) do not answer" in text
+    assert "render1 (10.0.0.12) left the cluster; render2 (10.0.0.13) are in it without a live actor" in text
     assert "waits 269 s more" in text
     assert "ray up" in text
     assert "dg.cluster.rejoin" in text
