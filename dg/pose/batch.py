@@ -89,6 +89,10 @@ class PoseBatch:
     def replace(self, **changes: Tensor | Camera | Skeleton | None) -> "PoseBatch":
         return dataclass_replace(self, **changes)
 
+    def augmented(self) -> "PoseBatch":
+        """The same poses, said to be made by a method."""
+        return self.replace(domain=torch.full_like(self.domain, AUGMENTED))
+
     def with_joints(self, joints_3d: Float[Tensor, "batch frames joints 3"]) -> "PoseBatch":
         """Other joints seen by the same cameras: 2D re-projected, depth, features and all of its detection dropped.
 

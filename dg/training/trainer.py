@@ -4,6 +4,7 @@ It knows no method, no Ray and no data set by name. Same configuration and seed 
 number of render workers, whichever of them died, and wherever the run was stopped and resumed (SYSTEMS 2.6).
 """
 
+import math
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from dg.files.atomic import replace_file
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
-from dg.pose.batch import AUGMENTED, PoseBatch
+from dg.pose.batch import PoseBatch
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
@@ -156,7 +157,9 @@ class Trainer:
         if self.config.frames == 1 or self.method.pretraining:
             return None
         key = StepKey(self.config.seed, self.position.source_pass, -1)
-        moved = _marked(self.method.propose_pass(source, self.problem.train.clip.to(self.method.context.device), key))
+        clip = self.problem.train.clip.to(self.method.context.device)
+        moved = self.method.propose_pass(source, clip, key)
+        moved = None if moved is None else moved.augmented()
         if moved is None or self.live_depth is None:
             return moved
         start = time.monotonic()
@@ -178,8 +181,10 @@ class Trainer:
     def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
         torch.manual_seed(key.number("propose"))
         proposal = self.method.propose(batch, key)
-        proposal = _marked(proposal)
-        if proposal is None or self.live_depth is None:
+        if proposal is None:
+            return None
+        proposal = proposal.augmented()
+        if self.live_depth is None:
             return proposal
         return self.live_depth.submit(proposal, key.number("depth"), batch)
 
@@ -222,7 +227,7 @@ class Trainer:
         means = {
             name: _mean(torch.stack([m[name].float() for m in self._recent if name in m])) for name in sorted(names)
         }
-        wrong = [name for name, value in means.items() if name.startswith("loss/") and not _finite(value)]
+        wrong = [name for name, value in means.items() if name.startswith("loss/") and not math.isfinite(value)]
         if wrong:
             raise DivergedError(
                 f"{', '.join(wrong)} is not a number after {self.method.lifter_steps} lifter steps; "
@@ -384,18 +389,9 @@ class _Clock:
         return time.monotonic() - self.start
 
 
-def _marked(proposal: PoseBatch | None) -> PoseBatch | None:
-    """The poses, marked as made by the method."""
-    return None if proposal is None else proposal.replace(domain=torch.full_like(proposal.domain, AUGMENTED))
-
-
 def _mean(values: torch.Tensor) -> float:
     """Of the finite ones: a step that was left out says nothing of the others. NaN where there is none."""
     return float(values[values.isfinite()].mean())
-
-
-def _finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, float]:
