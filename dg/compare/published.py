@@ -159,6 +159,7 @@ def _benchmark_fields(sets: Mapping[str, Any]) -> dict[str, Any]:
             "frames": b.frames,
             "joints": b.joints,
             "tta": b.tta,
+            "norm": b.norm,
         } | found
     return found
 

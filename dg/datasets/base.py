@@ -32,8 +32,8 @@ class PoseDataset:
     truth. source_2d: `gt` or the detector. source_depth: `images` where the poses bring depth from images with them
     (`dg.datasets.image_depth`); empty: it is drawn. digest: of the tensors, for caches and for the noise of drawn
     depth. content: of what was read (`dg.datasets.content`), which identifies the data in protocol ids; depth_content:
-    of the file that depth was read from. family: what protocol ids call the data set where a label of the user's took
-    the place of its name; empty: its name.
+    of the file that depth was read from. norm: by what the 2D is divided (`Protocol.norm`). family: what protocol ids
+    call the data set where a label of the user's took the place of its name; empty: its name.
     """
 
     name: str
@@ -51,6 +51,7 @@ class PoseDataset:
     flip_tta: bool = False
     content: str = ""
     depth_content: str = ""
+    norm: str = "frame"
     family: str = ""
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -86,9 +87,10 @@ class PoseDataset:
         joints, tta = self.poses.skeleton.name, tta or self.tta
         depth = depth_source if depth_source == "none" else self.source_depth or depth_source
         described = f"{self.family or self.name}/{self.flavour}/n{len(self)}/{joints}"
+        norm = "" if self.norm == "frame" else f"/norm={self.norm}"
         drawn = depth == "none" or not self.source_depth
         depth_file = "" if drawn else f"/depth_data={self.depth_content or self.digest}"
-        return f"{described}/2d={self.source_2d}/depth={depth}{depth_file}/tta={tta}/data={self.identity}"
+        return f"{described}/2d={self.source_2d}{norm}/depth={depth}{depth_file}/tta={tta}/data={self.identity}"
 
 
 class Dataset(ABC):

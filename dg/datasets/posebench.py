@@ -3,7 +3,7 @@
 | file | content | joints | unit |
 |---|---|---|---|
 | GPA | `data` -> {train, test} -> {`2d` [rows, 34, 2] px, `3d` [rows, 34, 3]} | GPA's 34 | mm |
-| 3DPW | `data` -> {train, test} -> {`combined_2d` [rows, 24, 2] px, `combined_3d_cam` [rows, 24, 3]} | SMPL | m |
+| 3DPW | `data` -> {train, test} -> {`combined_2d` or `2d` [rows, 24, 2] px, `combined_3d_cam` or `3d`} | SMPL | m |
 | SURREAL | `data_2d` [rows, 24, 2] px, `data_3d` [rows, 24, 3]; one file a split | SMPL, sides swapped | mm |
 | Human3.6M | `trainset`, `testset` -> {(subject, action, take): [frames, 32, 3]}, world frame | Human3.6M's 32 | mm |
 
@@ -30,7 +30,7 @@ from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
-from dg.pose.camera import Camera, normalise_pixels
+from dg.pose.camera import POSEBENCH_PX, Camera, denormalise_pixels, normalise_pixels
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, SMPL_24, Skeleton
 
@@ -40,6 +40,8 @@ METRES = {"m": 1.0, "mm": 1e-3}
 JUMP_M = 0.25
 LARGEST_SHARE_OFF = 0.01
 PRINCIPAL_POINT = (0.2, 0.8)  # of width and height; outside, the pixels were centred or cropped
+POSEBENCH = "posebench"
+NORMALISATIONS = ("frame", POSEBENCH)
 # Batches of 64 rows that PoseBench3D leaves out of SURREAL's test file as corrupt.
 SURREAL_CORRUPT, SURREAL_BATCH = (2587, 4164, 12077, 16326), 64
 
@@ -87,6 +89,7 @@ class Options:
     released.
 
     stride: every which row is kept (of each take for `h36m`, of the whole file otherwise). fps: the files do not say.
+    normalise: of `3dpw`, `posebench` divides the 2D as the benchmark does (`dg.datasets.pw3d`).
     """
 
     path: str
@@ -94,12 +97,18 @@ class Options:
     units: str = ""
     stride: int = 1
     fps: float = 30.0
+    normalise: str = "frame"
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {list(KINDS)}, got {self.kind!r}")
         if self.units not in ("", *METRES):
             raise ValueError(f"units must be one of {list(METRES)} or empty, got {self.units!r}")
+        if self.normalise not in NORMALISATIONS or (self.normalise == POSEBENCH and self.kind != "3dpw"):
+            raise ValueError(
+                f"normalise must be one of {list(NORMALISATIONS)}, and {POSEBENCH} for kind=3dpw alone (the frames of "
+                f"the other files have one size), got {self.normalise!r} with kind={self.kind}"
+            )
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
@@ -142,6 +151,10 @@ def _camera_frame(options: Options, split: str) -> PoseDataset:
     clip = _clips(joints)
     camera, size, fits = _camera(joints, pixels, clip, layout, path)
     joints_2d = normalise_pixels(pixels, size, longer_side=True)
+    if options.normalise == POSEBENCH:
+        focal, center = camera.focal * size.amax(-1, keepdim=True) / 2, denormalise_pixels(camera.center, size, True)
+        camera, frame = Camera.as_posebench(focal, center), size.new_tensor(POSEBENCH_PX).expand_as(size)
+        joints_2d = normalise_pixels(pixels, frame)
     poses = PoseBatch.from_joints(joints[:, None], camera, layout.skeleton, joints_2d[:, None])
     return PoseDataset(
         name=layout.name,
@@ -154,6 +167,7 @@ def _camera_frame(options: Options, split: str) -> PoseDataset:
         fps=options.fps / options.stride,
         digest=content_digest(joints, joints_2d),
         flavour=layout.flavour,
+        norm=options.normalise,
         notes={
             "intrinsics": f"from 3D and pixels; {int((~fits).sum())} poses do not fit a pinhole, marked invalid",
             "clips": f"parted where a joint moves more than {JUMP_M} m between rows",
@@ -173,7 +187,8 @@ def _part(options: Options, split: str) -> dict[str, np.ndarray]:
 
 
 def _joints(arrays: dict[str, np.ndarray], name: str, layout: Layout, path: str) -> Float[Tensor, "rows joints axes"]:
-    values, axes = arrays.get(name), 2 if name == layout.joints_2d else 3
+    axes = 2 if name == layout.joints_2d else 3
+    values = arrays.get(name, arrays.get(f"{axes}d"))  # the benchmark's files of 3DPW call them one way or the other
     if not isinstance(values, np.ndarray):
         raise DataError(f"{path}: expected an array {name!r}; is this the file of `kind={layout.name}`? {list(arrays)}")
     # GPA's are also spread as [rows, 34 * axes].

@@ -29,6 +29,8 @@ from dg.pose.skeleton import H36M_17, SMPL_24
 PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DPW")
 REGRESSED = "3DPW-jreg"
 LARGEST_SHARE_BEHIND = 0.01
+POSEBENCH = "posebench"
+NORMALISATIONS = ("frame", POSEBENCH)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Options:
     """root: the folder that holds `sequenceFiles`. protocol: `3DPW-PB` or `3DPW-jreg`. stride: every which frame.
 
     smpl, regressor: for `3DPW-jreg`, the SMPL file (`{gender}` in it stands for MALE or FEMALE; one file without it
-    serves for both) and `J_regressor_h36m.npy`.
+    serves for both) and `J_regressor_h36m.npy`. normalise: `frame` divides the 2D by each frame's longer side,
+    `posebench` by 1080, of a frame of 1080 x 1920 px whatever the video's, as PoseBench3D and AugLift's numbers do.
     """
 
     root: str
@@ -45,6 +48,7 @@ class Options:
     regressor: str = ""
     stride: int = 1
     fps: float = 30.0
+    normalise: str = "frame"
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -54,6 +58,8 @@ class Options:
                 f"protocol={REGRESSED} needs both smpl and regressor, and no other takes them; got "
                 f"protocol={self.protocol}, smpl={self.smpl!r} and regressor={self.regressor!r}"
             )
+        if self.normalise not in NORMALISATIONS:
+            raise ValueError(f"normalise must be one of {list(NORMALISATIONS)}, got {self.normalise!r}")
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
@@ -117,7 +123,10 @@ def _dataset(tracks: list[Track], split: str, options: Options, notes: dict[str,
         for name in ("focal", "center", "size")
     )
     camera = Camera.from_pixels(focal, center, size, longer_side=True)
-    poses, inside = PoseBatch.from_joints(joints, camera, skeleton), camera.in_frame(joints).flatten()
+    inside = camera.in_frame(joints).flatten()
+    if options.normalise == POSEBENCH:
+        camera = Camera.as_posebench(focal, center)
+    poses = PoseBatch.from_joints(joints, camera, skeleton)
     videos = [re.sub(r"_\d+$", "", track.sequence.path.stem) for track in tracks]
     actions = tuple(sorted(set(videos)))
     upright = int((size[:, 0] < size[:, 1]).sum())
@@ -132,6 +141,7 @@ def _dataset(tracks: list[Track], split: str, options: Options, notes: dict[str,
         fps=options.fps / options.stride,
         digest=content_digest(joints, poses.joints_2d),
         flavour=benchmark.flavour,
+        norm=options.normalise,
         flip_tta=benchmark.tta == "flip",
         notes={
             "frames": _frames_note(len(joints), split, options),

@@ -9,6 +9,7 @@ from torch import Tensor
 from dg.pose.rotation import rotation_from_quaternion
 
 # Outside 45 degrees from the axis Human3.6M's distortion polynomial is meaningless; released code saturates there too.
+POSEBENCH_PX = (1080.0, 1920.0)  # PoseBench3D's frame for all of 3DPW
 RATIO_LIMIT = 1.0
 
 
@@ -49,6 +50,13 @@ class Camera:
             distortion=focal_px.new_zeros(len(focal_px), 5) if distortion is None else distortion,
             extent=size_px / side,
         )
+
+    @staticmethod
+    def as_posebench(focal_px: Float[Tensor, "batch 2"], center_px: Float[Tensor, "batch 2"]) -> "Camera":
+        """Cameras of 3DPW as PoseBench3D normalises them: every frame, portrait or landscape, as 1080 x 1920 pixels
+        divided by 1080.
+        """
+        return Camera.from_pixels(focal_px, center_px, focal_px.new_tensor(POSEBENCH_PX).expand_as(focal_px))
 
     def __len__(self) -> int:
         return len(self.focal)

@@ -46,7 +46,8 @@ def run(value=100.0, seed=0, started=1, target="near", depth="zbuffer", params=N
 def benchmark_id(name, depth="none", **changes):
     """The protocol id of one of the field's test sets, as a loader writes it."""
     b = replace(BENCHMARKS[name], **changes)
-    return f"{b.name}/{b.flavour}/n{b.frames}/{b.joints}/2d={b.source_2d}/depth={depth}/tta={b.tta}/data=0a1b"
+    described = f"{b.name}/{b.flavour}/n{b.frames}/{b.joints}/2d={b.source_2d}/norm={b.norm}"
+    return f"{described}/depth={depth}/tta={b.tta}/data=0a1b"
 
 
 def benchmark_run(value, name="3DHP-2929", seed=0, **changes):

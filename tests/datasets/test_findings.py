@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from dg.datasets.base import PoseDataset
-from dg.datasets.check import BAD_FILE, WRONG, WRONG_OPTION, main
+from dg.datasets.check import main
 from dg.datasets.findings import findings
 from dg.datasets.synthetic import Options, Synthetic
+from dg.settings.errors import CONFIG, DATA, FAILED
 from tests.datasets.makers import cross_arrays
 
 
@@ -84,10 +85,10 @@ def test_the_command_tells_its_verdict_by_its_exit_code(tmp_path, capsys):
     order = [0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]
     flipped = arrays | {name: arrays[name][:, order] for name in ("pose3d", "pose2d")}
     np.savez(tmp_path / "swapped.npz", **flipped)
-    assert main(["npz", f"path={tmp_path}/swapped.npz"]) == WRONG
+    assert main(["npz", f"path={tmp_path}/swapped.npz"]) == FAILED
     assert "left and right" in capsys.readouterr().out
-    assert main(["npz", f"path={tmp_path}/absent.npz"]) == BAD_FILE
+    assert main(["npz", f"path={tmp_path}/absent.npz"]) == DATA
     assert "absent.npz" in capsys.readouterr().err
-    assert main(["npz", "pat=x"]) == WRONG_OPTION
-    assert main(["nzp"]) == WRONG_OPTION
+    assert main(["npz", "pat=x"]) == CONFIG
+    assert main(["nzp"]) == CONFIG
     assert "did you mean 'npz'" in capsys.readouterr().err

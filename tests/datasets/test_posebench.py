@@ -9,7 +9,7 @@ from dg.datasets.h36m import Human36M
 from dg.datasets.h36m import Options as H36MOptions
 from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.posebench import SURREAL_BATCH, SURREAL_CORRUPT, Options, PoseBench3D, _kept
-from dg.datasets.protocols import BENCHMARKS
+from dg.datasets.protocols import BENCHMARKS, Protocol
 from dg.pose.skeleton import SMPL_24
 from tests.datasets.malformed import Hostile, cut
 from tests.datasets.motion import FRAMES, h36m_motion, write_h36m
@@ -186,3 +186,31 @@ def test_options_are_checked():
     for wrong, reason in (({"kind": "mpi"}, "kind"), ({"units": "cm"}, "units"), ({"stride": 0}, "stride")):
         with pytest.raises(ValueError, match=reason):
             Options("x", **wrong)
+
+
+@pytest.mark.parametrize("names", [("combined_2d", "combined_3d_cam"), ("2d", "3d")])
+def test_3dpw_is_read_under_either_name_of_its_arrays(tmp_path, names):
+    joints = smpl_poses(tmp_path / "bodies")
+    part = dict(zip(names, pw3d_part(joints).values(), strict=True))
+    write_dict(tmp_path / "file.npz", {"train": part, "test": part})
+    data = PoseBench3D(Options(str(tmp_path / "file.npz"), "3dpw")).load("test")
+    np.testing.assert_allclose(data.poses.joints_3d[:, 0], joints, atol=1e-5)
+
+
+def test_the_benchmarks_own_normalisation_divides_every_frame_by_1080(tmp_path):
+    joints = smpl_poses(tmp_path / "bodies")
+    part = pw3d_part(joints)
+    write_dict(tmp_path / "file.npz", {"train": part, "test": part})
+    own, theirs = (
+        PoseBench3D(Options(str(tmp_path / "file.npz"), "3dpw", normalise=kind)).load("test")
+        for kind in ("frame", "posebench")
+    )
+    expected = part["combined_2d"] / 540 - np.array([1, 1920 / 1080])
+    np.testing.assert_allclose(theirs.poses.joints_2d[:, 0], expected, atol=1e-4)
+    projected = theirs.poses.camera.project(theirs.poses.joints_3d)
+    torch.testing.assert_close(projected, theirs.poses.joints_2d, atol=2e-3, rtol=0)
+    published = BENCHMARKS["3DPW-PB"].protocol("none")
+    reasons = [Protocol.parse(d.protocol("none")).differences(published, ("frames", "joints")) for d in (own, theirs)]
+    assert reasons == [["2D divided by frame against posebench"], []]
+    with pytest.raises(ValueError, match="kind=3dpw alone"):
+        Options("x", "gpa", normalise="posebench")
