@@ -6,6 +6,7 @@ are known: the pool then keeps its size.
 """
 
 import json
+import socket
 from typing import Any
 
 import ray
@@ -16,21 +17,34 @@ from ray.core.generated import autoscaler_pb2
 from render_workers.pool_sizing import ClusterView, Node
 
 TIMEOUT_S = 5
+KNOCK_S = 2.0
 # Where the autoscaler of before Ray 2.50, still the one for machines on premises, leaves its report.
 REPORT_KEY = b"__autoscaling_status"
 PROTOCOL: Any = autoscaler_pb2
 
 
 def look() -> ClusterView:
-    """The cluster now."""
+    """The cluster now; an empty view where its control store does not answer."""
+    process: Any = worker.global_worker
+    gcs = process.gcs_client
+    if not _answers(str(gcs.address)):
+        return ClusterView((), exact=False)
     try:
-        process: Any = worker.global_worker
-        gcs = process.gcs_client
         reply = PROTOCOL.GetClusterStatusReply()
         reply.ParseFromString(gcs.get_cluster_status(timeout_s=TIMEOUT_S))
         return _view(reply, _launching_v1(gcs), state.state.get_max_resources_from_cluster_config())
     except Exception:  # anything: this is not Ray's public face
         return _sums()
+
+
+def _answers(address: str) -> bool:
+    """Whether the control store's port is open. Ray's calls to one that has gone would hold the run for a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=KNOCK_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _sums() -> ClusterView:
