@@ -186,6 +186,7 @@ def a_brief_cut(cluster: NamespaceCluster, run: RunWatch) -> None:
     """A render host is cut off for less than ten seconds: that costs no actor."""
     actors = actor_pids(cluster, RENDER)
     deaths = run.pool("deaths")
+    run.forget()
     cluster.cut(RENDER)
     time.sleep(BRIEF_S)
     cluster.mend(RENDER)
@@ -247,6 +248,7 @@ def a_host_that_vanishes(cluster: NamespaceCluster, run: RunWatch) -> None:
     """A host loses its power: the run goes on with the others."""
     whole = run.rate(12)
     done = run.pool("done")
+    run.forget()
     cluster.vanish(BY_HAND)
     since = time.monotonic()
     run.until(lambda: run.live() == 2, PATIENCE_S, "notice of the host that is gone")
