@@ -32,8 +32,8 @@ class Outage:
             f"{self.starting} are starting, at least {options.min_actors} must be live"
             + (f"; of the hosts that held actors {'; '.join(lost)}" if lost else "")
             + f"\n  the run waits {left:.0f} s more, then it ends (render.start_timeout_s)\n"
-            "  what to do: start Ray on these hosts again. `ray up` does so by itself for the hosts of its file, and "
-            "python -m dg.cluster.rejoin for one that was started by hand"
+            "  what to do: start Ray on these hosts again. The hosts of cluster.yaml do so by themselves; on others "
+            "python -m dg.cluster.rejoin keeps it running"
         )
 
 

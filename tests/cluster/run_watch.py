@@ -57,7 +57,6 @@ class RunWatch:
 
     def until(self, what: Callable[[], object], seconds: float, doing: str) -> None:
         """Wait for something to be so in this run."""
-        self._seen.clear()
 
         def found() -> object:
             self.status()
@@ -70,8 +69,13 @@ class RunWatch:
                 f"{error}\n{json.dumps(self.status(), indent=1)}\n{self.log.read_text()[-3000:]}"
             ) from None
 
+    def forget(self) -> None:
+        """Count gaps from now on."""
+        self._seen.clear()
+        self.status()
+
     def longest_gap(self) -> float:
-        """Seconds without an answer, the most since the last `until` began."""
+        """Seconds without an answer, the most since `forget`, as far as the file tells it, within 3 s."""
         self.status()
         times = [when for when, _ in self._seen]
         return max((b - a for a, b in pairwise(times)), default=0.0)
