@@ -40,7 +40,21 @@ class Camera:
         distortion: Float[Tensor, "batch 5"] | None = None,
         longer_side: bool = False,
     ) -> "Camera":
-        """Cameras from pixel intrinsics; normalised by the width, or by the longer side if `longer_side`."""
+        """Make cameras from intrinsics in pixels.
+
+        Args:
+            focal_px: focal lengths along x and y, pixels.
+            center_px: principal points, pixels from the top left corner.
+            size_px: width and height of the images, pixels.
+            distortion: k1, k2, k3, p1 and p2 of each camera; zero unless given.
+            longer_side: divide by the longer side of the image instead of its width.
+
+        Returns:
+            The cameras in normalised units.
+
+        Raises:
+            ValueError: when a focal length or an image size is not positive.
+        """
         if not (focal_px > 0).all() or not (size_px > 0).all():
             raise ValueError("focal lengths and image sizes must be positive")
         side = normalising_side(size_px, longer_side)
@@ -65,10 +79,12 @@ class Camera:
         return Camera(*[getattr(self, f.name)[rows] for f in fields(self)])
 
     def to(self, *args: torch.device | torch.dtype | str) -> "Camera":
+        """Move or convert all tensors as `Tensor.to` does."""
         return Camera(*[getattr(self, f.name).to(*args) for f in fields(self)])
 
     @staticmethod
     def concatenate(cameras: list["Camera"]) -> "Camera":
+        """Join the rows of several batches of cameras."""
         return Camera(*[torch.cat([getattr(c, f.name) for c in cameras]) for f in fields(Camera)])
 
     def project(self, points: Float[Tensor, "batch *axes 3"]) -> Float[Tensor, "batch *axes 2"]:
