@@ -150,11 +150,13 @@ def check_fit(
 
     Args:
         given: Normalised as stated, in the order of `stated`.
+        stated: The skeleton in whose joint order the 2D is said to be.
         projected: The 3D's projection, in Human3.6M's order of 17 joints.
         clip: Number of each row's clip; rows of a clip are in time order.
         what: File and array, for the message.
-        extent: Width and height over the side by which the 2D is said to be divided. Without it (and without
-            `size_px`, in pixels) other normalisations are not tried.
+        extent: Width and height over the side by which the 2D is said to be divided. Without it (and without `size_px`)
+            other normalisations are not tried.
+        size_px: Width and height of the images, pixels.
         known: Joints that were found; the others do not count.
         most: Rows that are looked at.
 
