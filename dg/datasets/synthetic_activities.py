@@ -270,7 +270,17 @@ ACTIVITIES: dict[str, Callable[[Draw], Angles]] = {f.__name__: f for f in _ALL}
 
 
 def act(activity: str, clips: int, times: Tensor, generator: torch.Generator) -> Angles:
-    """Angles [clips, frames] of one activity on top of the rest posture, not yet within the joints' limits."""
+    """Make the joint angles of one activity on top of the rest posture.
+
+    Args:
+        activity: a name of `ACTIVITIES`.
+        clips: number of clips.
+        times: times of the frames, seconds.
+        generator: the random generator.
+
+    Returns:
+        Angles `[clips, frames]` in degrees by name, not yet within the joints' limits.
+    """
     draw = Draw(clips, times, generator)
     base, added = posture(draw), ACTIVITIES[activity](draw)
     total = {name: base.get(name, 0) + added.get(name, 0) for name in base | added}
