@@ -48,7 +48,7 @@ class TransformerOptions:
         DropPath.check(self.drop_path)
 
     def drop_path_schedule(self) -> list[float]:
-        """The chance for each block: from 0 at the first to `drop_path` at the last, in equal steps."""
+        """Return each block's chance: it rises in equal steps from 0 at the first block to `drop_path` at the last."""
         return [self.drop_path * block / max(self.depth - 1, 1) for block in range(self.depth)]
 
 
@@ -62,17 +62,27 @@ class DropPath(nn.Module):
 
     @staticmethod
     def check(p: float) -> None:
-        """Raises ValueError for a chance outside [0, 1)."""
+        """Raise ValueError for a chance outside [0, 1)."""
         if not 0 <= p < 1:
             raise ValueError(f"drop_path must be in [0, 1), got {p}")
 
     def forward(self, x: Float[Tensor, "rows *tokens width"], branch: Float[Tensor, "rows *tokens width"]) -> Tensor:
+        """Add the branch to `x`; in training, rows leave it out with chance `p`.
+
+        Args:
+            x: the tokens.
+            branch: what is added to them, of the same shape.
+
+        Returns:
+            The sum; in training the branches that are kept are divided by 1 - p.
+        """
         if not self.training or self.p == 0:
             return x + branch
         keep = x.new_empty([len(x)] + [1] * (x.ndim - 1)).bernoulli_(1 - self.p).div_(1 - self.p)
         return torch.addcmul(x, branch, keep)
 
     def extra_repr(self) -> str:
+        """Show the chance in the module's printed form."""
         return f"p={self.p}"
 
 
@@ -90,6 +100,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tokens) -> Tokens:
+        """Let the tokens attend to each other; the shape stays the same."""
         if x.shape[-2] == 1:
             return self.proj(self._values(x))
         qkv = self.qkv(x.flatten(0, -3)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
@@ -127,6 +138,7 @@ class MLP(nn.Module):
         self.fc2 = nn.Linear(self.fc1.out_features, width)
 
     def forward(self, x: Tokens) -> Tokens:
+        """Map each token by itself; the shape stays the same."""
         return self.fc2(self.activation(self.fc1(x)))
 
 
@@ -142,6 +154,7 @@ class PreNormBlock(nn.Module):
         self.add = DropPath(drop_path)
 
     def forward(self, x: Tokens) -> Tokens:
+        """Add attention and then the MLP to the tokens; the shape stays the same."""
         x = self.add(x, self.attn(self.norm1(x)))
         return self.add(x, self.mlp(self.norm2(x)))
 
@@ -161,6 +174,7 @@ class PostNormBlock(nn.Module):
         self.add = DropPath(drop_path)
 
     def forward(self, x: Tokens) -> Tokens:
+        """Add attention and then the MLP, with a layer norm after each sum; the shape stays the same."""
         y = self.attn_norm(x + self.attn(x))
         y = self.mlp_norm(y + self.mlp(y))
         return self.add(x, y - x) if self.training and self.add.p else y

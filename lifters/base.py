@@ -30,15 +30,23 @@ class Lifter(nn.Module, ABC):
 
     @classmethod
     def recipe(cls, options: Any) -> Recipe:  # noqa: ANN401 - the lifter's own dataclass
-        """How its authors train the lifter that these options describe."""
+        """Return how the authors train the lifter that these options describe."""
         return Recipe()
 
     @classmethod
     def for_frames(cls, options: Any, frames: int) -> Any:  # noqa: ANN401 - the lifter's own dataclass
-        """The options for windows of `frames` frames.
+        """Return the options for windows of a given length.
 
-        A lifter whose Options have no `frames` keeps them: it lifts the middle frame of any window. Raises ValueError
-        where the options ask for another length.
+        Args:
+            options: the lifter's options.
+            frames: frames in a window, at least 1.
+
+        Returns:
+            The options with `frames` set. A lifter whose Options have no `frames` keeps them: it lifts the middle frame
+            of any window.
+
+        Raises:
+            ValueError: when the options ask for another length.
         """
         if frames == 1 or "frames" not in {f.name for f in fields(options)}:
             return options
@@ -47,14 +55,33 @@ class Lifter(nn.Module, ABC):
         return replace(options, frames=frames)
 
     def inference_frames(self, frames: int) -> int:
-        """How long windows should be where a whole clip is lifted with windows of `frames` frames: longer ones where
-        the lifter then answers for more frames at less cost, with the same answers.
+        """Return the best length of windows for lifting a whole clip.
+
+        A subclass returns a longer one where the lifter then answers for more frames at less cost, with the same
+        answers.
+
+        Args:
+            frames: frames in a training window.
+
+        Returns:
+            Frames in a window for inference, at least `frames`.
         """
         return frames
 
     @abstractmethod
-    def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor: ...
+    def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor:
+        """Lift windows of poses.
+
+        Args:
+            features: the lifter's input as `PoseBatch.features` builds it.
+
+        Returns:
+            Root-relative joints `[batch, target frames, joints, 3]` in the camera frame, metres; `target_frames` says
+            which frames of the window they belong to.
+        """
 
     def target_frames(self, frames: int) -> slice:
-        """Which of the input frames the output answers for: the middle one unless a subclass says otherwise."""
+        """Return the positions of the input frames that the output belongs to: the middle one unless a subclass says
+        otherwise.
+        """
         return slice(frames // 2, frames // 2 + 1)

@@ -12,7 +12,15 @@ LEVELS = 256
 
 
 def keep_mask(x: Tensor, dropped_levels: int) -> Tensor:
-    """For each unit of a CPU tensor 0 with probability `dropped_levels / 256`, else what keeps the mean as it is."""
+    """Draw a dropout mask on the CPU, from one random byte a unit.
+
+    Args:
+        x: a CPU tensor, whose shape and dtype the mask takes.
+        dropped_levels: the chance of a zero, in 256ths, from 0 to 255.
+
+    Returns:
+        Zeros where units are dropped, elsewhere 256 / (256 - dropped_levels), which keeps the mean.
+    """
     bits = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
     levels = bits.view(torch.uint8)[: x.numel()].view(x.shape)
     return torch.ge(levels, dropped_levels, out=torch.empty_like(x)).mul_(LEVELS / (LEVELS - dropped_levels))
@@ -28,6 +36,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
+        """Drop units of `x` in training; in eval mode return it as it is."""
         dropped_levels = round(self.p * LEVELS)
         if not self.training or dropped_levels == 0:
             return x
@@ -36,4 +45,5 @@ class Dropout(nn.Module):
         return x * keep_mask(x, dropped_levels)
 
     def extra_repr(self) -> str:
+        """Show the chance in the module's printed form."""
         return f"p={self.p}"

@@ -43,19 +43,30 @@ class FusedLifter(Lifter):
         self.embeddings = nn.ModuleDict({name: _embedding(name, size) for name, size in sources.items()})
 
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor:
+        """Embed each source's features and lift the plain channels together with the embeddings."""
         plain, *raw = features.split(self.sizes, -1)
         embedded = [embed(part) for embed, part in zip(self.embeddings.values(), raw, strict=True)]
         return self.lifter(torch.cat([plain, *embedded], -1))
 
     def target_frames(self, frames: int) -> slice:
+        """Return the frames that the lifter behind the embedding answers for."""
         return self.lifter.target_frames(frames)
 
     def inference_frames(self, frames: int) -> int:
+        """Return the length of windows that the lifter behind the embedding prefers for whole clips."""
         return self.lifter.inference_frames(frames)
 
 
 def fused_channels(plain: int, sources: Mapping[str, int]) -> int:
-    """What a lifter behind the embedding of so many sources takes for each joint."""
+    """Count the channels that a lifter behind the embedding takes for each joint.
+
+    Args:
+        plain: channels of the input without features.
+        sources: channels of each source's features; only their number counts here.
+
+    Returns:
+        The plain channels plus 16 for each source.
+    """
     return plain + EMBEDDED * len(sources)
 
 

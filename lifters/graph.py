@@ -28,19 +28,20 @@ class GraphOutput(nn.Module):
 
     @staticmethod
     def check(root: str) -> None:
-        """Raises ValueError for a root handling that does not exist."""
+        """Raise ValueError for a root handling that does not exist."""
         if root not in ROOTS:
             raise ValueError(f"root must be one of {list(ROOTS)}, got {root!r}")
 
     def forward(self, nodes: Float[Tensor, "joints batch 3"]) -> Float[Tensor, "batch 1 joints 3"]:
+        """Put the batch first, insert an axis of one frame, and subtract the root where it is `centred`."""
         joints = nodes if self.root is None else nodes - nodes[self.root]
         return joints.transpose(0, 1)[:, None]
 
 
 def with_neck(skeleton: Skeleton) -> Skeleton:
-    """The skeleton with a joint `neck` right before the head, between it and the thorax.
+    """Insert a joint `neck` right before the head, between it and the thorax.
 
-    Unchanged where there is a neck already, or where the head does not hang from a thorax.
+    A skeleton that has a neck already, or whose head does not hang from a thorax, is returned as it is.
     """
     if "neck" in skeleton.joints or "head" not in skeleton.joints or "thorax" not in skeleton.joints:
         return skeleton
@@ -54,7 +55,9 @@ def with_neck(skeleton: Skeleton) -> Skeleton:
 
 
 def centre_distance(skeleton: Skeleton) -> list[int]:
-    """Bones between each joint and the graph's centre: the joint `spine`, or the root of a skeleton without one."""
+    """Count the bones between each joint and the graph's centre: the joint `spine`, or the root of a skeleton without
+    one.
+    """
     centre = skeleton.index("spine") if "spine" in skeleton.joints else skeleton.root
     distance = {centre: 0}
     reached = [centre]
@@ -69,10 +72,22 @@ def centre_distance(skeleton: Skeleton) -> list[int]:
 def spatial_matrices(
     edges: list[tuple[int, int]], twins: list[tuple[int, int]], distance: list[int]
 ) -> Float[Tensor, "4 nodes nodes"]:
-    """The adjacency of ST-GCN's spatial strategy, in four parts; node v takes `matrix[k, v, w]` of node w.
+    """Build the adjacency of ST-GCN's spatial strategy in four parts.
 
-    Each node takes the mean over itself and all its neighbours. The parts: itself; neighbours farther from the centre
-    than itself; nearer ones; its twin on the other side.
+    Each node takes the mean over itself and all its neighbours. The parts are: the node itself; neighbours farther from
+    the centre than the node; nearer ones; the twin on the other side.
+
+    Args:
+        edges: pairs of joined nodes.
+        twins: pairs of nodes that mirror each other.
+        distance: each node's number of edges to the centre.
+
+    Returns:
+        The four matrices; node v takes `matrix[k, v, w]` of node w, and the entries of a node sum to one over all
+        parts.
+
+    Reference: Yan et al., "Spatial temporal graph convolutional networks for skeleton-based action recognition", AAAI
+    2018.
     """
     nodes = len(distance)
     matrices = torch.zeros(4, nodes, nodes)
@@ -86,13 +101,13 @@ def spatial_matrices(
 
 
 def body_matrices(skeleton: Skeleton) -> Float[Tensor, "4 joints joints"]:
-    """`spatial_matrices` of a skeleton's bones, every joint linked to its twin on the other side."""
+    """Return `spatial_matrices` of a skeleton's bones, with every joint linked to its twin on the other side."""
     twins = [(joint, twin) for joint, twin in enumerate(skeleton.flip) if joint < twin]
     return spatial_matrices(list(skeleton.bones), twins, centre_distance(skeleton))
 
 
 def body_parts(skeleton: Skeleton) -> list[int]:
-    """The part of each joint: left arm 0, right arm 1, left leg 2, right leg 3, everything else 4.
+    """Return the part of each joint: left arm 0, right arm 1, left leg 2, right leg 3, everything else 4.
 
     Raises ValueError when a part has no joint.
     """
@@ -108,5 +123,5 @@ def _part(joint: str) -> int:
 
 
 def part_matrices() -> Float[Tensor, "4 parts parts"]:
-    """`spatial_matrices` of `body_parts`: four limbs on a centre, arms and legs as pairs."""
+    """Return `spatial_matrices` of `body_parts`: four limbs on a centre, arms and legs as pairs."""
     return spatial_matrices([(0, 4), (1, 4), (2, 4), (3, 4)], [(0, 1), (2, 3)], [1, 1, 1, 1, 0])

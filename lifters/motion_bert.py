@@ -120,7 +120,9 @@ class MotionBert(Lifter):
 
     @classmethod
     def recipe(cls, options: MotionBertOptions) -> Recipe:
-        """The original's from scratch, 5e-4 for its lite form (METHODS 6.6); one frame has no velocity."""
+        """Return the original recipe from scratch, with 5e-4 for the lite form (METHODS 6.6); one frame has no
+        velocity.
+        """
         lr = 2e-4 if options.width >= 512 else 5e-4
         return Recipe("adamw", lr, "exponential", decay=0.99, weight_decay=0.01, loss="motion")
 
@@ -152,7 +154,7 @@ class MotionBert(Lifter):
                 nn.init.constant_(layer.fusion.bias, 0.5)
 
     def target_frames(self, frames: int) -> slice:
-        """All of them.
+        """Return all frames of the window.
 
         Raises ValueError for a window longer than `frames`: positions beyond it have not been trained.
         """
@@ -166,6 +168,7 @@ class MotionBert(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Lift every frame of windows of at most `frames` frames."""
         frames = features.shape[1]
         self.target_frames(frames)
         x = self.embedding(features) + (self.joint_position + self.frame_position[:, :frames])

@@ -71,7 +71,7 @@ class PoseFormer(Lifter):
 
     @classmethod
     def recipe(cls, options: PoseFormerOptions) -> Recipe:
-        """The original's on true 2D (METHODS 6.5)."""
+        """Return the original recipe on true 2D (METHODS 6.5)."""
         return Recipe("adamw", 4e-4, "exponential", decay=0.99, weight_decay=0.1, loss="mpjpe")
 
     def __init__(self, skeleton: Skeleton, channels: int, options: PoseFormerOptions) -> None:
@@ -91,7 +91,7 @@ class PoseFormer(Lifter):
         self.head = nn.Linear(frame_width, self.output.size)
 
     def target_frames(self, frames: int) -> slice:
-        """The centre frame.
+        """Return the centre frame.
 
         Raises ValueError for a window that is not `frames` long.
         """
@@ -105,6 +105,7 @@ class PoseFormer(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Lift the centre frame of windows that are `frames` long."""
         self.target_frames(features.shape[1])
         x = self.spatial((self.embedding(features) + self.joint_position).flatten(0, 1))
         x = self.spatial_norm(x).reshape(*features.shape[:2], -1)

@@ -16,7 +16,7 @@ from lifters.base import Lifter
 
 
 def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The weights inside a published checkpoint, under their own names, as float32.
+    """Return the weights inside a published checkpoint, under their own names, as float32.
 
     Raises ValueError when there are none.
     """
@@ -30,7 +30,18 @@ def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published weights under our names. Raises ValueError for a lifter without a published form or a foreign name."""
+    """Rename published weights to our names.
+
+    Args:
+        lifter: the lifter that they are for.
+        weights: the published weights by their own names.
+
+    Returns:
+        The weights by our names.
+
+    Raises:
+        ValueError: for a lifter without a published form, or for a name that is no part of it.
+    """
     kind = type(lifter).__name__
     if not lifter.PUBLISHED_NAMES:
         raise ValueError(f"no published checkpoints are known for {kind}")
@@ -46,7 +57,12 @@ def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, 
 def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
     """Fill a lifter from a published checkpoint's content.
 
-    Raises ValueError, before anything is changed, when names or shapes do not fit.
+    Args:
+        lifter: the lifter; it changes only when all weights fit.
+        checkpoint: the checkpoint as it was loaded.
+
+    Raises:
+        ValueError: when names or shapes do not fit.
     """
     weights, expected = renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
     missing = sorted(set(expected) - set(weights))
@@ -62,7 +78,15 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
 
 
 def load_published_file(lifter: Lifter, path: Path) -> None:
-    """Fill a lifter from a published checkpoint file. Raises ValueError naming the file and what is wrong with it."""
+    """Fill a lifter from a published checkpoint file.
+
+    Args:
+        lifter: the lifter; it changes only when all weights fit.
+        path: the file.
+
+    Raises:
+        ValueError: naming the file and what is wrong with it.
+    """
     checkpoint = load_file(path)
     try:
         load_published(lifter, checkpoint)

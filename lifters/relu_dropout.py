@@ -39,6 +39,7 @@ class ReLUDropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply ReLU to `x`, and in training also dropout."""
         dropped_levels = round(self.p * LEVELS)
         if not self.training or dropped_levels == 0:
             return F.relu(x)
@@ -47,4 +48,5 @@ class ReLUDropout(nn.Module):
         return _ReLUDropout.apply(x, dropped_levels)  # pyright: ignore[reportReturnType] - torch leaves it untyped
 
     def extra_repr(self) -> str:
+        """Show the chance in the module's printed form."""
         return f"p={self.p}"

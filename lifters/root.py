@@ -20,11 +20,12 @@ class JointOutput(nn.Module):
 
     @staticmethod
     def check(root: str) -> None:
-        """Raises ValueError for a root handling that does not exist."""
+        """Raise ValueError for a root handling that does not exist."""
         if root not in ROOTS:
             raise ValueError(f"root must be one of {list(ROOTS)}, got {root!r}")
 
     def forward(self, values: Float[Tensor, "batch frames size"]) -> Float[Tensor, "batch frames joints 3"]:
+        """Split the numbers into joints and, where the root is `zero`, insert it at the origin."""
         joints = values.unflatten(-1, (-1, 3))
         if self.root is None:
             return joints

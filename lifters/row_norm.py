@@ -13,4 +13,5 @@ class RowBatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm1d` for `[rows, features]`: the same parameters, state and results to rounding."""
 
     def forward(self, input: Float[Tensor, "rows features"]) -> Float[Tensor, "rows features"]:
+        """Normalise each feature over the rows."""
         return super().forward(input[:, :, None, None]).flatten(1)

@@ -60,11 +60,12 @@ class SemanticConvolution(nn.Module):
         self.joints = len(skeleton)
 
     def weights(self) -> Float[Tensor, "joints joints"]:
-        """How much of each joint (column) goes into each joint (row); rows sum to one."""
+        """Return how much of each joint (column) goes into each joint (row); rows sum to one."""
         logits = self.logits.new_full((self.joints, self.joints), -torch.inf)
         return logits.index_put((self.edge[0], self.edge[1]), self.logits).softmax(1)
 
     def forward(self, x: Float[Tensor, "joints batch inputs"]) -> Float[Tensor, "joints batch outputs"]:
+        """Mix each joint's own features with its neighbours' and map them to the outputs."""
         weights = self.weights()
         own = weights.diagonal()
         neighbours = (weights - own.diag()) @ x.flatten(1)
@@ -106,7 +107,7 @@ class SemGCN(Lifter):
 
     @classmethod
     def recipe(cls, options: SemGCNOptions) -> Recipe:
-        """PoseAug's rate for this lifter, twenty times that of the others (METHODS 6.7)."""
+        """Return PoseAug's rate for this lifter, twenty times that of the others (METHODS 6.7)."""
         return Recipe(lr=2e-2)
 
     def __init__(self, skeleton: Skeleton, channels: int, options: SemGCNOptions) -> None:
@@ -120,6 +121,7 @@ class SemGCN(Lifter):
         self.output = GraphOutput(skeleton, options.root)
 
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Float[Tensor, "batch 1 joints 3"]:
+        """Lift the middle frame of windows of any length."""
         x = self.first(features[:, features.shape[1] // 2].transpose(0, 1).contiguous())
         for block in self.blocks:
             x = x + block(x)

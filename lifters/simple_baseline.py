@@ -73,6 +73,7 @@ class SimpleBaseline(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Lift the middle frame of windows of any length."""
         x = self.first(features[:, self.target_frames(features.shape[1])].flatten(1))
         for block in self.blocks:
             x = x + block(x)

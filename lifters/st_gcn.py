@@ -68,6 +68,7 @@ class GraphConvolution(nn.Module):
         self.register_buffer("scatter", torch.cat([matrices[0], *(s for _, s in pairs)], 1), persistent=False)
 
     def forward(self, x: Float[Tensor, "nodes batch inputs"]) -> Float[Tensor, "nodes batch outputs"]:
+        """Map the features of the nodes and mix them along the graph."""
         gathered = (self.gather @ x.flatten(1)).unflatten(1, x.shape[1:]).split(self.rows)
         weights, biases = (p.chunk(len(self.rows) + 1) for p in (self.linear.weight, self.linear.bias))
         products = [F.linear(u, w, b) for u, w, b in zip((x, *gathered), weights, biases, strict=True)]
@@ -225,13 +226,14 @@ class STGCN(Lifter):
         self.output = GraphOutput(skeleton, options.root)
 
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Float[Tensor, "batch 1 joints 3"]:
+        """Lift the middle frame of windows of any length."""
         x = self.joint_layers(self.first(self.add_neck(features[:, features.shape[1] // 2])))
         parts = torch.stack([part.amax(0) for part in x[self.by_part].split(self.part_sizes)])
         parts = self.part_features(self.part_layers(parts))
         return self.output(self.remove_neck(self.last(self.dropout(self.non_local(x, parts)))))
 
     def add_neck(self, joints: Float[Tensor, "batch joints channels"]) -> Float[Tensor, "batch nodes channels"]:
-        """The neck, where the skeleton has none, halfway between thorax and head, in every channel."""
+        """Insert a neck halfway between thorax and head in every channel, where the skeleton has none."""
         if self.neck is None:
             return joints
         thorax, head = (joints[:, self.skeleton.index(name)] for name in ("thorax", "head"))
@@ -239,5 +241,5 @@ class STGCN(Lifter):
         return torch.cat([joints[:, : self.neck], neck[:, None], joints[:, self.neck :]], 1)
 
     def remove_neck(self, nodes: Float[Tensor, "nodes batch 3"]) -> Float[Tensor, "joints batch 3"]:
-        """The nodes without the one that `add_neck` put in."""
+        """Return the nodes without the one that `add_neck` inserted."""
         return nodes if self.neck is None else torch.cat([nodes[: self.neck], nodes[self.neck + 1 :]])

@@ -69,7 +69,7 @@ class TemporalConvolution(nn.Module):
         return self.convolution.weight.movedim(2, 1).flatten(1)
 
     def windows(self, x: Float[Tensor, "batch frames inputs"]) -> Float[Tensor, "batch fewer_frames taps"]:
-        """What each frame that has a full dilated window looks at."""
+        """Collect the frames that each full dilated window reads."""
         if self.kernel == 1:
             return x
         frames = x.shape[1] - (self.kernel - 1) * self.dilation
@@ -78,6 +78,16 @@ class TemporalConvolution(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch frames inputs"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames outputs"]:
+        """Convolve over the frames.
+
+        Args:
+            x: features of the frames.
+            strided: whether windows lie side by side, so that the number of frames is a multiple of the kernel's width;
+                otherwise every window is answered.
+
+        Returns:
+            Features of the frames that have their full window.
+        """
         # Windows side by side are the frames themselves, read in longer rows: nothing is copied.
         taps = x.unflatten(1, (-1, self.kernel)).flatten(2) if strided else self.windows(x)
         flat = F.linear(taps.flatten(0, 1), self.matrix)
@@ -95,7 +105,15 @@ class ResidualBlock(nn.ModuleList):
     def middles(
         self, x: Float[Tensor, "batch frames width"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames width"]:
-        """The frames that the answers stand for."""
+        """Select the frames that the block's outputs belong to.
+
+        Args:
+            x: features of the frames.
+            strided: whether windows lie side by side; otherwise every window is answered.
+
+        Returns:
+            The middle frame of each window.
+        """
         if strided:
             return x[:, self.kernel // 2 :: self.kernel]
         cut = self.kernel // 2 * self.dilation
@@ -104,6 +122,15 @@ class ResidualBlock(nn.ModuleList):
     def forward(
         self, x: Float[Tensor, "batch frames width"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames width"]:
+        """Apply the block in its strided or dilated form.
+
+        Args:
+            x: features of the frames.
+            strided: whether windows lie side by side; otherwise every window is answered.
+
+        Returns:
+            Features of the frames that have their full window.
+        """
         y = x
         for convolution in self:
             y = convolution(y, strided)
@@ -144,7 +171,7 @@ class VideoPose3D(Lifter):
 
     @classmethod
     def for_frames(cls, options: VideoPose3DOptions, frames: int) -> VideoPose3DOptions:
-        """Kernels of 3 whose product is `frames`, where the widths were left at their default.
+        """Return options with kernels of 3 whose product is `frames`, where the widths were left at their default.
 
         Raises ValueError for a number of frames that is no power of 3, or that other widths do not make.
         """
@@ -159,7 +186,7 @@ class VideoPose3D(Lifter):
         return replace(options, widths=(3,) * blocks)
 
     def inference_frames(self, frames: int) -> int:
-        """The dilated form shares work between the frames of a long window; one frame has nothing to share."""
+        """Return longer windows, in which the dilated form shares work between frames; a single frame stays alone."""
         return frames if frames == 1 else frames + _MORE_FRAMES - 1
 
     def target_frames(self, frames: int) -> slice:
@@ -178,14 +205,23 @@ class VideoPose3D(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Lift every frame that has its full window; windows as long as the receptive field take the strided form."""
         return self.lift(features, strided=features.shape[1] == self.receptive_field)
 
     def lift(
         self, features: Float[Tensor, "batch frames joints channels"], strided: bool
     ) -> Float[Tensor, "batch target_frames joints 3"]:
-        """One of the two forms; the strided one takes windows as long as the receptive field alone.
+        """Lift windows in one of the two forms.
 
-        Raises ValueError for windows of another length.
+        Args:
+            features: the lifter's input as `PoseBatch.features` builds it.
+            strided: take the strided form, whose windows are as long as the receptive field; otherwise the dilated one.
+
+        Returns:
+            Root-relative joints of the frames that have their full window, metres.
+
+        Raises:
+            ValueError: for windows of another length in the strided form, or shorter ones in the dilated form.
         """
         frames = features.shape[1]
         self.target_frames(frames)

@@ -38,6 +38,16 @@ class AxisAngleBones(BoneAngle):
         noise: Float[Tensor, "batch noise"],
         units: Float[Tensor, "batch bones 3"],
     ) -> Float[Tensor, "batch bones 3"]:
+        """Turn each bone about its predicted axis by its predicted angle.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            noise: 48 standard normal numbers a pose; the first 45 enter the network.
+            units: unit bone vectors of the pose, from parent to child.
+
+        Returns:
+            The turned unit bones; spine and thorax are returned as they came.
+        """
         raw = self.trunk(pose, noise[:, :_TRUNK_NOISE]).unflatten(1, (-1, 4))
         axis = nn.functional.normalize(raw[..., :3], dim=-1)
         turned = rotation_from_axis_angle(axis * raw[..., 3:]) @ units[..., None]
@@ -62,6 +72,18 @@ class DrawnAxisTransform(RigidTransform):
         translation_noise: Float[Tensor, "batch noise"],
         root: Float[Tensor, "batch 3"],
     ) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
+        """Draw a rotation and predict a place for the root of each pose.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            rotation_noise: 48 standard normal numbers a pose; the first 45 enter the network, the last three draw the
+                axis.
+            translation_noise: the same for the translation network, which leaves the last three unused.
+            root: the root's present position in the camera frame, metres.
+
+        Returns:
+            The rotation as axis times angle in radians, and the root's new position in the camera frame in metres.
+        """
         raw = self.rotation_trunk(pose, rotation_noise[:, :_TRUNK_NOISE])
         mean, spread, angle = raw.split([3, 3, 1], -1)
         axis = nn.functional.normalize(mean + spread.square() * rotation_noise[:, _TRUNK_NOISE:], dim=-1)

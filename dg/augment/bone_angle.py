@@ -32,6 +32,16 @@ class BoneAngle(nn.Module):
         noise: Float[Tensor, "batch noise"],
         units: Float[Tensor, "batch bones 3"],
     ) -> Float[Tensor, "batch bones 3"]:
+        """Subtract a predicted residual from the unit bones and normalise them again.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            noise: 48 standard normal numbers a pose.
+            units: unit bone vectors of the pose, from parent to child.
+
+        Returns:
+            The new unit bones; spine and thorax are returned as they came.
+        """
         residual = self.trunk(pose, noise).view_as(units)
         return torch.where(self.frozen, units, nn.functional.normalize(units - residual, dim=-1))
 
@@ -39,5 +49,13 @@ class BoneAngle(nn.Module):
 def angle_change(
     moved: Float[Tensor, "batch bones 3"], units: Float[Tensor, "batch bones 3"]
 ) -> Float[Tensor, "batch bones"]:
-    """1 - cosine between new and old unit bones, in [0, 2]; zero for the frozen ones."""
+    """Measure by how much each bone has turned.
+
+    Args:
+        moved: unit bone vectors after the change.
+        units: unit bone vectors before it.
+
+    Returns:
+        One minus the cosine of the angle between the two, in [0, 2]; zero for a bone that was not turned.
+    """
     return 1 - (moved * units).sum(-1)

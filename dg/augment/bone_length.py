@@ -39,15 +39,33 @@ class BoneLength(nn.Module):
         noise: Float[Tensor, "batch noise"],
         lengths: Float[Tensor, "batch bones"],
     ) -> Float[Tensor, "batch ratios"]:
+        """Predict the relative change of each independent bone length.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            noise: 48 standard normal numbers a pose.
+            lengths: bone lengths of the pose, metres.
+
+        Returns:
+            Relative changes in [-0.2, 0.2], one for each bone and its mirror image; zero for the thorax.
+        """
         return LIMIT * torch.tanh(self.trunk(pose, lengths, noise) * self.learned)
 
     def apply_ratios(
         self, lengths: Float[Tensor, "batch bones"], ratios: Float[Tensor, "batch ratios"]
     ) -> Float[Tensor, "batch bones"]:
-        """New lengths: each times one plus the ratio of the bone or of its twin."""
+        """Scale the bones by their relative changes.
+
+        Args:
+            lengths: bone lengths, metres.
+            ratios: relative changes as `forward` gives them.
+
+        Returns:
+            The new lengths in metres: each is multiplied by one plus the ratio that it shares with its mirror image.
+        """
         return lengths * (1 + ratios[:, self.independent])
 
 
 def at_limit(ratios: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:
-    """Share of the changes that are at the limit, where tanh passes no gradient."""
+    """Return the share of the relative changes that are at the limit of 0.2, where tanh passes hardly any gradient."""
     return (ratios.abs() > _SATURATED * LIMIT).float().mean()

@@ -47,7 +47,15 @@ class BoneTemplates:
     def apply(
         self, joints: Float[Tensor, "batch joints 3"], generator: torch.Generator
     ) -> Float[Tensor, "batch joints 3"]:
-        """The poses with template bone lengths; directions and roots are kept."""
+        """Give poses the bone lengths of templates that are drawn at random.
+
+        Args:
+            joints: absolute or root-relative joints, metres.
+            generator: the random generator of the templates.
+
+        Returns:
+            The poses with other bone lengths; directions and roots are kept.
+        """
         if self.kind == "off":
             return joints
         self.lengths = self.lengths.to(joints)
@@ -60,10 +68,21 @@ class BoneTemplates:
 def with_h36m_lengths(
     joints: Float[Tensor, "batch joints 3"], lengths: Float[Tensor, "batch 15"], skeleton: Skeleton
 ) -> Float[Tensor, "batch joints 3"]:
-    """Bone lengths in H36M_16's order, on any skeleton with its joints.
+    """Give poses bone lengths that are stated for H36M_16.
 
     Where the skeleton has joints in between (the neck, on 17 joints) their bones share one factor, so that thorax and
-    head end up at the template's distance. Raises KeyError when a joint is missing.
+    head end up at the template's distance.
+
+    Args:
+        joints: absolute or root-relative joints, metres.
+        lengths: bone lengths in H36M_16's bone order, metres.
+        skeleton: the skeleton of the joints; it must have all joints of H36M_16.
+
+    Returns:
+        The poses with these bone lengths; directions and roots are kept.
+
+    Raises:
+        KeyError: when the skeleton lacks a joint.
     """
     own = [skeleton.index(joint) for joint in H36M_16.joints]
     spans = bone_lengths(joints[:, own], H36M_16).clamp_min(1e-8)

@@ -67,8 +67,15 @@ Limbs = Float[Tensor, "batch 9 3"]
 def crossover(
     fathers: Limbs, mothers: Limbs, roots: Int[Tensor, " batch"]
 ) -> tuple[Limbs, Limbs, Bool[Tensor, "batch 9"]]:
-    """Sons (on the fathers' trunks) and daughters (on the mothers'), with the limbs below each pair's root, an index
-    into `ROOTS`, exchanged; and which limbs these are.
+    """Exchange limbs between pairs of poses.
+
+    Args:
+        fathers: limb directions in their local frames, a row for each pair.
+        mothers: the same of the other poses.
+        roots: index into `ROOTS` for each pair; the limbs below this joint are exchanged.
+
+    Returns:
+        Sons (on the fathers' trunks), daughters (on the mothers'), and which limbs were exchanged.
     """
     swapped = SUBTREES[roots]
     sons = torch.where(swapped[..., None], mothers, fathers)
@@ -79,8 +86,17 @@ def crossover(
 def mutate(
     directions: Limbs, may: Bool[Tensor, "batch 9"], rate: float, sigma_deg: float, generator: torch.Generator
 ) -> Limbs:
-    """Limbs that may, each with probability `rate`, turned about one axis of its local frame, drawn uniformly, by a
-    normal angle.
+    """Turn limbs at random, each about one axis of its local frame.
+
+    Args:
+        directions: limb directions in their local frames.
+        may: limbs that may be turned.
+        rate: the probability with which such a limb is turned, in [0, 1].
+        sigma_deg: standard deviation of the angle, degrees.
+        generator: the random generator.
+
+    Returns:
+        The new directions.
     """
     turns = random_turns(may.shape, sigma_deg, generator)
     turned = (turns @ directions[..., None])[..., 0]
@@ -89,7 +105,16 @@ def mutate(
 
 
 def random_turns(shape: tuple[int, ...], sigma_deg: float, generator: torch.Generator) -> Float[Tensor, "*shape 3 3"]:
-    """Rotations about x, y or z, drawn uniformly, by a normal angle."""
+    """Draw rotations about x, y or z, each axis as likely, by a normal angle.
+
+    Args:
+        shape: how many rotations to draw.
+        sigma_deg: standard deviation of the angle, degrees.
+        generator: the random generator.
+
+    Returns:
+        Rotation matrices.
+    """
     axes = torch.nn.functional.one_hot(torch.randint(3, shape, generator=generator), 3)
     angles = torch.deg2rad(sigma_deg * torch.randn(shape, generator=generator))
     return rotation_from_axis_angle(axes * angles[..., None])
@@ -98,7 +123,17 @@ def random_turns(shape: tuple[int, ...], sigma_deg: float, generator: torch.Gene
 def learn_validity(
     joints: Float[Tensor, "poses joints 3"], frames: LimbFrames, cell_deg: float, parent_deg: float
 ) -> ValidityMap:
-    """The map in which all these poses are valid."""
+    """Build the validity map in which all given poses are valid.
+
+    Args:
+        joints: the poses, metres.
+        frames: the limb frames of their skeleton.
+        cell_deg: width of a limb's cells, degrees.
+        parent_deg: width of the cells of the limb that it hangs from, degrees.
+
+    Returns:
+        The map.
+    """
     valid = ValidityMap(cell_deg, parent_deg)
     for chunk in joints.split(_CHUNK):
         valid.learn(frames.encode(chunk)[0])
@@ -114,9 +149,18 @@ class Breeder:
     def evolve(
         self, population: Float[Tensor, "poses joints 3"], generator: torch.Generator
     ) -> Float[Tensor, "grown joints 3"]:
-        """The first population and its offspring, `growth` times as many, some with template bone lengths.
+        """Breed a population until it has grown by `growth`, and give some of it template bone lengths.
 
-        Raises ValueError for fewer than two poses, RuntimeError when too few children are valid to get there.
+        Args:
+            population: root-relative joints, metres.
+            generator: the random generator.
+
+        Returns:
+            The first population and its offspring, root-relative, metres.
+
+        Raises:
+            ValueError: for fewer than two poses.
+            RuntimeError: when too few children are valid to reach the size.
         """
         if len(population) < 2:
             raise ValueError(f"evolution needs two poses or more, got {len(population)}")
@@ -135,7 +179,15 @@ class Breeder:
     def children(
         self, population: Float[Tensor, "poses joints 3"], generator: torch.Generator
     ) -> Float[Tensor, "children joints 3"]:
-        """One generation's valid offspring: two children a pair, each with the other parent's limb lengths."""
+        """Breed one generation: two children a pair, each with the other parent's limb lengths.
+
+        Args:
+            population: root-relative joints, metres.
+            generator: the random generator.
+
+        Returns:
+            The children whose limbs are all valid, root-relative, metres.
+        """
         rates = self.settings
         pairs = max(1, int(rates.fraction * len(population)))
         parents = torch.randperm(len(population), generator=generator)[: 2 * pairs]

@@ -69,6 +69,7 @@ class Link:
 
     @property
     def bone(self) -> str | None:
+        """The bone whose length enters this row, named by its end joint, or None."""
         return self.a or self.d
 
 
@@ -126,7 +127,10 @@ def _arm(side: str) -> list[Link]:
 
 
 def links_of(skeleton: Skeleton) -> tuple[Link, ...]:
-    """The table for a skeleton: 34 rows at 16 joints. Raises ValueError when it has a joint that no row places."""
+    """Build the Denavit-Hartenberg table of a skeleton; it has 34 rows at 16 joints.
+
+    Raises ValueError when the skeleton has a joint that no row places.
+    """
     rows = _trunk("spine", _BASE, "spine") + _trunk("chest", "spine_twist", "thorax") + _neck(skeleton.joints)
     for side in _SIDES:
         rows += _leg(side) + _arm(side)
@@ -183,15 +187,22 @@ class ForwardKinematics(nn.Module):
             before = [link.name for link in level]
 
     def within_ranges(self, raw: Float[Tensor, "batch 29"]) -> Float[Tensor, "batch 29"]:
-        """Any numbers to angles in radians: tanh, scaled to the range of each."""
+        """Map unbounded numbers to angles in radians: a tanh, scaled to the range of each angle."""
         middle, half = (self.highest + self.lowest) / 2, (self.highest - self.lowest) / 2
         return middle + half * torch.tanh(raw)
 
     def forward(
         self, angles: Float[Tensor, "batch 29"], lengths: Float[Tensor, "batch bones"]
     ) -> Float[Tensor, "batch joints 3"]:
-        """Joints relative to the pelvis, metres, in the axes of a camera that the body faces: x to its left, y down, z
-        to its back. angles: radians, in the order of `ANGLE_RANGES`. lengths: metres, in the skeleton's bone order.
+        """Place the joints of bodies whose joint angles and bone lengths are given.
+
+        Args:
+            angles: joint angles in radians, in the order of `ANGLE_RANGES`.
+            lengths: bone lengths in metres, in the skeleton's bone order.
+
+        Returns:
+            Joints relative to the pelvis in metres, in the axes of a camera that the body faces: x to the body's left,
+            y down, z to its back.
         """
         sizes = [len(level) for level in self.levels]
         turns, steps = self._rows(angles, lengths)

@@ -51,10 +51,27 @@ class PoseGenerator(nn.Module):
         self.register_buffer("path", skeleton.path_matrix(), persistent=False)
 
     def draw_noise(self, rows: int, generator: torch.Generator) -> Float[Tensor, "4 rows noise"]:
-        """Standard normal noise for bone angle, bone length, rotation and translation, drawn in this order."""
+        """Draw standard normal noise for bone angle, bone length, rotation and translation, in this order.
+
+        Args:
+            rows: number of poses.
+            generator: the random generator; the noise is made on its device.
+
+        Returns:
+            One block of `[rows, 48]` for each of the four networks.
+        """
         return torch.randn(4, rows, NOISE, generator=generator, device=generator.device)
 
     def forward(self, joints: Float[Tensor, "batch joints 3"], noise: Float[Tensor, "4 batch noise"]) -> AugmentedPoses:
+        """Augment poses by bone angles, then bone lengths, then the rigid transform.
+
+        Args:
+            joints: absolute joints in the camera frame, metres.
+            noise: one block of noise for each network, as `draw_noise` gives it.
+
+        Returns:
+            The poses after each operation, with the changes that were made.
+        """
         root = joints[:, self.skeleton.root]
         centred = joints - root[:, None]
         pose = centred.flatten(1)

@@ -35,11 +35,21 @@ def aligned_root(
     root: int,
     depth_m: tuple[float, ...] = DEPTH_M,
 ) -> tuple[Float[Tensor, "batch 3"], Bool[Tensor, " batch"]]:
-    """Where a pose's root belongs so that it is seen like a target pose, and whether the target pose can tell.
+    """Find where a pose's root belongs so that it is seen like a target pose (METHODS 3.1).
 
-    joints: camera frame, metres, anywhere. target_2d, camera: normalised image coordinates and the pinhole that they
-    belong to, a row each. The root is in metres, its depth within `depth_m`, and finite in every row; it projects
-    exactly onto the target's root. The box's width plus height agrees to first order in joint depth over root depth.
+    The size of the projected box, width plus height, agrees with the target's to first order in joint depth over root
+    depth.
+
+    Args:
+        joints: poses in the camera frame, metres; their place does not matter.
+        target_2d: the target poses, normalised image coordinates, a row for each pose.
+        camera: the pinholes that the target poses belong to.
+        root: index of the root joint.
+        depth_m: the least and the greatest depth of the root, metres.
+
+    Returns:
+        The root in the camera frame in metres, finite in every row, which projects exactly onto the target's root; and
+        whether the target pose is large and complete enough to tell.
     """
     size = (joints.amax(1) - joints.amin(1))[:, :2]
     box = (target_2d.amax(1) - target_2d.amin(1)).sum(-1)
@@ -58,12 +68,22 @@ def align(
     depth_m: tuple[float, ...] = DEPTH_M,
     attempts: int = ATTEMPTS,
 ) -> PoseBatch:
-    """The poses `joints` (camera frame, metres; a row for each of `source`) aligned with drawn target poses.
+    """Place poses where target poses are seen.
 
-    draw: 2D poses and their cameras for a number of rows, from the generator. Each row gets up to `attempts` pairings,
-    until the target pose's box is large enough, all joints lie farther than 0.3 m and the pose is inside the target
-    camera's frame. Aligned poses carry that camera, without distortion; the others keep place and camera, and are not
-    valid. 2D is projected anew, depth and confidence are dropped.
+    Each row gets up to `attempts` pairings, until the target pose's box is large enough, all joints lie farther than
+    0.3 m and the pose is inside the target camera's frame.
+
+    Args:
+        source: the batch that the poses stem from.
+        joints: the poses in the camera frame, metres, a row for each of `source`.
+        draw: returns 2D poses and their cameras for a number of rows, from the generator.
+        generator: the random generator of the target poses.
+        depth_m: the least and the greatest depth of the root, metres.
+        attempts: the most target poses that are tried for a row.
+
+    Returns:
+        Aligned poses carry the target's camera, without distortion. The others keep place and camera, and are not
+        valid. 2D is projected anew; depth and confidence are dropped.
     """
     root = source.skeleton.root
     local, placed, camera = joints - joints[:, root : root + 1], joints, source.camera

@@ -22,11 +22,20 @@ class HistoryPool:
 
     @property
     def capacity(self) -> int:
+        """The largest number of samples that the pool holds."""
         return len(self.samples)
 
     @torch.no_grad()
     def exchange(self, new: Tensor, generator: torch.Generator) -> Tensor:
-        """As many samples as were given, some of them from the past; without gradient."""
+        """Store new samples and return as many, some of which are older ones.
+
+        Args:
+            new: samples of the pool's shape, `[batch, ...]`.
+            generator: the random generator of the places and of the choice; it has to be on the device of `new`.
+
+        Returns:
+            As many samples as were given, detached from their graph.
+        """
         filling = min(self.capacity - self.size, len(new))
         stored, rest = new[:filling], new[filling:]
         self.samples[self.size : self.size + filling] = stored
@@ -43,8 +52,10 @@ class HistoryPool:
         return torch.where(swap, old, new)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the stored samples and their number, for a checkpoint."""
         return {"samples": self.samples.clone(), "size": self.size}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the samples and their number from what `state_dict` returned."""
         self.samples.copy_(state["samples"])
         self.size = state["size"]

@@ -53,7 +53,7 @@ class LimbFrames:
     def encode(
         self, joints: Float[Tensor, "batch joints 3"]
     ) -> tuple[Float[Tensor, "batch 9 3"], Float[Tensor, "batch 9"]]:
-        """Unit directions in the local frames, and lengths in metres."""
+        """Return the limbs' unit directions in their local frames, and their lengths in metres."""
         vectors = joints[:, self.ends] - joints[:, self.starts]
         lengths = vectors.norm(dim=-1)
         units = vectors / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)[..., None]
@@ -67,9 +67,17 @@ class LimbFrames:
         directions: Float[Tensor, "batch 9 3"],
         lengths: Float[Tensor, "batch 9"],
     ) -> Float[Tensor, "batch joints 3"]:
-        """The poses with other limbs; root, trunk, hips and shoulders are kept.
+        """Give poses other limbs; root, trunk, hips and shoulders are kept.
 
         Joints between thorax and head (a neck) move with the head, in proportion.
+
+        Args:
+            joints: the poses that supply trunk, hips, shoulders and root, camera frame, metres.
+            directions: unit directions of the nine limbs in their local frames, in the order of `LIMBS`.
+            lengths: lengths of the nine limbs, metres.
+
+        Returns:
+            Absolute joints in the camera frame, metres.
         """
         local = directions.clone()
         local[:, _LOWER] = _out_of(_turns(directions[:, _UPPER]), directions[:, _LOWER])
@@ -114,6 +122,7 @@ class ValidityMap:
         self.occupied[torch.arange(len(LIMBS)), self._index(directions)] = True
 
     def valid(self, directions: Float[Tensor, "batch 9 3"]) -> Bool[Tensor, "batch 9"]:
+        """Tell for each limb whether a learned pose has it in the same cell."""
         return self.occupied[torch.arange(len(LIMBS)), self._index(directions)]
 
     def _index(self, directions: Float[Tensor, "batch 9 3"]) -> Int[Tensor, "batch 9"]:

@@ -24,7 +24,7 @@ _TAIL = 0.005
 
 
 def limb_bones(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """(bone, its parent bone) of every bone that moves against the torso: all but the torso's and the hips'."""
+    """Return (bone, its parent bone) for every bone that moves against the torso: all but the torso's and the hips'."""
     at = {child: row for row, (_, child) in enumerate(skeleton.bones)}
     return [
         (row, at[parent])
@@ -34,7 +34,15 @@ def limb_bones(skeleton: Skeleton) -> list[tuple[int, int]]:
 
 
 def joint_states(joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "batch states"]:
-    """Five numbers in [-1, 1] for each bone of `limb_bones`; see the module's docstring."""
+    """Describe each bone of `limb_bones` by the five numbers of the module's docstring.
+
+    Args:
+        joints: poses, absolute or root-relative, metres.
+        skeleton: the skeleton of the poses.
+
+    Returns:
+        Five numbers in [-1, 1] for each bone, one bone after the other.
+    """
     units, _ = unit_bones(joints, skeleton)
     bones, parents = (list(column) for column in zip(*limb_bones(skeleton), strict=True))
     bone, parent = units[:, bones], units[:, parents]
@@ -65,18 +73,21 @@ class JointRanges:
         self.spread = ((1 + extrapolation) * states.std(0)).minimum(uniform)
 
     def to(self, device: torch.device) -> "JointRanges":
+        """Move the ranges to a device in place, and return the object itself."""
         self.lowest, self.highest, self.spread = (t.to(device) for t in (self.lowest, self.highest, self.spread))
         return self
 
     def contain(self, joints: Float[Tensor, "batch joints 3"]) -> Bool[Tensor, " batch"]:
-        """True for poses all of whose joints lie within the widened reach."""
+        """Return True for each pose all of whose joint states lie within the widened ranges."""
         states = joint_states(joints, self.skeleton)
         # Rounding must not throw out a straight limb, whose cosine is the limit itself.
         slack = 1e-5
         return ((states >= self.lowest - slack) & (states <= self.highest + slack)).all(-1)
 
     def losses(self, joints: Float[Tensor, "batch joints 3"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Mean squared distance of the states to the widened reach, and of the batch's spread to the one asked for."""
+        """Return the mean squared distance of the states to the widened ranges, and of the batch's spread to the
+        requested one.
+        """
         states = joint_states(joints, self.skeleton)
         beyond = (states - self.highest).relu() + (self.lowest - states).relu()
         lacking = (self.spread - states.std(0)).relu()

@@ -58,6 +58,16 @@ class ChainedBones(BoneAngle):
         noise: Float[Tensor, "batch noise"],
         units: Float[Tensor, "batch bones 3"],
     ) -> Float[Tensor, "batch bones 3"]:
+        """Turn each limb bone by its own joint's turn and by those of all joints before it in the chain.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            noise: 48 standard normal numbers a pose.
+            units: unit bone vectors of the pose, from parent to child.
+
+        Returns:
+            The turned unit bones; bones of torso and hips are returned as they came.
+        """
         raw = self.trunk(pose, noise).view_as(units)
         angle = self.reach * torch.tanh(raw.norm(dim=-1, keepdim=True))
         turn = torch.where(self.frozen, 0.0, nn.functional.normalize(raw, dim=-1) * angle)
@@ -86,6 +96,17 @@ class CameraChange(RigidTransform):
         translation_noise: Float[Tensor, "batch noise"],
         root: Float[Tensor, "batch 3"],
     ) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
+        """Predict how the pose looks from another camera within the limits of `CameraReach`.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            rotation_noise: 48 standard normal numbers a pose for the rotation network.
+            translation_noise: 48 standard normal numbers a pose for the translation network.
+            root: the root's present position in the camera frame, metres.
+
+        Returns:
+            The rotation as axis times angle in radians, and the root's new position in the camera frame in metres.
+        """
         rotation = self.limits[:3] * torch.tanh(self.rotation_trunk(pose, rotation_noise))
         move = self.limits[3:] * torch.tanh(self.translation_trunk(pose, translation_noise))
         depth = root[:, 2:] * move[:, 2:].exp()
@@ -94,7 +115,16 @@ class CameraChange(RigidTransform):
     def moves(
         self, rotation: Float[Tensor, "batch 3"], place: Float[Tensor, "batch 3"], root: Float[Tensor, "batch 3"]
     ) -> Float[Tensor, "batch 6"]:
-        """A change of camera in units of its limits, each in [-1, 1]: rotation x, y, z, shift x, y, log distance."""
+        """Express changes of the camera in units of their limits.
+
+        Args:
+            rotation: axis times angle, radians.
+            place: the root's new position in the camera frame, metres.
+            root: the root's former position in the camera frame, metres.
+
+        Returns:
+            Rotation about x, y and z, shift along x and y, and the logarithm of the distance's factor, each in [-1, 1].
+        """
         shift = place[:, :2] / place[:, 2:] - root[:, :2] / root[:, 2:]
         return torch.cat([rotation, shift, (place[:, 2:] / root[:, 2:]).log()], -1) / self.limits
 

@@ -49,11 +49,22 @@ class RigidTransform(nn.Module):
         translation_noise: Float[Tensor, "batch noise"],
         root: Float[Tensor, "batch 3"],
     ) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
+        """Predict a rotation and a place for the root of each pose.
+
+        Args:
+            pose: root-relative joints in the camera frame, flattened, metres.
+            rotation_noise: 48 standard normal numbers a pose for the rotation network.
+            translation_noise: 48 standard normal numbers a pose for the translation network.
+            root: the root's present position in the camera frame, metres; only `residual` translation uses it.
+
+        Returns:
+            The rotation as axis times angle in radians, and the root's new position in the camera frame in metres.
+        """
         rotation = self.turn(self.rotation_trunk(pose, rotation_noise))
         return rotation, self.place(self.translation_trunk(pose, translation_noise), root)
 
     def turn(self, raw: Float[Tensor, "batch outputs"]) -> Float[Tensor, "batch 3"]:
-        """Axis times angle, radians, from the rotation network's output."""
+        """Convert the rotation network's output to axis times angle in radians."""
         if self.rotation == "axis_angle":
             return PI * torch.tanh(raw)
         if self.rotation == "quaternion":
@@ -68,13 +79,23 @@ class RigidTransform(nn.Module):
         return axis_angle_from_quaternion(multiply_quaternions(about_z, multiply_quaternions(about_x, about_y)))
 
     def saturated(self, rotation: Float[Tensor, "batch 3"]) -> Float[Tensor, ""]:
-        """Share of the rotation's components that are at the released head's limits; 0 for the other heads."""
+        """Return the share of the rotation's components at the limits of the released head; it is 0 for the other
+        heads.
+        """
         if self.rotation != "axis_angle":
             return rotation.new_zeros(())
         return (rotation.abs() > SATURATED * PI).float().mean()
 
     def place(self, raw: Float[Tensor, "batch 3"], root: Float[Tensor, "batch 3"]) -> Float[Tensor, "batch 3"]:
-        """The new root from the translation network's output, in front of the camera, metres."""
+        """Convert the translation network's output to the root's new position.
+
+        Args:
+            raw: output of the translation network.
+            root: the root's present position in the camera frame, metres.
+
+        Returns:
+            The new position in the camera frame in metres; its z is never negative.
+        """
         if self.translation == "residual":
             place = root + raw
             return torch.cat([place[:, :2], place[:, 2:].abs()], -1)
@@ -91,7 +112,9 @@ class NoTransform(nn.Module):
         translation_noise: Float[Tensor, "batch noise"],
         root: Float[Tensor, "batch 3"],
     ) -> tuple[Float[Tensor, "batch 3"], Float[Tensor, "batch 3"]]:
+        """Return a zero rotation and the root as it is; the other arguments are ignored."""
         return torch.zeros_like(root), root
 
     def saturated(self, rotation: Float[Tensor, "batch 3"]) -> Float[Tensor, ""]:
+        """Return zero, as there is nothing that could saturate."""
         return rotation.new_zeros(())

@@ -39,6 +39,7 @@ class ResidualTrunk(nn.Module):
             nn.init.kaiming_normal_(linear.weight)
 
     def forward(self, *parts: Float[Tensor, "batch _"]) -> Float[Tensor, "batch outputs"]:
+        """Concatenate the parts along their last axis and map them to the outputs."""
         first = nn.functional.leaky_relu(self.first_norm(self.first(torch.cat(parts, -1))), 0.01)
         return self.last(first + nn.functional.leaky_relu(self.second_norm(self.second(first)), 0.01))
 
@@ -83,10 +84,27 @@ class SequentialGenerator(nn.Module):
         self.register_buffer("path", skeleton.path_matrix(), persistent=False)
 
     def draw_noise(self, rows: int, generator: torch.Generator) -> Float[Tensor, "3 rows noise"]:
-        """Standard normal noise for bone angle, bone length and rotation, drawn in this order."""
+        """Draw standard normal noise for bone angle, bone length and rotation, in this order.
+
+        Args:
+            rows: number of poses.
+            generator: the random generator; the noise is made on its device.
+
+        Returns:
+            One block of `[rows, 48]` for each of the three networks.
+        """
         return torch.randn(3, rows, NOISE, generator=generator, device=generator.device)
 
     def forward(self, joints: Float[Tensor, "batch joints 3"], noise: Float[Tensor, "3 batch noise"]) -> LocalPoses:
+        """Augment poses by bone angles, then bone lengths, then a rotation about their roots.
+
+        Args:
+            joints: absolute joints in the camera frame, metres.
+            noise: one block of noise for each network, as `draw_noise` gives it.
+
+        Returns:
+            The poses after each operation, with the changes that were made.
+        """
         root = joints[:, self.skeleton.root, None]
         centred = joints - root
         units, lengths = unit_bones(centred, self.skeleton)

@@ -28,10 +28,18 @@ def structural_distance(
     second: Float[Tensor, "batch joints 3"],
     laplacian: Float[Tensor, "joints joints"],
 ) -> Float[Tensor, ""]:
-    """L_ij = SE(J_i, J_j) + SE(W J_i, W J_j), summed over joints and coordinates, mean over poses, square metres.
+    """Compute L_ij = SE(J_i, J_j) + SE(W J_i, W J_j) between two sets of poses.
 
-    A sum, as in the released code, to which the weights of the losses belong. W is linear, so the difference goes
-    through it once.
+    The squared errors are summed over joints and coordinates, as in the released code, to which the weights of the
+    losses belong, and averaged over poses.
+
+    Args:
+        first: joints in metres.
+        second: joints of as many other poses, in metres.
+        laplacian: the matrix W of their skeleton.
+
+    Returns:
+        The distance, square metres.
     """
     difference = first - second
     return (difference.square() + (laplacian @ difference).square()).flatten(1).sum(1).mean()
@@ -40,13 +48,29 @@ def structural_distance(
 def proximity(
     chain: Sequence[Float[Tensor, "batch joints 3"]], laplacian: Float[Tensor, "joints joints"]
 ) -> Float[Tensor, ""]:
-    """Mean distance between neighbours of the chain: (L12 + L23 + L34) / 3 for four poses."""
+    """Compute the mean distance between neighbours of a chain: (L12 + L23 + L34) / 3 for four sets of poses.
+
+    Args:
+        chain: at least two sets of poses, metres.
+        laplacian: the matrix W of their skeleton.
+
+    Returns:
+        The distance, square metres.
+    """
     return torch.stack([structural_distance(a, b, laplacian) for a, b in pairwise(chain)]).mean()
 
 
 def overall_gap(
     chain: Sequence[Float[Tensor, "batch joints 3"]], laplacian: Float[Tensor, "joints joints"]
 ) -> Float[Tensor, ""]:
-    """Mean distance two places apart in the chain: (L13 + L24) / 2 for four poses."""
+    """Compute the mean distance two places apart in a chain: (L13 + L24) / 2 for four sets of poses.
+
+    Args:
+        chain: at least three sets of poses, metres.
+        laplacian: the matrix W of their skeleton.
+
+    Returns:
+        The distance, square metres.
+    """
     gaps = [structural_distance(a, b, laplacian) for a, b in zip(chain, chain[2:], strict=False)]
     return torch.stack(gaps).mean()

@@ -25,6 +25,7 @@ class Trunk(nn.Module):
             nn.init.kaiming_normal_(linear.weight)  # pyright: ignore[reportArgumentType] - a ModuleList of Linear
 
     def forward(self, *parts: Float[Tensor, "batch _"]) -> Float[Tensor, "batch outputs"]:
+        """Concatenate the parts along their last axis and map them to the outputs."""
         x = torch.cat(parts, -1)
         for linear, norm in zip(self.linears, self.norms, strict=True):
             x = nn.functional.leaky_relu_(norm(linear(x)), 0.01)
@@ -33,7 +34,7 @@ class Trunk(nn.Module):
 
 @contextmanager
 def frozen_statistics(module: nn.Module) -> Iterator[None]:
-    """Batch norms normalise by their batch as in training, but their running statistics stay as they are."""
+    """Keep the running statistics of batch norms as they are; the layers normalise by their batch as in training."""
     norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm1d)]
     for norm in norms:
         norm.track_running_stats = False

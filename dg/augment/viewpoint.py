@@ -14,7 +14,16 @@ QUANTITIES = ("azimuth_deg", "elevation_deg", "tilt_deg", "root_depth_m", "scale
 
 
 def body_frame(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> Float[Tensor, "poses 3 3"]:
-    """Rows: unit vectors to the person's left, up along the trunk, and out of the chest, in the frame of the joints."""
+    """Find the axes of a person's body.
+
+    Args:
+        joints: joints in any frame, metres.
+        skeleton: the skeleton of the joints; it needs hips and thorax.
+
+    Returns:
+        Unit vectors as rows, in the frame of the joints: to the person's left, up along the trunk, and out of the
+        chest.
+    """
     left = joints[:, skeleton.index("left_hip")] - joints[:, skeleton.index("right_hip")]
     left = torch.nn.functional.normalize(left, dim=-1)
     trunk = joints[:, skeleton.index("thorax")] - joints[:, skeleton.root]
@@ -23,7 +32,15 @@ def body_frame(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> F
 
 
 def camera_direction(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> Float[Tensor, "poses 3"]:
-    """Unit vector from the pelvis to the camera in the person's frame: left, up, front. joints: camera frame."""
+    """Find the direction in which a person sees the camera.
+
+    Args:
+        joints: absolute joints in the camera frame, metres.
+        skeleton: the skeleton of the joints; it needs hips and thorax.
+
+    Returns:
+        Unit vectors from the pelvis to the camera along the person's axes: left, up, front.
+    """
     to_camera = torch.nn.functional.normalize(-joints[:, skeleton.root], dim=-1)
     return (body_frame(joints, skeleton) @ to_camera[..., None])[..., 0]
 

@@ -38,7 +38,7 @@ def check_frames(frames: int, windows: str) -> None:
 
 
 def centre_frames(poses: PoseBatch) -> PoseBatch:
-    """The windows' centre frames, `frames // 2`, as poses of one frame; the windows' validity is theirs."""
+    """Return the windows' centre frames, `frames // 2`, as poses of one frame; they are valid where the windows are."""
     frames = poses.joints_3d.shape[1]
     if frames == 1:
         return poses
@@ -49,10 +49,18 @@ def centre_frames(poses: PoseBatch) -> PoseBatch:
 def carry_pose(
     windows: Float[Tensor, "batch frames joints 3"], changed: Float[Tensor, "batch joints 3"], skeleton: Skeleton
 ) -> Float[Tensor, "batch frames joints 3"]:
-    """Every frame's bones turned and stretched as the centre frame's must be to make it `changed`; roots stay.
+    """Carry a change of the centre frame over to every frame of its window.
 
-    windows: camera frame, metres. changed: the centre frame's joints with other bones and the same root; what a window
-    of one frame becomes.
+    Every bone of a window is turned and stretched as the centre frame's must be to make it `changed`; roots stay.
+
+    Args:
+        windows: joints in the camera frame, metres.
+        changed: the centre frames' joints with other bones and the same root, metres. A window of one frame becomes
+            this.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        The changed windows in the camera frame, metres.
     """
     frames, root = windows.shape[1], windows[:, :, skeleton.root, None]
     if frames == 1:
@@ -72,6 +80,16 @@ def carry_move(
     place: Float[Tensor, "batch 3"],
     skeleton: Skeleton,
 ) -> Float[Tensor, "batch frames joints 3"]:
-    """Windows turned as a whole about their centre frame's root, which goes to `place` (camera frame, metres)."""
+    """Turn windows as a whole about their centre frame's root, and move this root to a place.
+
+    Args:
+        windows: joints in the camera frame, metres.
+        rotation: rotation matrices in the camera frame.
+        place: the new position of the centre frame's root, camera frame, metres.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        The moved windows in the camera frame, metres.
+    """
     centre = windows[:, windows.shape[1] // 2, skeleton.root, None, None]
     return (windows - centre) @ rotation[:, None].mT + place[:, None, None]

@@ -31,6 +31,7 @@ class BodyPose:
         return BodyPose(*[getattr(self, f.name)[rows] for f in fields(self)])
 
     def to(self, *args: torch.device | torch.dtype | str) -> "BodyPose":
+        """Move or convert all tensors as `Tensor.to` does."""
         return BodyPose(*[getattr(self, f.name).to(*args) for f in fields(self)])
 
 
@@ -50,10 +51,17 @@ class Body(ABC):
         skeleton: Skeleton,
         reference: Float[Tensor, "batch joints 3"] | None = None,
     ) -> BodyPose:
-        """Analytic mapping of H36M-17 or H36M-16 joints (absolute, camera frame, metres) to a posed body
-        (METHODS 4.4). `reference` is the un-augmented pose of the same rows; only `bone_scale=relative` uses it.
+        """Pose the body analytically so that its joints follow the given ones (METHODS 4.4).
+
+        Args:
+            joints_3d: absolute joints in the camera frame, metres.
+            skeleton: H36M-17 or H36M-16.
+            reference: the poses of the same rows before augmentation; only `bone_scale=relative` uses them.
+
+        Returns:
+            The posed bodies in the camera frame.
         """
 
     @abstractmethod
     def skin(self, pose: BodyPose) -> Float[Tensor, "batch vertices 3"]:
-        """Vertices in the camera frame, metres."""
+        """Compute the vertices of posed bodies in the camera frame, metres."""

@@ -74,9 +74,17 @@ _SCALED_TAILS, _SCALED_HEADS = (_numbers(*names) for names in zip(*_SCALED_BY.va
 
 
 def place_targets(joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "batch 24 3"]:
-    """The targets on SMPL's joints; those that Human3.6M lacks are zero.
+    """Put Human3.6M's joints at the numbers of SMPL's joints.
 
-    Raises ValueError when the skeleton lacks one of Human3.6M's 16 joints, or has another number of joints.
+    Args:
+        joints_3d: joints in the camera frame, metres.
+        skeleton: the skeleton of the joints, H36M-17 or H36M-16.
+
+    Returns:
+        The targets of SMPL's 24 joints, metres; those that Human3.6M lacks are zero.
+
+    Raises:
+        ValueError: when the skeleton lacks one of Human3.6M's 16 joints, or has another number of joints.
     """
     wanted = [_RENAMED.get(name, name) for name in _PLACED]
     missing = [name for name in wanted if name not in skeleton.joints]

@@ -36,6 +36,7 @@ class MeshBody(Body):
 
     @property
     def rest(self) -> RestBody:
+        """The rest body on the CPU."""
         return self._on(torch.device("cpu"))[0]
 
     @torch.no_grad()
@@ -45,8 +46,19 @@ class MeshBody(Body):
         skeleton: Skeleton,
         reference: Float[Tensor, "batch joints 3"] | None = None,
     ) -> BodyPose:
-        """See `Body.fit`, and `dg.body.fit` for the two scales. Without a reference a pose is its own, so `relative`
-        keeps the body's bones. Raises ValueError for another skeleton.
+        """Pose the rest body by the scale `bone_scale`; `dg.body.fit` describes the two scales.
+
+        Args:
+            joints_3d: absolute joints in the camera frame, metres.
+            skeleton: H36M-17 or H36M-16.
+            reference: the poses of the same rows before augmentation. Without it a pose is its own reference, so
+                `relative` keeps the body's bone lengths.
+
+        Returns:
+            The posed bodies on the device of the joints.
+
+        Raises:
+            ValueError: for another skeleton.
         """
         rest, _ = self._on(joints_3d.device)
         targets = place_targets(joints_3d.to(rest.joints), skeleton)
@@ -57,6 +69,7 @@ class MeshBody(Body):
 
     @torch.no_grad()
     def skin(self, pose: BodyPose) -> Float[Tensor, "batch vertices 3"]:
+        """Compute the vertices by linear blend skinning, on the device of the pose."""
         rest, blend = self._on(pose.positions.device)
         return skin(pose, blend, rest.joints, rest.axes)
 

@@ -35,6 +35,7 @@ class RestBody:
     weights: Float[Tensor, "vertices 24"]
 
     def to(self, device: torch.device) -> "RestBody":
+        """Return the same body with all arrays on a device."""
         return RestBody(*[getattr(self, f.name).to(device) for f in fields(self)])
 
     def digest(self) -> str:

@@ -17,9 +17,17 @@ def blend_matrix(rest: RestBody) -> Float[Tensor, "vertices terms"]:
 def joint_transforms(
     pose: BodyPose, joints: Float[Tensor, "24 3"], axes: Float[Tensor, "24 3"]
 ) -> Float[Tensor, "batch 24 4 3"]:
-    """Each joint's map of rest points, x -> R S (x - joint) + position, as the transpose of a 3 x 4 matrix.
+    """Compute each joint's map of rest points: x -> R S (x - joint) + position.
 
     S stretches by `pose.stretch` along the joint's rest axis: R S = R + (s - 1) (R d) d^T.
+
+    Args:
+        pose: the posed bodies.
+        joints: joints at rest, metres.
+        axes: the joints' unit rest axes d.
+
+    Returns:
+        The maps as transposed 3 x 4 matrices.
     """
     rotations = pose.rotations
     along = (rotations * axes[:, None, :]).sum(-1)

@@ -42,7 +42,15 @@ class SMPLBody(MeshBody):
 
 
 def decimated(model: SMPLFile, faces: int) -> RestBody:
-    """The model at rest with at most so many triangles. Joints are the full mesh's."""
+    """Reduce a model at rest to fewer triangles.
+
+    Args:
+        model: the model as it was read.
+        faces: the most triangles that are kept.
+
+    Returns:
+        The rest body; its joints are the full mesh's.
+    """
     vertices, triangles, weights = model.vertices, model.faces, model.weights
     if len(triangles) > faces:
         vertices, triangles = _simplify(vertices, triangles, faces)

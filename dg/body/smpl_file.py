@@ -86,6 +86,11 @@ def read_smpl(path: str | Path) -> SMPLFile:
 
 
 def load_fields(path: Path) -> dict[str, Any]:
+    """Load the fields of an SMPL model file without running anything in it.
+
+    A file that begins like a zip archive is read as `.npz`, any other one as a pickle. Raises FileFormatError for a
+    file that is missing, damaged or unsafe, and its subclass BodyFileError for a pickle that holds no dict.
+    """
     if path.is_file() and path.open("rb").read(2) == b"PK":
         return load_npz(path, allow_objects=OBJECTS)
     fields = load_pickle(path, _STAND_INS)
@@ -120,7 +125,20 @@ def _checked(path: str | Path, fields: dict[str, Any]) -> SMPLFile:
 
 
 def numbers_of(path: str | Path, key: str, value: Any, shape: tuple[int, ...] | None = None) -> np.ndarray:  # noqa: ANN401
-    """The numbers of a field as float64, of a given shape. Raises BodyFileError when they are not there."""
+    """Convert a field of a model file to a float64 array.
+
+    Args:
+        path: the file, for messages.
+        key: the field's name, for messages.
+        value: the field as it was loaded: an array, or the reduced object of chumpy or scipy.sparse.
+        shape: the shape that the array must have; a sparse matrix needs one.
+
+    Returns:
+        The array; all of its values are finite.
+
+    Raises:
+        BodyFileError: when the field holds no numbers, has another shape, or has values that are not finite.
+    """
     try:
         if isinstance(value, _Chumpy):
             value = vars(value)["x"]

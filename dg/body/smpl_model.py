@@ -33,7 +33,7 @@ class SMPLModel:
 
 
 def read_smpl_model(path: str | Path) -> SMPLModel:
-    """Raises BodyFileError for a file that is no complete SMPL model with its blend shapes."""
+    """Read an SMPL model with its blend shapes; raise BodyFileError for a file that is not a complete one."""
     plain = read_smpl(path)
     fields, count = load_fields(Path(path)), len(plain.vertices)
     missing = [key for key in ("shapedirs", "posedirs", "J_regressor") if key not in fields]
@@ -80,9 +80,18 @@ class SurfaceJoints:
         betas: Float[Tensor, " betas"],
         place: Float[Tensor, "frames 3"],
     ) -> tuple[Float[Tensor, "frames 24 3"], Float[Tensor, "frames joints 3"]]:
-        """SMPL's 24 joints and the matrix's, float64, metres, in the frame of the first joint's turn.
+        """Compute joints of the posed and shaped body.
 
-        poses: axis-angles relative to the parent, radians. place: SMPL's `trans`.
+        Args:
+            poses: axis-angles of the 24 joints relative to their parents, radians.
+            betas: shape parameters; those beyond the file's must be zero.
+            place: SMPL's `trans`, metres.
+
+        Returns:
+            SMPL's 24 joints and the matrix's joints, float64, metres, in the frame of the first joint's rotation.
+
+        Raises:
+            ValueError: for more shape parameters than the file has.
         """
         surface = self.rest(betas)
         rest = self.model.joint_regressor @ surface
@@ -110,7 +119,15 @@ class SurfaceJoints:
 def pose_skeleton(
     rest: Float[Tensor, "24 3"], turns: Float[Tensor, "frames 24 3 3"]
 ) -> tuple[Float[Tensor, "frames 24 3 3"], Float[Tensor, "frames 24 3"]]:
-    """Global rotations and positions when each joint turns what hangs from it; the pelvis stays where it rests."""
+    """Rotate the joints of a skeleton at rest; each turns what hangs from it, and the pelvis stays where it rests.
+
+    Args:
+        rest: SMPL's 24 joints at rest, metres.
+        turns: rotations of the joints relative to their parents.
+
+    Returns:
+        Global rotations and positions (metres) of the joints.
+    """
     rotations: list[Tensor] = [turns[:, 0]] * len(SMPL_24)
     joints: list[Tensor] = [rest[0].expand(len(turns), 3)] * len(SMPL_24)
     for joint in SMPL_24.order[1:]:

@@ -66,6 +66,7 @@ class AMASS(Dataset):
         self.splits = ("train", "val", "test") if options.subjects_train else ("test",)
 
     def load(self, split: str) -> PoseDataset:
+        """Read the motions of a split and show them to Human3.6M's four cameras."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         motions = _motions(Path(options.root))

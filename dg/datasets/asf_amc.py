@@ -81,9 +81,17 @@ def read_asf(path: str | Path) -> AsfSkeleton:
 
 
 def read_amc(path: str | Path, skeleton: AsfSkeleton) -> dict[str, Float[Tensor, "frames channels"]]:
-    """The channels of each bone that a motion (`.amc`, or gzipped `.amc.gz`) moves, in the file's own units.
+    """Read the motion of a skeleton.
 
-    Raises DataError naming the file and what is wrong with it.
+    Args:
+        path: the file, `.amc` or gzipped `.amc.gz`.
+        skeleton: the skeleton that the motion belongs to.
+
+    Returns:
+        The channels of each bone that moves, in the file's own units.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
     """
     text = _text(path)
     start = re.search(r"^1\s*$", text, re.MULTILINE)
@@ -129,7 +137,15 @@ def _frames(text: str, layout: list[tuple[str, int]], path: str | Path) -> dict[
 def bone_ends(
     skeleton: AsfSkeleton, motion: dict[str, Float[Tensor, "frames channels"]]
 ) -> dict[str, Float[Tensor, "frames 3"]]:
-    """Where each bone ends (and the root lies), metres, in the database's world: y up. Forward kinematics, float64."""
+    """Compute where each bone ends, by forward kinematics in float64.
+
+    Args:
+        skeleton: the skeleton.
+        motion: the channels of each bone that moves, as `read_amc` returns them.
+
+    Returns:
+        The end of each bone, and the root's position, in the database's world frame (y up), metres.
+    """
     channels = motion[ROOT]
     place = [skeleton.order.index(name) for name in MOVES]
     turn = _motion_turn(channels, skeleton.order, skeleton.axes, skeleton.degrees)

@@ -79,10 +79,15 @@ class PoseDataset:
         return replace(self, name=label, family=self.family or self.name)
 
     def protocol(self, depth_source: str, tta: str | None = None) -> str:
-        """The protocol id (DESIGN 5.9): numbers may stand side by side only where these agree.
+        """Return the protocol id (DESIGN 5.9): numbers may stand side by side only where these agree.
 
-        depth_source: of what is drawn, or `none`; depth that the poses brought with them goes by its own name. tta: the
-        one in use, where it is not the test set's own.
+        Args:
+            depth_source: name of the source of rendered depth, or `none`; depth that the poses brought with them goes
+                by its own name.
+            tta: the test-time augmentation in use, where it is not the test set's own.
+
+        Returns:
+            The id.
         """
         joints, tta = self.poses.skeleton.name, tta or self.tta
         depth = depth_source if depth_source == "none" else self.source_depth or depth_source

@@ -74,6 +74,7 @@ class CMU(Dataset):
         self.splits = ("train", "val", "test") if options.subjects_train else ("test",)
 
     def load(self, split: str) -> PoseDataset:
+        """Read the motions of a split and show them to Human3.6M's four cameras."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         root = Path(options.root)

@@ -57,7 +57,7 @@ class Found:
 
 
 def check_confidence(confidence: Tensor, what: str) -> None:
-    """Raises DataError for confidences outside of 0 to 1, which say something else than they seem to."""
+    """Raise DataError for confidences outside of 0 to 1, which mean something else."""
     low, high = float(confidence.min()), float(confidence.max())
     if low < -ROUNDING or high > 1 + ROUNDING:
         hint = "divide percent by 100" if 1 + ROUNDING < high <= 100 else "scale scores to that range"
@@ -65,7 +65,7 @@ def check_confidence(confidence: Tensor, what: str) -> None:
 
 
 def check_finite(values: Tensor, what: str) -> None:
-    """Raises DataError that names the first row with NaN or infinity."""
+    """Raise DataError that names the first row with NaN or infinity."""
     wrong = ~values.isfinite().flatten(1).all(1)
     if wrong.any():
         raise DataError(
@@ -125,7 +125,7 @@ def _between_rows(
 
 
 def check_places(joints_2d: Float[Tensor, "rows joints 2"], what: str) -> None:
-    """Raises DataError for joints far outside of the picture, naming the first row."""
+    """Raise DataError for joints far outside of the picture, naming the first row."""
     wild = (joints_2d.abs() > OUTSIDE).flatten(1).any(1)
     if wild.any():
         raise DataError(
@@ -150,11 +150,13 @@ def check_fit(
 
     Args:
         given: Normalised as stated, in the order of `stated`.
+        stated: The skeleton in whose joint order the 2D is said to be.
         projected: The 3D's projection, in Human3.6M's order of 17 joints.
         clip: Number of each row's clip; rows of a clip are in time order.
         what: File and array, for the message.
-        extent: Width and height over the side by which the 2D is said to be divided. Without it (and without
-            `size_px`, in pixels) other normalisations are not tried.
+        extent: Width and height over the side by which the 2D is said to be divided. Without it (and without `size_px`)
+            other normalisations are not tried.
+        size_px: Width and height of the images, pixels.
         known: Joints that were found; the others do not count.
         most: Rows that are looked at.
 

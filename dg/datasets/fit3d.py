@@ -66,6 +66,7 @@ class Fit3D(Dataset):
     Options = Options
 
     def load(self, split: str) -> PoseDataset:
+        """Read the exercises of a split as each of their cameras sees them."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         root = _train_folder(Path(options.root))

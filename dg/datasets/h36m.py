@@ -90,6 +90,7 @@ class Human36M(Dataset):
     Options = Options
 
     def load(self, split: str) -> PoseDataset:
+        """Read the takes of a split as the four cameras see them, with the 2D that the option `keypoints` names."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         path = Path(options.root)

@@ -110,9 +110,17 @@ def intrinsics() -> Camera:
 
 
 def see(world: Float[Tensor, "frames joints 3"], subject: str) -> Float[Tensor, "cameras frames joints 3"]:
-    """World points (metres, z up) in the frames of the four cameras as they stood for one subject.
+    """Move world points into the frames of the four cameras as they stood for one subject.
 
-    Raises KeyError for a subject whose cameras are not published (S2, S3, S4 and S10 have no 3D).
+    Args:
+        world: joints in the world frame (z up), metres.
+        subject: name of the subject, such as `S1`.
+
+    Returns:
+        The joints in each camera's frame, metres.
+
+    Raises:
+        KeyError: for a subject whose cameras are not published (S2, S3, S4 and S10 have no 3D).
     """
     views = []
     for orientation, position in EXTRINSICS[subject]:

@@ -37,7 +37,15 @@ class Take:
 
 
 def centred(joints: Float[Tensor, "frames joints 3"], root: int) -> Float[Tensor, "frames joints 3"]:
-    """A clip moved sideways so that its root's mean lies in the middle of the room."""
+    """Move a clip sideways so that its root's mean lies in the middle of the room.
+
+    Args:
+        joints: joints of the clip in the world frame (z up), metres.
+        root: index of the root joint.
+
+    Returns:
+        The moved joints; heights are kept.
+    """
     place = room_centre().to(joints) - joints[:, root].mean(0)
     return joints + place * place.new_tensor([1.0, 1.0, 0.0])
 
@@ -64,9 +72,20 @@ def seen_by_four(
     notes: dict[str, str] | None = None,
     content: str = "",
 ) -> PoseDataset:
-    """All takes, each followed by itself in the next camera. Poses within NEAREST_M of a camera are marked invalid.
+    """Show takes to Human3.6M's four cameras.
 
-    content: digest of what the takes were read from.
+    Args:
+        takes: the takes, in the world frame.
+        skeleton: the skeleton of their joints.
+        name: name of the data set.
+        fps: frames per second.
+        flavour: which ground truth the 3D is, for the protocol id.
+        source_2d: where the 2D comes from: `gt`, or the detector's name.
+        notes: remarks by their headings.
+        content: digest of what the takes were read from.
+
+    Returns:
+        All takes, each one four times in a row, camera by camera. Poses within NEAREST_M of a camera are not valid.
     """
     lengths = torch.tensor([len(take.joints) for take in takes])
     clip_rows = lengths.repeat_interleave(VIEWS)

@@ -100,10 +100,21 @@ def read_image_depth(path: str) -> ImageDepth:
 
 
 def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> PoseDataset:
-    """The data set with depth, confidence and, where another one was used, the 2D of the file.
+    """Add depth from images to a data set.
 
-    images: name of each row's image. Rows without depth at the root are left out; a clip ends where one is. A joint
-    without depth gets the root's, and no confidence. Raises DataError where the file does not fit.
+    Rows without depth at the root are left out, and a clip ends where one is. A joint without depth gets the root's,
+    and no confidence.
+
+    Args:
+        dataset: the data set.
+        images: name of each row's image.
+        path: the file of depths.
+
+    Returns:
+        The data set with depth, confidence and, where another 2D was used to read depth, the file's 2D.
+
+    Raises:
+        DataError: when the file does not fit.
     """
     found = read_image_depth(path)
     poses = dataset.poses
@@ -172,8 +183,19 @@ class _Seen:
 
 
 def converted(poses: PoseBatch, skeleton: Skeleton) -> PoseBatch:
-    """Poses on another skeleton with the depth that came with them: `PoseBatch.convert` drops it, for rendered depth is
-    rendered anew. Raises DataError where a joint of the skeleton was not read.
+    """Convert poses to another skeleton and keep the depth that came with them.
+
+    `PoseBatch.convert` drops depth, because rendered depth is rendered anew.
+
+    Args:
+        poses: the poses.
+        skeleton: the skeleton that is wanted.
+
+    Returns:
+        The poses on that skeleton.
+
+    Raises:
+        DataError: when a joint of the skeleton has no depth.
     """
     other = poses.convert(skeleton)
     if poses.depth is None or other.depth is not None:

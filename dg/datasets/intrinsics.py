@@ -7,10 +7,17 @@ from torch import Tensor
 def solve_intrinsics(
     joints: Float[Tensor, "rows joints 3"], pixels: Float[Tensor, "rows joints 2"], clip: Int[Tensor, " rows"]
 ) -> tuple[Float[Tensor, "rows 2"], Float[Tensor, "rows 2"], Float[Tensor, " rows"]]:
-    """Focal length and principal point of each row, px, one camera a clip, and each row's largest error, px.
+    """Estimate one camera for each clip from 3D joints and their pixels.
 
-    Least squares of u = f x/z + c for each axis over all joints of a clip, in closed form and float64. joints: camera
-    frame, z > 0. clip: numbers from zero without gaps.
+    The method is least squares of u = f x/z + c for each axis over all joints of a clip, in closed form and float64.
+
+    Args:
+        joints: absolute joints in the camera frame, z > 0.
+        pixels: their image coordinates, pixels.
+        clip: clip number of each row, from zero without gaps.
+
+    Returns:
+        Focal length and principal point of each row's camera, and each row's largest error, all in pixels.
     """
     ratio, target = (joints[..., :2] / joints[..., 2:]).double(), pixels.double()
     clips, count = int(clip.max()) + 1, joints.shape[1]

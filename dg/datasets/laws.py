@@ -106,7 +106,15 @@ def line(found: Mapping[str, str]) -> str:
 
 
 def by_name(lengths: Float[Tensor, " bones"], skeleton: Skeleton) -> dict[str, tuple[float, ...]]:
-    """Median lengths by end joint; two numbers, left and right, where there are two sides."""
+    """Name the bone lengths of a skeleton by the joints where the bones end.
+
+    Args:
+        lengths: bone lengths, metres.
+        skeleton: the skeleton of the bones.
+
+    Returns:
+        One length for each bone in the middle, and two, left and right, for each pair.
+    """
     found: dict[str, tuple[float, ...]] = {}
     for bone, (_, child) in enumerate(skeleton.bones):
         name, twin = skeleton.joints[child], skeleton.bone_flip[bone]
@@ -169,10 +177,17 @@ def _bone_problems(lengths: Float[Tensor, " bones"], skeleton: Skeleton) -> list
 
 
 def right_knees(joints: Float[Tensor, "poses joints 3"], skeleton: Skeleton) -> tuple[int, int]:
-    """How many bent knees bend the right way, and how many are bent at all; none on a skeleton without legs.
+    """Count the bent knees, and those that bend the right way.
 
     A knee bends one way only, so thigh x shank points to the person's left, whatever the posture. A body whose sides
     are swapped and one that is mirrored are the same to this law.
+
+    Args:
+        joints: poses in any right-handed frame, metres.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        How many knees bend the right way, and how many are bent; zeros for a skeleton without legs.
     """
     if not all(f"{side}_{part}" in skeleton.joints for side in ("left", "right") for part in KNEES):
         return 0, 0

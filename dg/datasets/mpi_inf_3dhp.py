@@ -74,6 +74,7 @@ class Options:
 
     @property
     def ground_truth(self) -> str:
+        """The 3D that is read: the option `gt`, or the protocol's own."""
         return self.gt or BENCHMARKS[self.protocol].flavour
 
 
@@ -84,6 +85,7 @@ class MpiInf3DHP(Dataset):
     splits = ("test",)
 
     def load(self, split: str) -> PoseDataset:
+        """Read the test set's folder or npz file and keep the frames of the protocol; `test` is the only split."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         if Path(options.root).is_dir():

@@ -49,7 +49,16 @@ class Views:
     def estimated(
         joints: Float[Tensor, "rows joints 3"], pixels: Float[Tensor, "rows joints 2"], sequence: int
     ) -> "Views":
-        """One camera for all rows of a sequence, by least squares from absolute joints and their pixels."""
+        """Estimate one camera for all rows of a sequence, by least squares.
+
+        Args:
+            joints: absolute joints in the camera frame, metres.
+            pixels: their image coordinates, pixels.
+            sequence: number of the sequence.
+
+        Returns:
+            The camera of each row.
+        """
         rows = torch.full((len(joints),), sequence)
         focal, center, _ = solve_intrinsics(joints, pixels, torch.zeros_like(rows))
         return Views(Views.calibrated(rows).size, focal, center)
@@ -61,7 +70,15 @@ class Views:
     def gap(
         self, joints: Float[Tensor, "rows joints 3"], pixels: Float[Tensor, "rows joints 2"]
     ) -> Float[Tensor, " rows"]:
-        """How far each row's farthest joint projects from its pixel, px."""
+        """Measure how far each row's farthest joint projects from its pixel.
+
+        Args:
+            joints: absolute joints in the camera frame, metres.
+            pixels: the stated image coordinates, pixels.
+
+        Returns:
+            The distance, pixels.
+        """
         projected = joints[..., :2] / joints[..., 2:].clamp_min(1e-6) * self.focal[:, None] + self.center[:, None]
         return (projected - pixels).norm(dim=-1).amax(1)
 
@@ -69,10 +86,17 @@ class Views:
 def place_root(
     relative: Float[Tensor, "rows joints 3"], ratio: Float[Tensor, "rows joints 2"]
 ) -> Float[Tensor, "rows 3"]:
-    """The translation t after which the joints project best onto their image ratios x/z and y/z.
+    """Find the translation after which joints project best onto their image ratios.
 
-    Least squares of X + t_x - u (Z + t_z) and its like in y over all joints, in closed form and float64; exact where
-    the pose, up to its translation, really projects there.
+    The method is least squares of X + t_x - u (Z + t_z) and its like in y over all joints, in closed form and float64;
+    it is exact where the pose, up to its translation, really projects there.
+
+    Args:
+        relative: joints in the camera's axes, metres; their place does not matter.
+        ratio: image ratios x/z and y/z.
+
+    Returns:
+        The translation t of each row, metres.
     """
     joints, u = relative.double(), ratio.double()
     # X + t_x - u (Z + t_z) = 0 is t_x - u t_z = u Z - X; without the means t_x drops out.
@@ -86,14 +110,30 @@ def place_root(
 def placed(
     joints: Float[Tensor, "rows joints 3"], pixels: Float[Tensor, "rows joints 2"], views: Views
 ) -> Float[Tensor, "rows joints 3"]:
-    """The joints moved, each row as a whole, to where they project best onto their pixels."""
+    """Move joints, each row as a whole, to where they project best onto their pixels.
+
+    Args:
+        joints: joints in the camera's axes, metres.
+        pixels: their image coordinates, pixels.
+        views: the camera of each row.
+
+    Returns:
+        Absolute joints in the camera frame, metres.
+    """
     return (joints.double() + place_root(joints, views.ratio(pixels))[:, None]).float()
 
 
 def check_projection(
     joints: Float[Tensor, "rows joints 3"], pixels: Float[Tensor, "rows joints 2"], views: Views, what: str
 ) -> None:
-    """Raises DataError for people behind the camera, a mirrored axis, or 2D that is not the projection of the 3D."""
+    """Raise DataError for people behind the camera, a mirrored axis, or 2D that is not the projection of the 3D.
+
+    Args:
+        joints: absolute joints in the camera frame, metres.
+        pixels: their image coordinates, pixels.
+        views: the camera of each row.
+        what: file and array, for the message.
+    """
     behind = (joints[..., 2] <= 0).any(1)
     if behind.any():
         raise DataError(

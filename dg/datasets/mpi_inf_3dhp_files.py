@@ -49,6 +49,7 @@ class Frames:
     sequences: tuple[str, ...]
 
     def take(self, rows: Tensor) -> "Frames":
+        """Return the chosen rows, by index or mask."""
         views = Views(*[value[rows] for value in (self.views.size, self.views.focal, self.views.center)])
         names = ("joints", "pixels", "sequence", "frame", "activity")
         return replace(self, views=views, **{name: getattr(self, name)[rows] for name in names})

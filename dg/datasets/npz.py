@@ -76,6 +76,7 @@ class CrossDataset(Dataset):
         self.splits = ("train", "test") if options.train_subjects else ("test",)
 
     def load(self, split: str) -> PoseDataset:
+        """Read the file's rows that belong to a split; rows in which no joint was found are left out."""
         check_split(split, self.splits, self.options.path)
         options: Options = self.options
         arrays = _complete(read_arrays(options.path, NEEDED, optional=OPTIONAL), options.path)

@@ -124,6 +124,7 @@ class PoseBench3D(Dataset):
         self.splits = ("test",) if options.kind == "surreal" else ("train", "test")
 
     def load(self, split: str) -> PoseDataset:
+        """Read one split of the file."""
         options: Options = self.options
         check_split(split, self.splits, options.path)
         data = _human36m(options, split) if options.kind == "h36m" else _camera_frame(options, split)

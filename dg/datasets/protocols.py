@@ -55,9 +55,15 @@ class Protocol:
         return cls(**found)  # type: ignore[arg-type]
 
     def differences(self, other: "Protocol", leave_out: tuple[str, ...] = ()) -> list[str]:
-        """Why numbers under the two may not stand side by side; empty where they may.
+        """Say why numbers under two protocols may not stand side by side.
 
-        Each difference reads `frames 2,929 against 2,875`, ours (self) first; the last one names what is not stated.
+        Args:
+            other: the protocol to compare with.
+            leave_out: names of the fields that are not compared.
+
+        Returns:
+            Texts such as `frames 2,929 against 2,875`, our own value first; the last one names the fields that are not
+            stated. The list is empty where the numbers may stand side by side.
         """
         names = [f.name for f in fields(self) if f.name not in leave_out]
         pairs = {name: (getattr(self, name), getattr(other, name)) for name in names}
@@ -91,6 +97,7 @@ class Benchmark:
     norm: str = "frame"
 
     def protocol(self, depth: str) -> Protocol:
+        """Return the benchmark's evaluation protocol for a given depth source, by its name, or `none`."""
         return Protocol(
             self.dataset, self.flavour, self.frames, self.joints, self.source_2d, depth, self.tta, norm=self.norm
         )

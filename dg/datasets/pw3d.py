@@ -80,6 +80,7 @@ class PW3D(Dataset):
     Options = Options
 
     def load(self, split: str) -> PoseDataset:
+        """Read every person-frame of a split that has a valid camera pose."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         regressed = RegressedJoints(options.smpl, options.regressor) if options.protocol == REGRESSED else None

@@ -40,7 +40,18 @@ class RegressedJoints:
         self._bodies = cache(self._body)
 
     def of(self, sequence: Sequence, person: Person) -> Float[Tensor, "valid 17 3"]:
-        """World frame, metres, of the frames with a valid camera. Raises DataError for a body that does not fit."""
+        """Regress the joints of a person in the frames with a valid camera.
+
+        Args:
+            sequence: the sequence, for the message.
+            person: one of its people, with SMPL's parameters.
+
+        Returns:
+            Joints in the world frame, metres.
+
+        Raises:
+            DataError: when the SMPL files are not those that the sequence was made with.
+        """
         body = person.body
         assert body is not None
         kept = person.valid

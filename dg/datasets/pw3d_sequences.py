@@ -62,13 +62,21 @@ class Sequence:
     def seen(
         self, joints: Float[Tensor, "kept joints 3"], frames: Bool[Tensor, " frames"]
     ) -> Float[Tensor, "kept joints 3"]:
-        """World joints of those frames in the camera frame."""
+        """Move world joints into the camera frame.
+
+        Args:
+            joints: joints of some frames in the world frame, metres.
+            frames: which frames of the sequence these are.
+
+        Returns:
+            The joints in the camera frame, metres.
+        """
         motion = self.to_camera[frames]
         return (joints.double() @ motion[..., :3].mT + motion[:, None, :, 3]).float()
 
 
 def files_of_split(root: str, split: str) -> list[Path]:
-    """The sequences of a split by name. Raises DataError where there are none."""
+    """Return the files of a split's sequences in the order of their names; raise DataError where there are none."""
     base = Path(root)
     base = base / "sequenceFiles" if (base / "sequenceFiles").is_dir() else base
     folder = base / FOLDERS[split]
@@ -82,7 +90,18 @@ def files_of_split(root: str, split: str) -> list[Path]:
 
 
 def read_sequence(path: Path, bodies: bool) -> Sequence:
-    """bodies: also SMPL's parameters. Raises DataError naming the file and what is wrong with it."""
+    """Read a sequence of 3DPW.
+
+    Args:
+        path: the file.
+        bodies: read SMPL's parameters too.
+
+    Returns:
+        The sequence and its people.
+
+    Raises:
+        DataError: naming the file and what is wrong with it.
+    """
     try:
         content = load_pickle(path)
     except FileFormatError as error:

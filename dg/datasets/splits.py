@@ -11,16 +11,23 @@ VALIDATION_SHARE = 0.05
 
 
 def held_out(subject: str, clips: Collection[str]) -> set[str]:
-    """The 5 % of a person's clips that validate; none of a single one.
+    """Choose the 5 % of a person's clips that validate; none where there is a single one.
 
-    A hash and not a generator: a clip stays on its side whatever else the file holds.
+    The choice is by a hash, not by a generator: a clip stays on its side whatever else the file holds.
+
+    Args:
+        subject: name of the person.
+        clips: names of the person's clips.
+
+    Returns:
+        Names of the clips that validate.
     """
     count = ceil(VALIDATION_SHARE * len(clips)) if len(clips) > 1 else 0
     return set(sorted(clips, key=lambda c: blake2b(f"{subject}/{c}".encode(), digest_size=8).digest())[:count])
 
 
 def clips_of(split: str, subject: str, clips: Collection[str]) -> list[str]:
-    """A training person's clips in `train` or `val`, in the given order."""
+    """Return a training person's clips in `train` or `val`, in the given order."""
     chosen = held_out(subject, clips)
     return [clip for clip in clips if (clip in chosen) == (split == "val")]
 
@@ -28,9 +35,19 @@ def clips_of(split: str, subject: str, clips: Collection[str]) -> list[str]:
 def files_of(
     split: str, files: Mapping[str, Mapping[str, Path]], trained_on: Collection[str], where: str
 ) -> list[tuple[str, str, Path]]:
-    """(person, clip, file) of a split when the people in `trained_on` train and validate and the others are tested.
+    """List the files of a split; people in `trained_on` train and validate, the others are tested.
 
-    Raises DataError for names that are not there, that leave none to test, or for a split without a clip.
+    Args:
+        split: `train`, `val` or `test`.
+        files: the files by person and clip.
+        trained_on: names of the people who train and validate.
+        where: the place of the files, for the message.
+
+    Returns:
+        Person, clip and file of each clip.
+
+    Raises:
+        DataError: for names that are not there, that leave none to test, or for a split without a clip.
     """
     if trained_on and not set(trained_on) < set(files):
         raise DataError(

@@ -61,6 +61,7 @@ class Synthetic(Dataset):
     located_by = "domain"
 
     def load(self, split: str) -> PoseDataset:
+        """Make the motion of a split; the same options always give the same poses."""
         options: Options = self.options
         check_split(split, self.splits, "synthetic")
         takes, fps = _take_count(options, split), FPS / options.stride

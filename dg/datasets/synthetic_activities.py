@@ -26,12 +26,14 @@ def _gait(draw: Draw, phase: Tensor, hip: Tensor, knee: Tensor, arm: Tensor) -> 
 
 
 def walk(draw: Draw) -> Angles:
+    """Walk in a circle at an easy pace."""
     turning = draw.uniform(58, 85) * (2 * draw.one_side()[0] - 1)
     angles = _gait(draw, draw.wave(0.8, 1.0), draw.uniform(19, 25), draw.uniform(48, 58), draw.uniform(12, 26))
     return angles | {"heading": turning * draw.times, "pitch": draw.uniform(0, 4)}
 
 
 def jog(draw: Draw) -> Angles:
+    """Jog in a circle, leaning forward, with bent arms and a flight phase."""
     phase = draw.wave(1.15, 1.3)
     turning = draw.uniform(70, 95) * (2 * draw.one_side()[0] - 1)
     angles = _gait(draw, phase, draw.uniform(21, 26), draw.uniform(58, 70), draw.uniform(24, 36))
@@ -47,6 +49,7 @@ def jog(draw: Draw) -> Angles:
 
 
 def sit(draw: Draw) -> Angles:
+    """Sit down on a seat and stand up again, with moving arms."""
     down = draw.cycle(4.5, 6.0)
     rising = 4 * down * (1 - down)
     lean = 32 * rising + draw.uniform(-8, 12) * down
@@ -63,6 +66,7 @@ def sit(draw: Draw) -> Angles:
 
 
 def squat(draw: Draw) -> Angles:
+    """Squat down and rise, with the arms raised forward at the lowest point."""
     down = draw.uniform(0.65, 1.0) * draw.cycle(2.4, 3.4)
     return {
         "pitch": 28 * down,
@@ -77,6 +81,7 @@ def squat(draw: Draw) -> Angles:
 
 
 def lunge(draw: Draw) -> Angles:
+    """Step into a lunge with one leg in front, and rise."""
     left, right = draw.one_side()
     down = draw.cycle(2.4, 3.4)
     front, rear = draw.uniform(62, 82) * down, -13 * down
@@ -91,6 +96,7 @@ def lunge(draw: Draw) -> Angles:
 
 
 def reach(draw: Draw) -> Angles:
+    """Reach with both arms, each on a course of its own."""
     angles: Angles = {"spine_side": draw.glide(-12, 12), "chest_twist": draw.glide(-20, 20), "pitch": draw.glide(-2, 8)}
     for side in ("left", "right"):
         angles[f"{side}_shoulder_flex"] = draw.glide(0, 165)
@@ -101,6 +107,7 @@ def reach(draw: Draw) -> Angles:
 
 
 def wave(draw: Draw) -> Angles:
+    """Raise one arm sideways and wave with its forearm."""
     left, right = draw.one_side()
     up = 0.15 + 0.85 * draw.cycle(3.5, 5.0)
     arm, forearm = draw.uniform(60, 100) * up, (60 + 28 * draw.wave(1.0, 1.7).sin()) * up
@@ -113,6 +120,7 @@ def wave(draw: Draw) -> Angles:
 
 
 def point(draw: Draw) -> Angles:
+    """Point with one arm; the other hand may rest on the hip."""
     left, right = draw.one_side()
     up = draw.cycle(3.0, 4.0)
     arm, out, bent = draw.uniform(65, 105) * up, draw.glide(-10, 60) * up, draw.glide(-8, 10)
@@ -127,6 +135,7 @@ def point(draw: Draw) -> Angles:
 
 
 def phone(draw: Draw) -> Angles:
+    """Hold a phone to the ear with one hand and shift the weight from leg to leg."""
     left, right = draw.one_side()
     arm, bent, out = draw.glide(38, 58, 2.5), draw.uniform(112, 122), draw.uniform(12, 30)
     weight = draw.glide(-5, 5, 2.0)
@@ -142,6 +151,7 @@ def phone(draw: Draw) -> Angles:
 
 
 def bend(draw: Draw) -> Angles:
+    """Bend down towards the floor and rise."""
     down = draw.cycle(3.0, 4.2)
     lean, knees = draw.uniform(48, 78), draw.uniform(15, 65)
     return {
@@ -157,6 +167,7 @@ def bend(draw: Draw) -> Angles:
 
 
 def punch(draw: Draw) -> Angles:
+    """Punch with the left and the right fist in turn, from a boxer's stance."""
     phase = draw.wave(0.5, 0.8)
     lead, rear = bump(phase, 5.0), bump(phase + math.pi, 5.0)
     stance = draw.uniform(8, 16)
@@ -173,6 +184,7 @@ def punch(draw: Draw) -> Angles:
 
 
 def throw(draw: Draw) -> Angles:
+    """Draw one arm back and throw."""
     left, right = draw.one_side()
     cocked = draw.cycle(2.0, 2.8)
     thrown = bump(draw.wave(0.4, 0.5), 6.0) * (1 - cocked)
@@ -191,6 +203,7 @@ def throw(draw: Draw) -> Angles:
 
 
 def kick(draw: Draw) -> Angles:
+    """Swing one leg back and kick."""
     left, right = draw.one_side()
     phase = draw.wave(0.45, 0.6)
     back, through = bump(phase + 0.45 * math.pi, 3.5), bump(phase, 3.5)
@@ -205,6 +218,7 @@ def kick(draw: Draw) -> Angles:
 
 
 def jack(draw: Draw) -> Angles:
+    """Do jumping jacks."""
     phase = draw.wave(0.8, 1.05)
     open_ = 0.5 - 0.5 * phase.cos()
     return {
@@ -218,6 +232,7 @@ def jack(draw: Draw) -> Angles:
 
 
 def kneel(draw: Draw) -> Angles:
+    """Go down on one knee and rise."""
     left, right = draw.one_side()
     down = draw.cycle(4.0, 5.5)
     up_hip, up_knee = draw.uniform(78, 92) * down, draw.uniform(85, 100) * down
@@ -233,6 +248,7 @@ def kneel(draw: Draw) -> Angles:
 
 
 def sit_on_floor(draw: Draw) -> Angles:
+    """Sit on the floor, leaning back, and move legs and arms."""
     lean = draw.glide(-22, -6, 2.0)
     angles: Angles = {"pitch": lean, "spine_flex": draw.uniform(10, 25), "chest_flex": draw.uniform(5, 18)}
     for side in ("left", "right"):
@@ -254,7 +270,17 @@ ACTIVITIES: dict[str, Callable[[Draw], Angles]] = {f.__name__: f for f in _ALL}
 
 
 def act(activity: str, clips: int, times: Tensor, generator: torch.Generator) -> Angles:
-    """Angles [clips, frames] of one activity on top of the rest posture, not yet within the joints' limits."""
+    """Make the joint angles of one activity on top of the rest posture.
+
+    Args:
+        activity: a name of `ACTIVITIES`.
+        clips: number of clips.
+        times: times of the frames, seconds.
+        generator: the random generator.
+
+    Returns:
+        Angles `[clips, frames]` in degrees by name, not yet within the joints' limits.
+    """
     draw = Draw(clips, times, generator)
     base, added = posture(draw), ACTIVITIES[activity](draw)
     total = {name: base.get(name, 0) + added.get(name, 0) for name in base | added}

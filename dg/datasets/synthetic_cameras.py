@@ -58,9 +58,18 @@ def see_from_room(world: Float[Tensor, "clips frames 17 3"]) -> Seen:
 def see_from_anywhere(
     world: Float[Tensor, "clips frames 17 3"], fps: float, placement: Placement, generator: torch.Generator
 ) -> Seen:
-    """Each clip by one random camera that keeps the whole person in its frame and within the depth range.
+    """Show each clip to one random camera that keeps the whole person in its frame and within the depth range.
 
     Of several random cameras the first that does so is taken, or else the one that fails in the fewest frames.
+
+    Args:
+        world: joints in the world frame (z up), metres.
+        fps: frames per second.
+        placement: where cameras stand, and their lenses.
+        generator: the random generator.
+
+    Returns:
+        The clips as their cameras see them.
     """
     clips, frames = world.shape[:2]
 
@@ -96,7 +105,15 @@ def see_from_anywhere(
 
 
 def look_at(place: Float[Tensor, "*batch 3"], target: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """World-to-camera rotations (rows: right, down, forward) of upright cameras at `place` that see `target`."""
+    """Turn upright cameras towards a point.
+
+    Args:
+        place: positions of the cameras in the world frame, metres.
+        target: the points that they look at, metres.
+
+    Returns:
+        World-to-camera rotations, whose rows point right, down and forward.
+    """
     forward = torch.nn.functional.normalize(target - place, dim=-1)
     up = forward.new_tensor([0.0, 0.0, 1.0]).expand_as(forward)
     right = torch.nn.functional.normalize(torch.linalg.cross(forward, up), dim=-1)

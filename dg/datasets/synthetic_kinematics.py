@@ -64,7 +64,15 @@ def within_limits(angles: Angles) -> Angles:
 
 
 def pose_body(angles: Angles, offsets: Float[Tensor, "clips 17 3"]) -> Float[Tensor, "clips frames 17 3"]:
-    """Joints relative to the pelvis in the room's axes (z up), metres. Angles are [clips, frames]; absent ones zero."""
+    """Pose bodies by their joint angles.
+
+    Args:
+        angles: angles `[clips, frames]` by name, degrees; absent ones are zero.
+        offsets: each joint's offset from its parent at rest, metres.
+
+    Returns:
+        Joints relative to the pelvis in the room's axes (z up), metres.
+    """
     frames = next(iter(angles.values())).shape
     zero = torch.zeros(frames)
 
@@ -107,10 +115,17 @@ def _chain(rotations: dict[str, Tensor], offsets: Float[Tensor, "clips 17 3"]) -
 def stand_on_floor(
     joints: Float[Tensor, "clips frames 17 3"], airborne: Float[Tensor, "clips frames"] | None = None
 ) -> Float[Tensor, "clips frames 17 3"]:
-    """Move the body so that its lowest point touches z = 0 and what touches the floor does not slide.
+    """Move bodies so that their lowest point touches z = 0 and what touches the floor does not slide.
 
-    The walk emerges from the legs: the pelvis moves against the velocity of the supporting points. Each clip's
-    pelvis has its mean above the origin. airborne: height of the lowest point off the floor, metres.
+    The walk emerges from the legs: the pelvis moves against the velocity of the supporting points. Each clip's pelvis
+    has its mean above the origin.
+
+    Args:
+        joints: joints relative to the pelvis in the room's axes (z up), metres.
+        airborne: height of the lowest point off the floor, metres; zero unless given.
+
+    Returns:
+        Joints in the world frame (z up), metres.
     """
     points = [H36M_17.index(name) for name in _CONTACTS]
     height = joints[:, :, points, 2] - torch.tensor(list(_CONTACTS.values()))

@@ -42,7 +42,15 @@ _SEGMENT_OF = dict(zip(_DIRECTIONS, SHARES, strict=True))
 
 
 def draw_people(count: int, generator: torch.Generator) -> Float[Tensor, "count joints 3"]:
-    """Offsets of each H36M-17 joint from its parent at rest, metres; women and men in turn, left and right alike."""
+    """Draw bodies of women and men in turn, with left and right alike.
+
+    Args:
+        count: number of people.
+        generator: the random generator.
+
+    Returns:
+        Offsets of each H36M-17 joint from its parent at rest, metres.
+    """
     sex = torch.arange(count) % 2
     low, high = torch.tensor(STATURE_M)[sex].unbind(-1)
     stature = low + (high - low) * torch.rand(count, generator=generator)

@@ -48,13 +48,13 @@ def read_arrays(
 
 
 def check_split(split: str, known: Collection[str], what: str) -> None:
-    """Raises DataError that lists the splits of a data set."""
+    """Raise DataError that lists the splits of a data set, for any other one."""
     if split not in known:
         raise DataError(f"{what}: expected one of the splits {list(known)}, got {split!r}")
 
 
 def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> None:
-    """Raises DataError unless `values` holds real numbers of that shape (None: any length), at least one row."""
+    """Raise DataError unless `values` holds real numbers of that shape (None: any length), at least one row."""
     spelled = "[" + ", ".join("rows" if n is None else str(n) for n in shape) + "]"
     matches = len(values.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
     if not matches or values.dtype.kind not in "fiu":
@@ -64,7 +64,7 @@ def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) ->
 
 
 def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, what: str) -> None:
-    """Raises DataError for joints that are not finite, not metres, or not all there."""
+    """Raise DataError for joints that are not finite, not metres, or not all there."""
     finite = joints.isfinite().all(-1).all(-1)
     if not finite.all():
         first = int((~finite).nonzero()[0])

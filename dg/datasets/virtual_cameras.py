@@ -80,9 +80,15 @@ def seen_by_virtual_cameras(
 
 
 def vertical(poses: PoseBatch, reference: PoseBatch) -> Float[Tensor, "poses 3"]:
-    """The upward unit vector in the camera frame of each pose: the mean trunk of the reference poses of its camera.
+    """Estimate the upward vertical in the camera frame of each pose, as the mean trunk of people whom its camera saw.
 
-    Poses whose camera saw none of the reference poses get the mean over all of them.
+    Args:
+        poses: the poses whose cameras are asked about.
+        reference: poses of the same cameras, by which the vertical is estimated.
+
+    Returns:
+        Unit vectors in the camera frames. Poses whose camera saw none of the reference poses get the mean over all of
+        them.
     """
     centre = reference.joints_3d.shape[1] // 2
     joints, skeleton = reference.joints_3d[:, centre], reference.skeleton

@@ -24,6 +24,7 @@ TOKEN = "~/.ray/auth_token"
 
 
 def authentication(file: LauncherFile) -> Iterator[Finding]:
+    """Check that all nodes authenticate in the same way and that the token reaches them."""
     everywhere = next(filter(None, map(auth_mode, map(str, file.docker.get("run_options") or []))), None)
     modes = [auth_mode(command) or everywhere for command in file.all_start_commands]
     if None in modes:
@@ -57,6 +58,7 @@ def authentication(file: LauncherFile) -> Iterator[Finding]:
 
 
 def autoscaler_version(file: LauncherFile) -> Iterator[Finding]:
+    """Check that machines of one's own do not run under autoscaler v2."""
     stated = any("RAY_enable_autoscaler_v2=0" in command for command in file.start_commands(HEAD_COMMANDS))
     if file.on_premises and not stated and os.environ.get("RAY_UP_enable_autoscaler_v2") != "0":
         yield error(
@@ -68,6 +70,7 @@ def autoscaler_version(file: LauncherFile) -> Iterator[Finding]:
 
 
 def ray_stop_on_a_shared_host(file: LauncherFile) -> Iterator[Finding]:
+    """Check that `ray stop` does not end the head where several nodes share this host."""
     stops = any("ray stop" in command for part in (HEAD_COMMANDS, WORKER_COMMANDS) for command in file.commands(part))
     loopback = [a for a in file.addresses if a.startswith("127.") or a == "localhost"]
     if stops and len(loopback) > 1:
@@ -80,6 +83,7 @@ def ray_stop_on_a_shared_host(file: LauncherFile) -> Iterator[Finding]:
 
 
 def addresses(file: LauncherFile) -> Iterator[Finding]:
+    """Check the addresses of machines of one's own: present, not repeated, and those that commands name."""
     if not file.on_premises or "coordinator_address" in file.provider:
         return
     if not (file.provider.get("head_ip") and file.provider.get("worker_ips")):
@@ -106,6 +110,7 @@ def addresses(file: LauncherFile) -> Iterator[Finding]:
 
 
 def node_types_on_premises(file: LauncherFile) -> Iterator[Finding]:
+    """Check that machines of one's own have no node types."""
     present = [key for key in ("available_node_types", "head_node", "worker_nodes") if file.tree.get(key)]
     if file.on_premises and present:
         yield error(
@@ -116,6 +121,7 @@ def node_types_on_premises(file: LauncherFile) -> Iterator[Finding]:
 
 
 def resources(file: LauncherFile) -> Iterator[Finding]:
+    """Check that the node types' resources are whole numbers, and stated."""
     for name, node_type in file.node_types.items():
         given = node_type.get("resources")
         wrong = {k: v for k, v in given.items() if not isinstance(v, int)} if isinstance(given, dict) else {}
@@ -134,6 +140,7 @@ def resources(file: LauncherFile) -> Iterator[Finding]:
 
 
 def worker_counts(file: LauncherFile) -> Iterator[Finding]:
+    """Check max_workers against the least number of workers and the number of machines."""
     most = file.tree.get("max_workers")
     if not isinstance(most, int):
         return
@@ -157,6 +164,7 @@ def worker_counts(file: LauncherFile) -> Iterator[Finding]:
 
 
 def head(file: LauncherFile) -> Iterator[Finding]:
+    """Check that the head's type exists, runs no actors and is no spot instance."""
     types = file.node_types
     if types and file.tree.get("head_node_type") not in types:
         yield error(
@@ -180,6 +188,7 @@ def head(file: LauncherFile) -> Iterator[Finding]:
 
 
 def start_commands(file: LauncherFile) -> Iterator[Finding]:
+    """Check the `ray start` commands: how workers find the head, ports, dashboard and interpreter."""
     heads, workers = file.start_commands(HEAD_COMMANDS), file.start_commands(WORKER_COMMANDS)
     if not any("--head" in c and "--autoscaling-config" in c for c in heads):
         yield error(
@@ -217,6 +226,7 @@ def start_commands(file: LauncherFile) -> Iterator[Finding]:
 
 
 def versions(file: LauncherFile) -> Iterator[Finding]:
+    """Check that the set-up commands assert the versions of Python, Ray, torch and dg."""
     asserted = "\n".join(line for line in file.set_up.split("\n") if "assert" in line)
     signs = {"python": "sys.version", "ray": "ray.__version__", "torch": "torch.__version__", "dg": "dg.__version__"}
     missing = [name for name, sign in signs.items() if sign not in asserted]
@@ -244,6 +254,7 @@ def versions(file: LauncherFile) -> Iterator[Finding]:
 
 
 def trainer(file: LauncherFile) -> Iterator[Finding]:
+    """Check that some node offers the resource `trainer`, and that it is no spot instance."""
     offers = [name for name, node_type in file.worker_types.items() if "trainer" in (node_type.get("resources") or {})]
     if not offers and not any("trainer" in c for c in file.start_commands(WORKER_COMMANDS)):
         yield warning(
@@ -261,6 +272,7 @@ def trainer(file: LauncherFile) -> Iterator[Finding]:
 
 
 def spot_notice(file: LauncherFile) -> Iterator[Finding]:
+    """Check that something watches for the cloud's notice on spot nodes."""
     watched = re.search(r"spot_notice|drain-node", " ".join(file.commands(WORKER_COMMANDS)))
     spot = [name for name, node_type in file.worker_types.items() if is_spot(node_type)]
     if spot and not watched:
@@ -272,6 +284,7 @@ def spot_notice(file: LauncherFile) -> Iterator[Finding]:
 
 
 def mounts(file: LauncherFile) -> Iterator[Finding]:
+    """Check that the files to send are here, and that no whole folder is sent."""
     for remote, local in file.file_mounts.items():
         path = Path(local).expanduser()
         if local.rstrip("/") in ("", ".", "~") or path == Path.cwd():
@@ -287,12 +300,14 @@ def mounts(file: LauncherFile) -> Iterator[Finding]:
 
 
 def placeholders(file: LauncherFile) -> Iterator[Finding]:
+    """Check that no image is still a placeholder."""
     images = [str(value) for key, value in file.docker.items() if key.endswith("image")]
     if any("REGISTRY" in image for image in images):
         yield warning("placeholder", f"the image is still the placeholder {images[0]}", "name your own image")
 
 
 def this_machine(file: LauncherFile) -> Iterator[Finding]:
+    """Check that this machine has the programs, packages and key that `ray up` needs."""
     absent = [name for name in ("ssh", "rsync") if shutil.which(name) is None]
     if absent:
         yield warning("programs-absent", f"`ray up` needs {' and '.join(absent)}, not found here",

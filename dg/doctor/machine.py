@@ -34,6 +34,7 @@ def diagnose_machine(config: TrainConfig) -> list[Finding]:
 
 
 def python(config: TrainConfig) -> Iterator[Finding]:
+    """Check that the version of Python is the tested one."""
     version, tested = sys.version.split()[0], "3.11"
     if version.startswith(f"{tested}."):
         yield ok("python", f"{version} at {sys.executable}")
@@ -42,6 +43,7 @@ def python(config: TrainConfig) -> Iterator[Finding]:
 
 
 def versions(config: TrainConfig) -> Iterator[Finding]:
+    """Check that the packages are installed in the tested versions."""
     tested = _tested_versions()
     for package in PACKAGES:
         installed, wanted = installed_version(package), tested.get(package)
@@ -62,6 +64,7 @@ def _tested_versions() -> dict[str, str]:
 
 
 def cuda(config: TrainConfig) -> Iterator[Finding]:
+    """Check that torch sees the GPUs that the run or the driver promises."""
     import torch
 
     if torch.cuda.is_available():
@@ -96,6 +99,7 @@ def rasterizer(config: TrainConfig) -> Iterator[Finding]:
 
 
 def tracking_store(config: TrainConfig) -> Iterator[Finding]:
+    """Check that MLflow's store can be used."""
     from dg.tracking import OFF, TrackingError, tracking_uri
     from dg.tracking.stores import sqlite_file
 
@@ -145,6 +149,7 @@ def _server(uri: str) -> Finding:
 
 
 def ray_here(config: TrainConfig) -> Iterator[Finding]:
+    """Check whether a Ray cluster runs here, and the authentication of clusters."""
     from dg.cluster.address import clusters_here
 
     found = clusters_here()
@@ -172,6 +177,7 @@ def ray_here(config: TrainConfig) -> Iterator[Finding]:
 
 
 def body(config: TrainConfig) -> Iterator[Finding]:
+    """Check that the SMPL file can be read where the run asks for SMPL."""
     from dg.body.smpl_file import read_smpl
     from dg.files.safe_load import FileFormatError
 
@@ -188,6 +194,7 @@ def body(config: TrainConfig) -> Iterator[Finding]:
 
 
 def depth_weights(config: TrainConfig) -> Iterator[Finding]:
+    """Check that the depth network's weights are on this machine; nothing is downloaded."""
     from dg.files.safe_load import FileFormatError
     from dg.settings.command_line import table_of
     from dg.settings.plugins import OptionError, make_options, resolve

@@ -24,6 +24,7 @@ PORTS = {6379: "`ray start --head`", 8265: "Ray's dashboard"}
 
 
 def memory(config: TrainConfig) -> Iterator[Finding]:
+    """Check that enough memory is free."""
     now = psutil.virtual_memory()
     text = f"{now.available / GIB:.1f} of {now.total / GIB:.1f} GiB free, {os.cpu_count()} cores"
     if now.available < MEMORY_GIB * GIB:
@@ -33,6 +34,7 @@ def memory(config: TrainConfig) -> Iterator[Finding]:
 
 
 def disk(config: TrainConfig) -> Iterator[Finding]:
+    """Check that enough room is free on the disk of this folder and on Ray's."""
     ray_folder = Path(os.environ.get("RAY_TMPDIR", tempfile.gettempdir()))
     for name, folder in (("disk", Path.cwd()), ("Ray's disk", ray_folder)):
         room = shutil.disk_usage(folder)
@@ -47,6 +49,7 @@ def disk(config: TrainConfig) -> Iterator[Finding]:
 
 
 def shared_memory(config: TrainConfig) -> Iterator[Finding]:
+    """Check that shared memory has enough room for Ray's object store."""
     folder = Path("/dev/shm")
     if not folder.is_dir():
         yield ok("shared memory", "no /dev/shm on this system")
@@ -61,6 +64,7 @@ def shared_memory(config: TrainConfig) -> Iterator[Finding]:
 
 
 def open_files(config: TrainConfig) -> Iterator[Finding]:
+    """Check the limit of open files."""
     import resource
 
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -71,6 +75,7 @@ def open_files(config: TrainConfig) -> Iterator[Finding]:
 
 
 def ports(config: TrainConfig) -> Iterator[Finding]:
+    """Check that the ports of a head are free."""
     taken = [port for port in PORTS if not _free(port)]
     for port in taken:
         yield warning("ports", f"{port}, for {PORTS[port]}, is taken: no head can start here with its default",

@@ -36,11 +36,12 @@ class StepKey:
     batch: int
 
     def number(self, purpose: str) -> int:
-        """A 63-bit seed for one purpose of this step."""
+        """Return a 63-bit seed for one purpose of this step."""
         text = f"{self.seed}/{self.epoch}/{self.batch}/{purpose}".encode()
         return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
     def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+        """Return a new generator on a device, seeded for one purpose of this step."""
         return torch.Generator(device).manual_seed(self.number(purpose))
 
 
@@ -83,7 +84,7 @@ class TrainingPlan:
 
 
 def lifter_optimizer(lifter: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """The optimiser that a recipe names."""
+    """Build the optimiser that a recipe names, for the parameters of a lifter."""
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(lifter.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     amsgrad = recipe.optimizer == "adam_amsgrad"
@@ -133,7 +134,7 @@ class TargetPoses:
         return len(self.joints_2d)
 
     def draw(self, rows: int, generator: torch.Generator) -> tuple[Float[Tensor, "rows joints 2"], Camera]:
-        """2D poses and their cameras, drawn with replacement, on the generator's device."""
+        """Draw 2D poses and their cameras with replacement, on the generator's device."""
         device = generator.device
         picked = torch.randint(len(self), (rows,), generator=generator, device=device).to(self.joints_2d.device)
         return self.joints_2d[picked].to(device), self.camera[picked].to(device)
@@ -193,7 +194,7 @@ class DGMethod(ABC):
 
     @classmethod
     def takes(cls, options: Any, frames: int) -> bool:  # noqa: ANN401 - the method's own dataclass
-        """Whether the method, as these options have it, trains lifters on windows of so many frames."""
+        """Tell whether the method, with these options, trains lifters on windows of so many frames."""
         return frames == 1 or cls.takes_windows
 
     @classmethod
@@ -215,6 +216,7 @@ class DGMethod(ABC):
 
     @property
     def lifter(self) -> Lifter:
+        """The lifter that the method trains."""
         return self.context.lifter
 
     @property
@@ -229,27 +231,45 @@ class DGMethod(ABC):
         return self.lifter_steps < self.context.plan.pretrain_steps
 
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Poses to render for this source batch, detached, or None when the method needs no new ones."""
+        """Return poses to render for a source batch, detached, or None when the method needs no new ones.
+
+        Poses that leave the frame are not valid. All random numbers come from the step's key.
+        """
         return None
 
     def propose_pass(self, source: PoseBatch, clip: Int[Tensor, " rows"], key: StepKey) -> PoseBatch | None:
-        """For windows of several frames: the whole source, moved for one pass, or None when the method adds no poses.
+        """Move the whole source for one pass, for lifters of several frames; None when the method adds no poses.
 
-        source: all single frames, clip: number of each row's clip; the answer has the same rows. A function of the key
-        alone, never of what was learned. Windows of it take the place of proposals, so that each frame is rendered
-        once however many windows hold it.
+        The answer depends on the key alone, never on what was learned. Windows of it take the place of proposals, so
+        that each frame is rendered once however many windows hold it.
+
+        Args:
+            source: all source poses as single frames.
+            clip: number of each row's clip.
+            key: the pass's place in the run, from which all random numbers come.
+
+        Returns:
+            Poses with the same rows as the source.
         """
         return None
 
     @abstractmethod
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
-        """One step. `source` and `proposed` carry depth whenever the inputs need it; rows of `proposed` that could
-        not be rendered have `valid` false.
+        """Make one step of everything that the method owns.
+
+        Args:
+            source: the source batch, with depth whenever the inputs need it.
+            proposed: what `propose` returned, with depth whenever the inputs need it; rows that could not be rendered
+                have `valid` false.
+            key: the step's place in the run, from which all random numbers come.
+
+        Returns:
+            The metrics of the step and the number of lifter steps that it made.
         """
 
     @torch.no_grad()
     def predict(self, poses: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
-        """Root-relative joints in metres, eval mode, the previous mode restored."""
+        """Lift poses in eval mode to root-relative joints in metres, and restore the previous mode."""
         was_training = self.lifter.training
         self.lifter.eval()
         try:
@@ -258,11 +278,18 @@ class DGMethod(ABC):
             self.lifter.train(was_training)
 
     def step_lifter(self, batch: PoseBatch, weights: Float[Tensor, " batch"] | None = None) -> Tensor:
-        """One optimiser step of the lifter on a batch with the plan's loss, schedule and clipping; returns the loss.
+        """Make one optimiser step of the lifter on a batch with the plan's loss, schedule and clipping.
 
-        weights: of each pose's
-        error in the mean, 1 where not given; they are used as they are, so the caller normalises them. Invalid rows are
-        left out; raises ValueError when fewer than two are left, which batch norm cannot train on.
+        Args:
+            batch: the poses; invalid rows are left out.
+            weights: weight of each pose's error in the mean, 1 unless given. They are used as they are, so the caller
+                normalises them.
+
+        Returns:
+            The loss, detached.
+
+        Raises:
+            ValueError: when fewer than two valid rows are left, which batch norm cannot train on.
         """
         rows = self.trainable(batch)
         self.count_poses(rows)
@@ -300,12 +327,12 @@ class DGMethod(ABC):
         return rows
 
     def lifter_loss(self, predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Float[Tensor, ""]:
-        """The recipe's loss of a batch, of each pose by its weight."""
+        """Return the mean of the recipe's loss over a batch, each pose times its weight where weights are given."""
         losses = LIFTER_LOSSES[self.context.plan.recipe.loss](predicted, target)
         return losses.mean() if weights is None else (weights * losses).mean()
 
     def lifter_target(self, rows: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
-        """What the lifter should answer, metres."""
+        """Return the root-relative joints that the lifter should answer, metres."""
         return rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
 
     def descend_lifter(self) -> None:
@@ -322,12 +349,12 @@ class DGMethod(ABC):
         self.lifter_steps += 1
 
     def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """A network of the method beside the lifter: moved to the device, saved and restored with the method."""
+        """Register a network beside the lifter: it is moved to the device, saved and restored with the method."""
         self.networks[name] = network.to(self.context.device)
         self.optimizers[name] = optimizer
 
     def step_network(self, name: str, loss: Tensor, lr: float) -> None:
-        """One clipped optimiser step of one network; gradients of other networks are not computed."""
+        """Make one clipped optimiser step of one network; gradients of other networks are not computed."""
         optimizer, parameters = self.optimizers[name], list(self.networks[name].parameters())
         for group in optimizer.param_groups:
             group["lr"] = lr
@@ -350,6 +377,7 @@ class DGMethod(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned, also from older checkpoints, which lack some counters."""
         self.lifter_steps = state["lifter_steps"]
         self.networks.load_state_dict(state["networks"])
         for name, optimizer in self.optimizers.items():

@@ -68,6 +68,7 @@ class CEENetOptions(LearnedAugmentationOptions):
 
     @property
     def camera(self) -> CameraReach:
+        """How far the camera moves at most, from the options' angles, distance and shift."""
         return CameraReach(self.pitch_deg, self.roll_deg, self.distance, self.shift)
 
 

@@ -22,7 +22,15 @@ CRITIC_INPUTS = ("kcs", "kcs+bones")
 
 
 def wgan_critic(real: Float[Tensor, "real scores"], made: Float[Tensor, "made scores"]) -> Float[Tensor, ""]:
-    """What a critic minimises: the mean score of made samples minus that of real ones (METHODS 3.2)."""
+    """Compute the loss of a critic: the mean score of made samples minus that of real ones (METHODS 3.2).
+
+    Args:
+        real: scores of real samples.
+        made: scores of made samples.
+
+    Returns:
+        The loss, which the critic minimises.
+    """
     return made.mean() - real.mean()
 
 
@@ -37,10 +45,18 @@ def gradient_penalty(
     made: Float[Tensor, "batch *axes channels"],
     generator: torch.Generator,
 ) -> Float[Tensor, ""]:
-    """Mean of (|gradient of the critic| - 1)^2 at random points between real and made samples, row by row.
+    """Compute the mean of (|gradient of the critic| - 1)^2 at random points between real and made samples, row by row.
 
-    Not yet weighted (`PENALTY`, the paper's lambda). Differentiable in the critic's weights; no gradient reaches
-    `real` or `made`. The critic must treat its rows independently: no batch norm.
+    Args:
+        critic: maps samples to scores. It must treat its rows independently: no batch norm.
+        real: real samples; no gradient reaches them.
+        made: made samples, as many; no gradient reaches them.
+        generator: the random generator of the points.
+
+    Returns:
+        The penalty before its weight (`PENALTY`, the paper's lambda), differentiable in the critic's weights.
+
+    Reference: Gulrajani et al., "Improved training of Wasserstein GANs", NeurIPS 2017.
     """
     share = torch.rand(len(real), generator=generator, device=generator.device).to(real)
     share = share.reshape(-1, *[1] * (real.ndim - 1))
@@ -85,6 +101,14 @@ class PartCritic(nn.Module):
         self.last = PartLinear(len(entries), 100, 1)
 
     def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch parts"]:
+        """Score each body part of poses.
+
+        Args:
+            joints: absolute or root-relative joints, metres.
+
+        Returns:
+            One score for each part; higher means more like a real pose.
+        """
         bones = bone_vectors(joints, self.skeleton)
         seen = (bones @ bones.mT).flatten(1)
         if self.inputs == "kcs+bones":

@@ -127,8 +127,11 @@ class DAFDG(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Weak poses of the first half of the rows, strong ones of the second, those outside the frame not valid;
-        None in pre-training and warm-up. Raises ValueError for fewer than four rows: a generator's batch norm needs 2.
+        """Propose weak poses for the first half of the rows and strong ones for the second; those outside the frame are
+        not valid.
+
+        Returns None in pre-training and warm-up. Raises ValueError for fewer than four rows: a generator's batch norm
+        needs 2.
         """
         if self.pretraining or self.iterations < self.warmup:
             return None
@@ -142,6 +145,7 @@ class DAFDG(DGMethod):
         return source.with_joints(torch.cat(made)[:, None])
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Step both augmentors and, after the warm-up, the lifter on what waits of earlier proposals."""
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics = self._step_augmentors(source, key)
@@ -249,6 +253,7 @@ class DAFDG(DGMethod):
         return self.templates.apply(source.joints_3d[:, 0], key.generator("templates", self.context.device))
 
     def extra_state(self) -> dict[str, Any]:
+        """Return the step count, the waiting poses and the history pools."""
         return {
             "iterations": self.iterations,
             "waiting": {kind: queue.state_dict() for kind, queue in self.waiting.items()},
@@ -256,6 +261,7 @@ class DAFDG(DGMethod):
         }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the step count, the waiting poses and the history pools."""
         self.iterations = state["iterations"]
         for kind, queue in self.waiting.items():
             queue.load_state_dict(state["waiting"][kind])

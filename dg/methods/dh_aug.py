@@ -126,6 +126,15 @@ class KinematicGenerator(nn.Module):
     def forward(
         self, noise: Float[Tensor, "batch noise"], lengths: Float[Tensor, "batch bones"]
     ) -> Float[Tensor, "batch joints 3"]:
+        """Generate poses.
+
+        Args:
+            noise: 128 standard normal numbers a pose.
+            lengths: bone lengths, metres.
+
+        Returns:
+            Absolute joints in the camera frame, metres.
+        """
         angles, turns, place = self.last(self.trunk(noise)).split([len(ANGLE_RANGES), 3, 3], -1)
         pose = self.kinematics(self.kinematics.within_ranges(angles), lengths)
         about_x, about_y, about_z = rotation_from_axis_angle(torch.diag_embed(pi * torch.tanh(turns))).unbind(1)
@@ -146,6 +155,7 @@ class JointCritic(nn.Module):
         self.last = nn.Linear(_MERGED, 1)
 
     def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch 1"]:
+        """Score root-relative joints in metres; higher means more like a real pose."""
         kcs = special_kcs(joints, self.skeleton, self.pairs)
         return self.last(self.merged(torch.cat([self.special_kcs(kcs), self.pose(joints.flatten(1))], -1)))
 
@@ -161,7 +171,16 @@ def joined_bones(skeleton: Skeleton) -> tuple[tuple[int, int], ...]:
 def special_kcs(
     joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton, pairs: tuple[tuple[int, int], ...]
 ) -> Float[Tensor, "batch features"]:
-    """Cosines between the paired bones (child minus parent), then all bone lengths, metres."""
+    """Compute the input of the joint critic's second branch.
+
+    Args:
+        joints: absolute or root-relative joints, metres.
+        skeleton: the skeleton of the joints.
+        pairs: pairs of bones that are joined.
+
+    Returns:
+        Cosines between the paired bones (child minus parent), then all bone lengths in metres.
+    """
     units, lengths = unit_bones(joints, skeleton)
     first, second = zip(*pairs, strict=True)
     cosines = (units[:, list(first)] * units[:, list(second)]).sum(-1)
@@ -171,7 +190,16 @@ def special_kcs(
 def varied_lengths(
     lengths: Float[Tensor, "batch bones"], skeleton: Skeleton, generator: torch.Generator
 ) -> Float[Tensor, "batch bones"]:
-    """Each length times one plus a uniform number within 20 %, a bone and its twin alike, the thorax's kept."""
+    """Scale bone lengths at random by up to 20 %, a bone and its mirror image alike; the thorax keeps its length.
+
+    Args:
+        lengths: bone lengths, metres.
+        skeleton: the skeleton of the bones.
+        generator: the random generator of the factors.
+
+    Returns:
+        The new lengths, metres.
+    """
     owners = [min(bone, twin) for bone, twin in enumerate(skeleton.bone_flip)]
     draw = torch.rand(lengths.shape, generator=generator, device=generator.device).to(lengths)
     change = LIMIT * (2 * draw - 1)[:, owners]
@@ -182,7 +210,15 @@ def varied_lengths(
 def with_mirror_images(
     joints: Float[Tensor, "batch joints axes"], skeleton: Skeleton
 ) -> Float[Tensor, "both joints axes"]:
-    """3D or 2D poses and, after them, their mirror images: x negated, left and right swapped."""
+    """Append the mirror images of poses: x negated, left and right swapped.
+
+    Args:
+        joints: 3D or 2D joints.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        The poses and, after them, their mirror images.
+    """
     sign = torch.ones_like(joints[0, 0])
     sign[0] = -1.0
     return torch.cat([joints, joints[:, list(skeleton.flip)] * sign])
@@ -217,12 +253,13 @@ class DHAug(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Generated poses, those outside the frame not valid; None in pre-training and warm-up."""
+        """Generate poses; those outside the frame are not valid. Returns None in pre-training and warm-up."""
         if self.pretraining or self.iterations < self.warmup:
             return None
         return source.with_joints(self._generate(source, key, "proposal")[:, None])
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Step the critics, the generator every `generator_every` batches and, after the warm-up, the lifter."""
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics = self._step_critics(source, key)
@@ -277,8 +314,10 @@ class DHAug(DGMethod):
         return {f"loss/{name}": part.detach() for name, part in parts.items()}
 
     def extra_state(self) -> dict[str, Any]:
+        """Return the step count and the augmented poses that wait."""
         return {"iterations": self.iterations, "survivors": self.survivors.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the step count and the augmented poses that wait."""
         self.iterations = state["iterations"]
         self.survivors.load_state_dict(state["survivors"])

@@ -41,6 +41,7 @@ class PartLinear(nn.Module):
         self.bias = nn.Parameter(torch.empty(parts, 1, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Apply each part's layer to its rows."""
         return torch.baddbmm(self.bias, x, self.weight)
 
 
@@ -79,6 +80,7 @@ class PartDiscriminator(nn.Module):
         return units @ units.mT
 
     def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch parts"]:
+        """Return one score for each body part of the poses."""
         entries = self.kcs(joints).flatten(1)[:, self.entry].transpose(0, 1)
         rows = self.entry[:, :, None].expand(-1, -1, self.first.weight.shape[-1])
         weight = self.first.weight.gather(1, rows) * self.present
@@ -102,6 +104,7 @@ class PoseDiscriminator2D(nn.Module):
             nn.init.kaiming_normal_(layer.weight)  # pyright: ignore[reportArgumentType] - all children are Linear
 
     def forward(self, joints_2d: Float[Tensor, "batch joints 2"]) -> Float[Tensor, "batch 1"]:
+        """Return one score for each 2D pose."""
         first = F.leaky_relu(self.first(joints_2d.flatten(1)))
         second = F.leaky_relu(self.second(first))
         third = F.leaky_relu(self.third(second) + first)

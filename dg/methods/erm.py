@@ -25,4 +25,5 @@ class ERM(DGMethod):
         super().__init__(context)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Make one lifter step on the source batch."""
         return Update({"loss/lifter": self.step_lifter(source)}, 1)

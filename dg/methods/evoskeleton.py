@@ -88,8 +88,9 @@ class EvoSkeleton(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Individuals of the population at the source rows' roots, those outside the frame not valid; None in
-        pre-training.
+        """Place individuals of the population at the source rows' roots; those outside the frame are not valid.
+
+        Returns None in pre-training.
         """
         if self.pretraining:
             return None
@@ -102,6 +103,7 @@ class EvoSkeleton(DGMethod):
         return source.with_joints(individuals[drawn][:, None] + root)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Make lifter steps on source poses and on augmented ones that wait."""
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics = {}
@@ -132,7 +134,9 @@ class EvoSkeleton(DGMethod):
         return Breeder(options, frames, valid, templates).evolve(poses[first], random)
 
     def extra_state(self) -> dict[str, Any]:
+        """Return the augmented poses that wait."""
         return {"survivors": self.survivors.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the augmented poses that wait."""
         self.survivors.load_state_dict(state["survivors"])

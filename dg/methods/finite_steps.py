@@ -27,9 +27,17 @@ class FiniteSteps:
         self.in_a_row: dict[str, int] = {}
 
     def allows(self, network: str, norm: Tensor) -> bool:
-        """Whether a network may step along gradients of this norm.
+        """Tell whether a network may step along gradients of this norm.
 
-        Raises DivergedError when it may not for the `PATIENCE`th time in a row.
+        Args:
+            network: name of the network.
+            norm: norm of its gradients; one that is not finite forbids the step.
+
+        Returns:
+            True where the network may step.
+
+        Raises:
+            DivergedError: when it may not for the `PATIENCE`th time in a row.
         """
         if bool(torch.isfinite(norm)):
             self.in_a_row[network] = 0
@@ -44,9 +52,11 @@ class FiniteSteps:
         return False
 
     def state_dict(self) -> dict[str, object]:
+        """Return the counts for a checkpoint."""
         return {"skipped": self.skipped, "in_a_row": dict(self.in_a_row)}
 
     def load_state_dict(self, state: dict) -> None:
+        """Restore the counts from what `state_dict` returned."""
         self.skipped, self.in_a_row = state["skipped"], dict(state["in_a_row"])
 
 

@@ -106,7 +106,7 @@ class LearnedAugmentation(DGMethod):
 
     @classmethod
     def takes(cls, options: LearnedAugmentationOptions, frames: int) -> bool:
-        """Windows of several frames where the option `windows` says so."""
+        """Take windows of several frames where the option `windows` says so."""
         return frames == 1 or options.windows != "off"
 
     @abstractmethod
@@ -139,7 +139,7 @@ class LearnedAugmentation(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Augmented poses, those outside the frame not valid; None in pre-training and warm-up."""
+        """Augment the source poses; those outside the frame are not valid. Returns None in pre-training and warm-up."""
         if self.pretraining or self.iterations < self.warmup:
             return None
         original = self._with_templates(source, key)
@@ -149,6 +149,7 @@ class LearnedAugmentation(DGMethod):
         return self._proposal(original, poses, key)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Step the augmentor and, after the warm-up, the lifter on source poses and augmented ones that wait."""
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         self.lifter.train()
@@ -260,6 +261,7 @@ class LearnedAugmentation(DGMethod):
             return metrics
 
     def extra_state(self) -> dict[str, Any]:
+        """Return the step count, the augmented poses that wait, and the surface offsets."""
         return {
             "iterations": self.iterations,
             "survivors": self.survivors.state_dict(),
@@ -267,13 +269,22 @@ class LearnedAugmentation(DGMethod):
         }
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the step count, the augmented poses that wait, and the surface offsets."""
         self.iterations = state["iterations"]
         self.survivors.load_state_dict(state["survivors"])
         self.offsets.load_state_dict(state["offsets"])
 
 
 def warmup_batches(options: LearnedAugmentationOptions, plan: TrainingPlan) -> int:
-    """How many batches train the augmentation alone, as the options say."""
+    """Count the batches that train the augmentation alone.
+
+    Args:
+        options: the method's options.
+        plan: the run's budget.
+
+    Returns:
+        The number of batches.
+    """
     if options.warmup_iterations is not None:
         return options.warmup_iterations
     return max(round(options.warmup_passes * plan.steps_per_epoch), round(options.warmup_share * plan.total_steps))

@@ -13,12 +13,28 @@ _WEIGHTS = {"hip": 5.0, "shoulder": 5.0, "knee": 2.0, "elbow": 2.0}
 
 
 def lsgan(scores: Tensor, label: float) -> Float[Tensor, ""]:
-    """Least-squares GAN: mean squared distance of the scores to a label (real 1, generated 0)."""
+    """Compute the least-squares GAN loss.
+
+    Args:
+        scores: scores of a discriminator.
+        label: 1 for real and 0 for generated samples.
+
+    Returns:
+        The mean squared distance of the scores to the label.
+    """
     return F.mse_loss(scores, torch.full_like(scores, label))
 
 
 def lsgan_discriminator(real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
-    """Half the sum of the two terms."""
+    """Compute a discriminator's loss: half the sum of the terms of real and generated samples.
+
+    Args:
+        real: scores of real samples.
+        generated: scores of generated samples.
+
+    Returns:
+        The loss.
+    """
     return 0.5 * (lsgan(real, 1.0) + lsgan(generated, 0.0))
 
 
@@ -31,7 +47,16 @@ def lsgan_generator(generated: Tensor) -> Float[Tensor, ""]:
 
 
 def outside_range(values: Tensor, centre: float, half_width: float) -> Float[Tensor, ""]:
-    """Mean squared distance to the centre, counted only where it exceeds the half width."""
+    """Compute the mean squared distance to the centre, counted only where it exceeds the half width.
+
+    Args:
+        values: the values.
+        centre: middle of the allowed range.
+        half_width: half the width of the allowed range.
+
+    Returns:
+        The loss.
+    """
     distance = values - centre
     return (distance.square() * (distance.abs() > half_width)).mean()
 
@@ -79,12 +104,28 @@ Joints = Float[Tensor, "batch frames joints 3"]
 
 
 def mse(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
-    """Mean squared error over all coordinates, of each sample: what PoseAug's lifters train on (METHODS 2.4)."""
+    """Compute the mean squared error over all coordinates for each sample; PoseAug's lifters train on it (METHODS 2.4).
+
+    Args:
+        predicted: root-relative joints, metres.
+        target: root-relative joints, metres.
+
+    Returns:
+        The error of each sample, square metres.
+    """
     return (predicted - target).square().flatten(1).mean(1)
 
 
 def mpjpe(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
-    """Mean distance of the joints, of each sample, metres."""
+    """Compute the mean distance of the joints for each sample.
+
+    Args:
+        predicted: root-relative joints, metres.
+        target: root-relative joints, metres.
+
+    Returns:
+        The error of each sample, metres.
+    """
     return (predicted - target).norm(dim=-1).flatten(1).mean(1)
 
 

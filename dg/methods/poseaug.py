@@ -200,10 +200,12 @@ class PoseAug(LearnedAugmentation):
         return inside & (proposed.joints_3d[..., 2] > _NEAREST_M).flatten(1).all(-1)
 
     def extra_state(self) -> dict[str, Any]:
+        """Add the history pools to what every learned augmentation saves."""
         pools = {"pool_3d": self.pool_3d.state_dict(), "pool_2d": self.pool_2d.state_dict()}
         return super().extra_state() | pools
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the history pools beside what every learned augmentation saves."""
         super().load_extra_state(state)
         self.pool_3d.load_state_dict(state["pool_3d"])
         self.pool_2d.load_state_dict(state["pool_2d"])

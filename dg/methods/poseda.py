@@ -130,7 +130,7 @@ class PoseDA(DGMethod):
 
     @classmethod
     def takes(cls, options: PoseDAOptions, frames: int) -> bool:
-        """Windows of several frames where the option `windows` says so."""
+        """Take windows of several frames where the option `windows` says so."""
         return frames == 1 or options.windows != "off"
 
     def __init__(self, context: MethodContext, options: PoseDAOptions) -> None:
@@ -171,7 +171,9 @@ class PoseDA(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Augmented poses, those outside the frame not valid; None in pre-training and warm-up."""
+        """Augment and place the source poses; those outside the frame are not valid. Returns None in pre-training and
+        warm-up.
+        """
         if self.pretraining or self.iterations < self.warmup:
             return None
         joints, windows = self._centres(source), source.joints_3d
@@ -188,6 +190,7 @@ class PoseDA(DGMethod):
         return aligned.with_joints(windows + move[:, None, None])
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Step generator and critic, where there are any, and after the warm-up the lifter."""
         if self.pretraining:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics, warming = {}, self.iterations < self.warmup
@@ -258,9 +261,11 @@ class PoseDA(DGMethod):
         return carry_move(scaled, poses.rotation, poses.rotated[:, source.skeleton.root], source.skeleton)
 
     def extra_state(self) -> dict[str, Any]:
+        """Return the step count and the augmented poses that wait."""
         return {"iterations": self.iterations, "survivors": self.survivors.state_dict()}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Restore the step count and the augmented poses that wait."""
         self.iterations = state["iterations"]
         self.survivors.load_state_dict(state["survivors"])
 

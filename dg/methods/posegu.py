@@ -103,7 +103,7 @@ class PoseGU(RandomRigid):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Generated poses, those outside the frame not valid; None in pre-training."""
+        """Generate poses; those outside the frame are not valid. Returns None in pre-training."""
         if self.pretraining:
             return None
         rows = len(source) // 2 if self.options.mixing == "batch" else len(source)
@@ -112,6 +112,7 @@ class PoseGU(RandomRigid):
         return None if placed is None else placed.with_joints(placed.joints_3d)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Make lifter steps in which each generated pose has its clipped inverse-propensity weight."""
         if proposed is None:
             return super().update(source, None, key)
         weights = self._weights(source, proposed, key)
@@ -132,7 +133,15 @@ class PoseGU(RandomRigid):
 
     @torch.no_grad()
     def generate(self, source: PoseBatch, key: StepKey) -> Float[Tensor, "batch joints 3"]:
-        """The seeds where they stand, with other bone rotations and lengths."""
+        """Return the source poses where they stand, with other bone rotations and lengths.
+
+        Args:
+            source: the seed poses.
+            key: the step's place in the run, from which all random numbers come.
+
+        Returns:
+            Absolute joints in the camera frame, metres.
+        """
         pose, _ = self.rotate(source, key)
         random = key.generator("bone length", self.context.device)
         factors = length_factors(len(source), self.context.skeleton, self.options.length_change, random)
@@ -161,7 +170,17 @@ class PoseGU(RandomRigid):
 def length_factors(
     rows: int, skeleton: Skeleton, change: float, generator: torch.Generator
 ) -> Float[Tensor, "rows bones"]:
-    """Factors of the bone lengths, uniform in 1 +- change, left and right alike; 1 for the thorax bone."""
+    """Draw factors of the bone lengths, left and right alike; the thorax bone's factor is 1.
+
+    Args:
+        rows: number of poses.
+        skeleton: the skeleton of the bones.
+        change: half the width of the factors' range about 1.
+        generator: the random generator of the factors.
+
+    Returns:
+        Factors, uniform in 1 +- change.
+    """
     bones = len(skeleton.bones)
     draws = 2 * torch.rand(rows, bones, generator=generator, device=generator.device) - 1
     draws[:, skeleton.bone(FROZEN)] = 0.0
@@ -172,7 +191,16 @@ def length_factors(
 def clipped_weights(
     log_ratio: Float[Tensor, " rows"], valid: Bool[Tensor, " rows"], clip: float
 ) -> Float[Tensor, " rows"]:
-    """exp(log_ratio), at most `clip`, divided by the mean over the valid rows; 0 for the others."""
+    """Turn logarithms of density ratios into weights whose mean over the valid rows is 1.
+
+    Args:
+        log_ratio: logarithm of the wanted density over the generator's.
+        valid: rows that may be trained on.
+        clip: the largest ratio, before the weights are divided by their mean.
+
+    Returns:
+        The weights; 0 for rows that are not valid.
+    """
     log_ratio = log_ratio.masked_fill(~valid, -torch.inf)
     # Where every ratio is tiny a common factor keeps them from vanishing; the mean takes it out again.
     largest = log_ratio.amax().clamp_max(0.0).nan_to_num(neginf=0.0)
@@ -181,7 +209,15 @@ def clipped_weights(
 
 
 def effective_share(weights: Float[Tensor, " rows"], valid: Bool[Tensor, " rows"]) -> Float[Tensor, ""]:
-    """Kish's effective sample size, (sum w)^2 / sum w^2, as a share of the valid rows; 0 without any."""
+    """Compute Kish's effective sample size, (sum w)^2 / sum w^2, as a share of the valid rows; 0 without any.
+
+    Args:
+        weights: the rows' weights.
+        valid: rows that may be trained on.
+
+    Returns:
+        The share, in [0, 1].
+    """
     kept = weights * valid
     size = kept.sum().square() / kept.square().sum().clamp_min(torch.finfo(kept.dtype).tiny)
     return size / valid.sum().clamp_min(1)

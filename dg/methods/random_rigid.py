@@ -43,6 +43,7 @@ class RandomRigid(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
+        """Move each pose of the batch at random, or with `mixing=batch` each of its first half."""
         if self.pretraining:
             return None
         if self.options.mixing == "batch":
@@ -52,6 +53,7 @@ class RandomRigid(DGMethod):
 
     @torch.no_grad()
     def propose_pass(self, source: PoseBatch, clip: Int[Tensor, " rows"], key: StepKey) -> PoseBatch | None:
+        """Move each clip of the source at random as a whole."""
         groups = clip.unique_consecutive(return_inverse=True)[1]
         return self._moved(source, groups, key.generator("random rigid clips", source.joints_3d.device))
 
@@ -63,6 +65,7 @@ class RandomRigid(DGMethod):
         return proposed.replace(valid=source.valid)
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
+        """Make lifter steps on source and moved poses, in one batch or in turn as the option `mixing` says."""
         if proposed is None:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics = {"augment/valid_share": proposed.valid.float().mean()}

@@ -39,8 +39,10 @@ class SurfaceOffsets:
         self.mean += rate * (mean - self.mean)
 
     def state_dict(self) -> dict[str, Any]:
+        """Return a copy of the running mean and the number of batches in it, for a checkpoint."""
         return {"mean": self.mean.clone(), "batches": self.batches.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the running mean and the number of batches from what `state_dict` returned."""
         self.mean.copy_(state["mean"])
         self.batches.copy_(state["batches"])

@@ -40,8 +40,10 @@ class Survivors:
         return [mixed(augmented[half], source[half]) for half in (first, second)]
 
     def state_dict(self) -> dict[str, Any]:
+        """Return the waiting poses for a checkpoint."""
         return {"waiting": None if self.waiting is None else self.waiting.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the waiting poses, on the method's device."""
         waiting = state["waiting"]
         self.waiting = None if waiting is None else PoseBatch.from_state(waiting, self.skeleton).to(self.device)

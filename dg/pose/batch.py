@@ -56,7 +56,21 @@ class PoseBatch:
         joints_2d: Float[Tensor, "batch frames joints 2"] | None = None,
         domain: int = 0,
     ) -> "PoseBatch":
-        """A batch of valid poses, numbered from zero; the 2D is projected unless given."""
+        """Make a batch of valid poses, with rows numbered from zero.
+
+        Args:
+            joints_3d: absolute joints in the camera frame, metres.
+            camera: one camera for each pose.
+            skeleton: the skeleton of the joints.
+            joints_2d: normalised image coordinates; the projection of `joints_3d` unless given.
+            domain: the number of the data set.
+
+        Returns:
+            The batch, without depth and without detections.
+
+        Raises:
+            ValueError: when the number of joints is not the skeleton's, or the number of cameras not that of the poses.
+        """
         if joints_3d.shape[-2] != len(skeleton):
             raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
         if len(camera) != len(joints_3d):
@@ -83,14 +97,15 @@ class PoseBatch:
 
     @property
     def seen_2d(self) -> Float[Tensor, "batch frames joints 2"]:
-        """The 2D that a lifter sees: joints_2d, or its detection."""
+        """The 2D that a lifter sees: joints_2d, plus the detection error where there is one."""
         return self.joints_2d if self.detection_error is None else self.joints_2d + self.detection_error
 
     def replace(self, **changes: Tensor | Camera | Skeleton | None) -> "PoseBatch":
+        """Return a copy with some fields exchanged."""
         return dataclass_replace(self, **changes)
 
     def augmented(self) -> "PoseBatch":
-        """The same poses, said to be made by a method."""
+        """Return the same poses with their domain set to AUGMENTED."""
         return self.replace(domain=torch.full_like(self.domain, AUGMENTED))
 
     def with_joints(self, joints_3d: Float[Tensor, "batch frames joints 3"]) -> "PoseBatch":
@@ -111,7 +126,9 @@ class PoseBatch:
         )
 
     def by_frame(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """`change` of everything that has a frames axis, by name, for `replace`: one place that knows what has one."""
+        """Apply a function to every field that has a frames axis, and return the results by name, as `replace` takes
+        them.
+        """
         return {name: change(value) for name in _BY_FRAME if (value := getattr(self, name)) is not None}
 
     def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":
@@ -123,6 +140,7 @@ class PoseBatch:
         return self._map(lambda value: value.to(*args))
 
     def detach(self) -> "PoseBatch":
+        """Return the poses with joints_3d and joints_2d detached from their graph."""
         return self.replace(joints_3d=self.joints_3d.detach(), joints_2d=self.joints_2d.detach())
 
     def _map(self, change) -> "PoseBatch":  # noqa: ANN001 - a function of Tensor or Camera

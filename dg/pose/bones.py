@@ -8,24 +8,58 @@ from dg.pose.skeleton import Skeleton
 
 
 def bone_vectors(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "*batch bones 3"]:
-    """Child minus parent for every bone. PoseAug's code uses the opposite sign."""
+    """Subtract the parent joint from the child joint for every bone; PoseAug's code uses the opposite sign.
+
+    Args:
+        joints: joints in any frame, metres.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        Bone vectors from parent to child, metres, in the skeleton's bone order.
+    """
     parents, children = zip(*skeleton.bones, strict=True)
     return joints[..., list(children), :] - joints[..., list(parents), :]
 
 
 def joints_from_bones(bones: Float[Tensor, "*batch bones 3"], skeleton: Skeleton) -> Float[Tensor, "*batch joints 3"]:
-    """Root-relative joints: each is the sum of the bones on its path to the root."""
+    """Sum the bones on each joint's path to the root.
+
+    Args:
+        bones: bone vectors from parent to child, metres, in the skeleton's bone order.
+        skeleton: the skeleton of the bones.
+
+    Returns:
+        Root-relative joints, metres.
+    """
     return skeleton.path_matrix().to(bones) @ bones
 
 
 def bone_lengths(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "*batch bones"]:
+    """Measure the length of every bone.
+
+    Args:
+        joints: joints in any frame, metres.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        Lengths in metres, in the skeleton's bone order.
+    """
     return bone_vectors(joints, skeleton).norm(dim=-1)
 
 
 def unit_bones(
     joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton
 ) -> tuple[Float[Tensor, "*batch bones 3"], Float[Tensor, "*batch bones"]]:
-    """Unit bone vectors and lengths; a bone of zero length gets a zero vector, never NaN."""
+    """Split bones into directions and lengths.
+
+    Args:
+        joints: joints in any frame, metres.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        Unit bone vectors from parent to child, and lengths in metres. A bone of zero length gets a zero vector, never
+        NaN.
+    """
     vectors = bone_vectors(joints, skeleton)
     lengths = vectors.norm(dim=-1)
     return vectors / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)[..., None], lengths
@@ -34,7 +68,16 @@ def unit_bones(
 def with_bone_lengths(
     joints: Float[Tensor, "*batch joints 3"], lengths: Float[Tensor, "*batch bones"], skeleton: Skeleton
 ) -> Float[Tensor, "*batch joints 3"]:
-    """The same directions and root position with other bone lengths."""
+    """Give poses other bone lengths; bone directions and root position are kept.
+
+    Args:
+        joints: absolute or root-relative joints, metres.
+        lengths: the new lengths in metres, in the skeleton's bone order.
+        skeleton: the skeleton of the joints.
+
+    Returns:
+        Joints with these bone lengths, metres, in the frame of `joints`.
+    """
     units, _ = unit_bones(joints, skeleton)
     root = joints[..., skeleton.root : skeleton.root + 1, :]
     return joints_from_bones(units * lengths[..., None], skeleton) + root

@@ -10,12 +10,20 @@ from torch import Tensor
 
 
 def box_size(joints_2d: Float[Tensor, "*batch joints 2"]) -> Float[Tensor, "*batch"]:
-    """Half of width plus height of the joints' box, in the joints' unit."""
+    """Return half of width plus height of the joints' box, in the joints' unit."""
     return (joints_2d.amax(-2) - joints_2d.amin(-2)).sum(-1) / 2
 
 
 def rescale_boxes(joints_2d: Float[Tensor, "*batch joints 2"], size: float) -> Float[Tensor, "*batch joints 2"]:
-    """Each pose scaled about the mean of its joints until its box has `size`; a pose of one point stays as it is."""
+    """Scale each pose about the mean of its joints until its box has a given size.
+
+    Args:
+        joints_2d: 2D joints in any unit.
+        size: half of width plus height of the box, in the same unit.
+
+    Returns:
+        The scaled joints; a pose of one point stays as it is.
+    """
     centroid = joints_2d.mean(-2, keepdim=True)
     before = box_size(joints_2d)
     scale = torch.where(before > 0, size / torch.where(before > 0, before, 1.0), 1.0)

@@ -40,7 +40,21 @@ class Camera:
         distortion: Float[Tensor, "batch 5"] | None = None,
         longer_side: bool = False,
     ) -> "Camera":
-        """Cameras from pixel intrinsics; normalised by the width, or by the longer side if `longer_side`."""
+        """Make cameras from intrinsics in pixels.
+
+        Args:
+            focal_px: focal lengths along x and y, pixels.
+            center_px: principal points, pixels from the top left corner.
+            size_px: width and height of the images, pixels.
+            distortion: k1, k2, k3, p1 and p2 of each camera; zero unless given.
+            longer_side: divide by the longer side of the image instead of its width.
+
+        Returns:
+            The cameras in normalised units.
+
+        Raises:
+            ValueError: when a focal length or an image size is not positive.
+        """
         if not (focal_px > 0).all() or not (size_px > 0).all():
             raise ValueError("focal lengths and image sizes must be positive")
         side = normalising_side(size_px, longer_side)
@@ -53,8 +67,16 @@ class Camera:
 
     @staticmethod
     def as_posebench(focal_px: Float[Tensor, "batch 2"], center_px: Float[Tensor, "batch 2"]) -> "Camera":
-        """Cameras of 3DPW as PoseBench3D normalises them: every frame, portrait or landscape, as 1080 x 1920 pixels
-        divided by 1080.
+        """Make cameras of 3DPW as PoseBench3D normalises them.
+
+        It takes every frame, portrait or landscape, for 1080 x 1920 pixels and divides by 1080.
+
+        Args:
+            focal_px: focal lengths along x and y, pixels.
+            center_px: principal points, pixels from the top left corner.
+
+        Returns:
+            The cameras, without distortion.
         """
         return Camera.from_pixels(focal_px, center_px, focal_px.new_tensor(POSEBENCH_PX).expand_as(focal_px))
 
@@ -65,17 +87,19 @@ class Camera:
         return Camera(*[getattr(self, f.name)[rows] for f in fields(self)])
 
     def to(self, *args: torch.device | torch.dtype | str) -> "Camera":
+        """Move or convert all tensors as `Tensor.to` does."""
         return Camera(*[getattr(self, f.name).to(*args) for f in fields(self)])
 
     @staticmethod
     def concatenate(cameras: list["Camera"]) -> "Camera":
+        """Join the rows of several batches of cameras."""
         return Camera(*[torch.cat([getattr(c, f.name) for c in cameras]) for f in fields(Camera)])
 
     def project(self, points: Float[Tensor, "batch *axes 3"]) -> Float[Tensor, "batch *axes 2"]:
-        """Camera-frame points (metres) to normalised image coordinates.
+        """Project camera-frame points (metres) to normalised image coordinates.
 
-        The ratios x/z and y/z saturate at 45 degrees, as in the released code of PoseAug (METHODS 1.5); use
-        `in_frame` to tell such points and those behind the camera. Agrees with the pinhole for zero distortion.
+        The ratios x/z and y/z saturate at 45 degrees, as in the released code of PoseAug (METHODS 1.5); use `in_frame`
+        to tell such points and those behind the camera. Agrees with the pinhole for zero distortion.
         """
         # A point on the camera's plane must stay finite; its ratio saturates anyway.
         z = points[..., 2:]
@@ -84,7 +108,7 @@ class Camera:
         return self.distort(ratio)
 
     def distort(self, ratio: Float[Tensor, "batch *axes 2"]) -> Float[Tensor, "batch *axes 2"]:
-        """Ray ratios (x/z, y/z) to normalised image coordinates."""
+        """Convert ray ratios (x/z, y/z) to normalised image coordinates."""
         k, p = self._row(self.distortion[:, :3], ratio), self._row(self.distortion[:, 3:], ratio)
         r2 = (ratio * ratio).sum(-1, keepdim=True)
         radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
@@ -93,7 +117,15 @@ class Camera:
         return self._row(self.focal, ratio) * bent + self._row(self.center, ratio)
 
     def unproject(self, joints_2d: Float[Tensor, "batch *axes 2"], iterations: int = 12) -> Tensor:
-        """Normalised image coordinates to ray ratios (x/z, y/z); the inverse of `distort` by fixed-point iteration."""
+        """Convert normalised image coordinates to ray ratios: the inverse of `distort` by fixed-point iteration.
+
+        Args:
+            joints_2d: normalised image coordinates.
+            iterations: steps of the fixed-point iteration; cameras without distortion need none.
+
+        Returns:
+            Ratios x/z and y/z.
+        """
         bent = (joints_2d - self._row(self.center, joints_2d)) / self._row(self.focal, joints_2d)
         if not self.distortion.any():
             return bent
@@ -108,9 +140,16 @@ class Camera:
     def in_frame(
         self, points: Float[Tensor, "batch *axes joints 3"], nearest_m: float = 0.3
     ) -> Bool[Tensor, " batch *axes"]:
-        """True where every joint is in front of `nearest_m` and inside the frame on all four sides.
+        """Tell which poses have every joint in front of the camera and inside the frame on all four sides.
 
         The released test of PoseAug checks the upper bounds alone (METHODS 2.5).
+
+        Args:
+            points: joints in the camera frame, metres.
+            nearest_m: the depth that every joint must exceed, metres.
+
+        Returns:
+            One truth value for each pose.
         """
         inside = (self.project(points).abs() <= self._row(self.extent, points)).all(-1)
         in_front = points[..., 2] > nearest_m
@@ -124,14 +163,31 @@ class Camera:
 
 
 def normalising_side(size_px: Float[Tensor, "batch 2"], longer_side: bool = False) -> Float[Tensor, "batch 1"]:
-    """The image side that 2D coordinates are divided by: the width, or the longer side."""
+    """Return the image side that 2D coordinates are divided by.
+
+    Args:
+        size_px: width and height of the images, pixels.
+        longer_side: take the longer side instead of the width.
+
+    Returns:
+        The side, pixels.
+    """
     return size_px.amax(-1, keepdim=True) if longer_side else size_px[:, :1]
 
 
 def normalise_pixels(
     pixels: Float[Tensor, "batch *axes 2"], size_px: Float[Tensor, "batch 2"], longer_side: bool = False
 ) -> Float[Tensor, "batch *axes 2"]:
-    """Pixels to normalised coordinates: 2 p / side - size / side (METHODS 1.4)."""
+    """Convert pixels to normalised coordinates: 2 p / side - size / side (METHODS 1.4).
+
+    Args:
+        pixels: image coordinates from the top left corner, pixels.
+        size_px: width and height of the images, pixels.
+        longer_side: divide by the longer side instead of the width.
+
+    Returns:
+        Normalised coordinates; the divided side spans [-1, 1].
+    """
     side = Camera._row(normalising_side(size_px, longer_side), pixels)
     return (2 * pixels - Camera._row(size_px, pixels)) / side
 
@@ -139,7 +195,16 @@ def normalise_pixels(
 def denormalise_pixels(
     joints_2d: Float[Tensor, "batch *axes 2"], size_px: Float[Tensor, "batch 2"], longer_side: bool = False
 ) -> Float[Tensor, "batch *axes 2"]:
-    """The inverse of `normalise_pixels`."""
+    """Convert normalised coordinates to pixels: the inverse of `normalise_pixels`.
+
+    Args:
+        joints_2d: normalised image coordinates.
+        size_px: width and height of the images, pixels.
+        longer_side: whether they were divided by the longer side instead of the width.
+
+    Returns:
+        Image coordinates from the top left corner, pixels.
+    """
     side = Camera._row(normalising_side(size_px, longer_side), joints_2d)
     return (joints_2d * side + Camera._row(size_px, joints_2d)) / 2
 
@@ -147,7 +212,16 @@ def denormalise_pixels(
 def world_to_camera(
     points: Float[Tensor, "*axes 3"], orientation: Float[Tensor, "*rows 4"], translation: Float[Tensor, "*rows 3"]
 ) -> Float[Tensor, "*axes 3"]:
-    """X_cam = R(q)^-1 (X_world - t), q a quaternion w, x, y, z (METHODS 1.3); the rows broadcast against `points`."""
+    """Move points from the world frame to the camera frame: X_cam = R(q)^-1 (X_world - t) (METHODS 1.3).
+
+    Args:
+        points: points in the world frame, metres.
+        orientation: quaternions q in w, x, y, z order; they broadcast against `points`.
+        translation: positions t of the cameras in the world frame, metres; they broadcast against `points`.
+
+    Returns:
+        Points in the camera frame, metres.
+    """
     rotation = rotation_from_quaternion(orientation)
     return ((points - translation)[..., None, :] @ rotation)[..., 0, :]
 
@@ -155,6 +229,15 @@ def world_to_camera(
 def camera_to_world(
     points: Float[Tensor, "*axes 3"], orientation: Float[Tensor, "*rows 4"], translation: Float[Tensor, "*rows 3"]
 ) -> Float[Tensor, "*axes 3"]:
-    """The inverse of `world_to_camera`."""
+    """Move points from the camera frame to the world frame: the inverse of `world_to_camera`.
+
+    Args:
+        points: points in the camera frame, metres.
+        orientation: quaternions in w, x, y, z order; they broadcast against `points`.
+        translation: positions of the cameras in the world frame, metres; they broadcast against `points`.
+
+    Returns:
+        Points in the world frame, metres.
+    """
     rotation = rotation_from_quaternion(orientation)
     return (rotation @ points[..., None])[..., 0] + translation

@@ -48,7 +48,16 @@ class SyntheticDetector:
         behind_m: Float[Tensor, "batch joints"],
         normal: Float[Tensor, "batch joints draws"],
     ) -> Detections:
-        """Detections of true 2D joints. normal: independent standard normal numbers, `DRAWS` for each joint."""
+        """Make detections of true 2D joints.
+
+        Args:
+            joints_2d: the true joints, normalised image coordinates.
+            behind_m: how far each joint lies behind the visible surface, metres.
+            normal: independent standard normal numbers, `DRAWS` for each joint.
+
+        Returns:
+            The detected joints and their confidence.
+        """
         hidden = self.hidden(behind_m)
         mean = _between(self.confidence, hidden)
         sigma = _between(self.error, hidden) * box_size(joints_2d)[:, None]

@@ -94,8 +94,10 @@ class InputSpec:
 
     @property
     def needs_depth(self) -> bool:
+        """Whether the inputs need depth at the joints, as a channel or for the scale normalisation."""
         return "d" in self.names or self.dscale2d in ("paper", "focal")
 
     @property
     def needs_confidence(self) -> bool:
+        """Whether the inputs need the confidence of the 2D."""
         return "c" in self.names

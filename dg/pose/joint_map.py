@@ -46,9 +46,17 @@ _MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
 
 @cache
 def joint_map(source: Skeleton, target: Skeleton) -> Float[Tensor, "target source"]:
-    """Matrix M with `target_joints = M @ source_joints`; its rows sum to one.
+    """Build the matrix M with `target_joints = M @ source_joints`; its rows sum to one.
 
-    Raises ValueError when a target joint is neither present in the source nor defined as a mean.
+    Args:
+        source: the skeleton that is given.
+        target: the skeleton that is wanted.
+
+    Returns:
+        The matrix.
+
+    Raises:
+        ValueError: when a target joint is neither present in the source nor defined as a mean.
     """
     means = _MEANS.get((source.name, target.name), {})
     matrix = torch.zeros(len(target), len(source))
@@ -66,9 +74,18 @@ def joint_map(source: Skeleton, target: Skeleton) -> Float[Tensor, "target sourc
 
 
 def convert_joints(values: Float[Tensor, "*batch source channels"], source: Skeleton, target: Skeleton) -> Tensor:
-    """Convert joints between skeletons; identity where they are the same.
+    """Convert joints between skeletons; they stay as they are where the skeletons are the same.
 
-    Raises ValueError for a joint count that is not the source's, or an undefined conversion.
+    Args:
+        values: joints in 2D or 3D, or any other value that may be averaged over joints.
+        source: the skeleton of the values.
+        target: the skeleton that is wanted.
+
+    Returns:
+        The values of the target's joints.
+
+    Raises:
+        ValueError: for a joint count that is not the source's, or a conversion that is not defined.
     """
     if values.shape[-2] != len(source):
         raise ValueError(f"expected {len(source)} joints ({source.name}), got {values.shape[-2]}")

@@ -53,7 +53,15 @@ def misfit(joints: Float[Tensor, "poses joints axes"], skeleton: Skeleton) -> fl
 
 
 def orders_of(joints: int, among: Iterable[Skeleton] = SKELETONS.values()) -> list[Skeleton]:
-    """The skeletons of so many joints that have the limbs by which an order is told."""
+    """Find the skeletons that a number of joints may belong to.
+
+    Args:
+        joints: the number of joints.
+        among: the skeletons to choose from.
+
+    Returns:
+        Those with this number of joints that have the limbs by which an order is told.
+    """
     needed = {f"{side}_{part}" for side in ("left", "right") for part in LIMBS}
     return [s for s in among if len(s) == joints and needed <= set(s.joints)]
 

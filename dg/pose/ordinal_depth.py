@@ -19,9 +19,16 @@ THREE_BINS_M = 0.10
 
 
 def bucket_starts(depth: Float[Tensor, "*batch joints"], width: float) -> Float[Tensor, "*batch joints"]:
-    """Depth of the nearest joint in each joint's bucket; depth and width in one unit.
+    """Find the depth of the nearest joint in each joint's bucket.
 
     A bucket holds what lies no more than `width` behind its nearest joint.
+
+    Args:
+        depth: depth of the joints.
+        width: width of a bucket, in the unit of the depth.
+
+    Returns:
+        Where each joint's bucket begins.
     """
     ordered, order = depth.sort(-1)
     start = ordered[..., 0]
@@ -33,7 +40,15 @@ def bucket_starts(depth: Float[Tensor, "*batch joints"], width: float) -> Float[
 
 
 def sequential_bins(depth: Float[Tensor, "*batch joints"], width: float) -> Int[Tensor, "*batch joints"]:
-    """Number of each joint's bucket in its pose, the nearest one 0."""
+    """Number the buckets of each pose from the nearest one, which is 0.
+
+    Args:
+        depth: depth of the joints.
+        width: width of a bucket, in the unit of the depth.
+
+    Returns:
+        The number of each joint's bucket.
+    """
     ordered, order = bucket_starts(depth, width).sort(-1)
     opened = torch.zeros_like(order)
     opened[..., 1:] = (ordered.diff(dim=-1) > 0).to(order)
@@ -43,7 +58,16 @@ def sequential_bins(depth: Float[Tensor, "*batch joints"], width: float) -> Int[
 def three_bins(
     depth: Float[Tensor, "*batch joints"], root: int, threshold: float = THREE_BINS_M
 ) -> Int[Tensor, "*batch joints"]:
-    """-1 for joints more than `threshold` in front of the root joint, 1 for those more than that behind it, else 0."""
+    """Sort joints into three bins: in front of, at, or behind the root.
+
+    Args:
+        depth: depth of the joints, metres.
+        root: index of the root joint.
+        threshold: how far from the root's depth the outer bins begin, metres.
+
+    Returns:
+        -1 for joints in front, 1 for joints behind, else 0.
+    """
     relative = depth - depth[..., root : root + 1]
     return (relative > threshold).long() - (relative < -threshold).long()
 
@@ -69,15 +93,31 @@ class DepthBins:
         return DepthBins(float(found[1]) / 100)
 
     def numbers(self, depth: Float[Tensor, "*batch joints"], root: int) -> Int[Tensor, "*batch joints"]:
-        """The joints' bins: 0, 1, ... from the nearest, or -1, 0, 1 of the three. depth: metres."""
+        """Return the joints' bins: 0, 1, ... from the nearest, or -1, 0 and 1 of the three.
+
+        Args:
+            depth: depth of the joints, metres.
+            root: index of the root joint.
+
+        Returns:
+            The bin of each joint.
+        """
         return three_bins(depth, root, self.width_m / 2) if self.three else sequential_bins(depth, self.width_m)
 
     def quantise(self, depth: Float[Tensor, "*batch joints"], root: int) -> Float[Tensor, "*batch joints"]:
-        """Each joint at its bin's depth, metres; the root keeps its own, so that only the others' relation to it is
+        """Replace each joint's depth by its bin's; the root keeps its own, so that only the others' relation to it is
         coarse.
 
-        Sequential: the middle of a joint's bucket lies within half a width of the joint, so that depth relative to the
-        root changes by less than a width. Three: by half a width at most in the middle bin; the outer ones have no end.
+        In sequential buckets, the middle of a joint's bucket lies within half a width of the joint, so that depth
+        relative to the root changes by less than a width. Of the three bins, the middle one changes it by half a width
+        at most; the outer ones have no end.
+
+        Args:
+            depth: depth of the joints, metres.
+            root: index of the root joint.
+
+        Returns:
+            The coarse depth, metres.
         """
         d_root = depth[..., root : root + 1]
         if self.three:
@@ -86,6 +126,14 @@ class DepthBins:
         return d_root + (starts - starts[..., root : root + 1])
 
     def count(self, depth: Float[Tensor, "*batch joints"], root: int) -> Int[Tensor, "*batch"]:
-        """How many bins a pose occupies."""
+        """Count the bins that each pose occupies.
+
+        Args:
+            depth: depth of the joints, metres.
+            root: index of the root joint.
+
+        Returns:
+            The number of bins.
+        """
         numbers = self.numbers(depth, root).sort(-1).values
         return 1 + (numbers.diff(dim=-1) > 0).sum(-1)

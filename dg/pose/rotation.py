@@ -53,16 +53,30 @@ def axis_angle_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[T
 
 
 def multiply_quaternions(a: Float[Tensor, "*batch 4"], b: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4"]:
-    """Hamilton product, w, x, y, z order: the rotation `b` and then `a`."""
+    """Return the Hamilton product of quaternions in w, x, y, z order.
+
+    Args:
+        a: the rotation that is applied last.
+        b: the rotation that is applied first.
+
+    Returns:
+        The quaternion of the rotation `b` and then `a`.
+    """
     (aw, av), (bw, bv) = (a[..., :1], a[..., 1:]), (b[..., :1], b[..., 1:])
     vector = aw * bv + bw * av + torch.linalg.cross(av, bv)
     return torch.cat([aw * bw - (av * bv).sum(-1, keepdim=True), vector], -1)
 
 
 def minimal_rotation(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Shortest rotation that turns unit vector `a` into unit vector `b` (METHODS 4.4, step 4).
+    """Find the shortest rotation that turns one unit vector into another (METHODS 4.4, step 4).
 
-    For opposite vectors, where the axis is free, a half turn about an axis orthogonal to `a`.
+    Args:
+        a: unit vectors before the rotation.
+        b: unit vectors after it.
+
+    Returns:
+        Rotation matrices. For opposite vectors, where the axis is free, it is a half turn about an axis orthogonal to
+        `a`.
     """
     v, c = torch.linalg.cross(a, b), (a * b).sum(-1)
     k = cross_matrix(v)

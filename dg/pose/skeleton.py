@@ -46,6 +46,7 @@ class Skeleton:
 
     @cached_property
     def root(self) -> int:
+        """Index of the joint that has no parent."""
         return self.parents.index(-1)
 
     @cached_property
@@ -68,10 +69,12 @@ class Skeleton:
 
     @cached_property
     def left(self) -> tuple[int, ...]:
+        """Indices of the joints on the left side."""
         return tuple(i for i, joint in enumerate(self.joints) if joint.startswith("left_"))
 
     @cached_property
     def right(self) -> tuple[int, ...]:
+        """Indices of the joints on the right side."""
         return tuple(i for i, joint in enumerate(self.joints) if joint.startswith("right_"))
 
     @cached_property

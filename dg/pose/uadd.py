@@ -42,8 +42,14 @@ class RadiusLaw:
     def radius(
         self, confidence: Float[Tensor, "*batch joints"], torso_2d: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch joints"]:
-        """Radii in the unit of normalised 2D, where a frame is 2 wide. confidence: in [0, 1]. torso_2d: distance from
-        pelvis to thorax in the image, normalised; for `scale` alone.
+        """Compute the radius of the disk around each joint in which depth is sampled.
+
+        Args:
+            confidence: confidence of the 2D joints, in [0, 1].
+            torso_2d: distance from pelvis to thorax in the image, normalised; only the mode `scale` uses it.
+
+        Returns:
+            Radii in the unit of normalised 2D, where a frame is 2 wide.
         """
         doubt = 1 - confidence
         if self.mode == "linear":
@@ -55,15 +61,23 @@ class RadiusLaw:
 
 
 def confidence_channel(confidence: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """[0, 1] to [-1, 1], as the paper has it; the released code leaves confidence as it is."""
+    """Map confidence from [0, 1] to [-1, 1], as the paper has it; the released code leaves it as it is."""
     return 2 * confidence - 1
 
 
 def depth_channels(
     depths: Float[Tensor, "*batch joints kinds"], root: Float[Tensor, "*batch 1"], clip: float, unit: str
 ) -> Float[Tensor, "*batch joints kinds"]:
-    """Depths relative to the root's, clipped to +-clip metres; over clip, so that they span [-1, 1], unless the unit is
-    `metre`.
+    """Make input channels of depths: relative to the root's depth, and clipped.
+
+    Args:
+        depths: absolute depths at the joints, metres.
+        root: absolute depth at the root, metres.
+        clip: the largest difference from the root's depth, metres.
+        unit: `clip` divides by `clip`, so that the channels span [-1, 1]; `metre` leaves metres.
+
+    Returns:
+        The channels.
     """
     relative = (depths - root[..., None]).clamp(-clip, clip)
     return relative / clip if unit == "clip" else relative
@@ -72,6 +86,14 @@ def depth_channels(
 def with_range(
     depth: Float[Tensor, "*batch joints"], spread: Float[Tensor, "*batch joints 2"]
 ) -> Float[Tensor, "*batch joints 3"]:
-    """Median, nearest and farthest depth of each joint's disk. spread: the last two, relative to the median."""
+    """Join the median, nearest and farthest depth of each joint's disk.
+
+    Args:
+        depth: median depth, metres.
+        spread: nearest and farthest depth relative to the median, metres.
+
+    Returns:
+        The three depths in this order, metres.
+    """
     middle = depth[..., None]
     return torch.cat([middle, middle + spread], -1)

@@ -24,9 +24,17 @@ class Windows:
 
     @staticmethod
     def over(clip: Int[Tensor, " rows"], frames: int) -> "Windows":
-        """Windows over clips given by a number for each row.
+        """Make windows over clips.
 
-        Raises ValueError for a window without frames, or for a clip that is interrupted by another.
+        Args:
+            clip: the clip number of each row; rows of a clip are consecutive.
+            frames: frames in a window, at least 1.
+
+        Returns:
+            One window for each row.
+
+        Raises:
+            ValueError: for a window without frames, or for a clip that is interrupted by another.
         """
         if frames < 1:
             raise ValueError(f"a window needs at least one frame, got frames={frames}")
@@ -40,20 +48,35 @@ class Windows:
         return len(self.first)
 
     def to(self, device: torch.device | str) -> "Windows":
+        """Return the same windows with their row numbers on a device."""
         return Windows(self.frames, self.first.to(device), self.last.to(device))
 
     def rows(self, anchor: Int[Tensor, " batch"], ahead: int = 0) -> Int[Tensor, "batch frames"]:
-        """Rows of the windows whose middle frame (`frames // 2`) lies `ahead` of the anchors; they stay in the
-        anchors' clips.
+        """Return the row numbers of windows; where a window reaches over its clip's border the border row is repeated.
+
+        Args:
+            anchor: the row that each window belongs to; the window stays in the clip of that row.
+            ahead: how many frames after its anchor the middle frame (`frames // 2`) of a window lies.
+
+        Returns:
+            Row numbers, one line a window.
         """
         steps = torch.arange(self.frames, device=anchor.device) + (ahead - self.frames // 2)
         return (anchor[:, None] + steps).clamp(self.first[anchor][:, None], self.last[anchor][:, None])
 
     def gather(self, poses: PoseBatch, anchor: Int[Tensor, " batch"], ahead: int = 0) -> PoseBatch:
-        """The windows of `rows`, `[batch, frames, ...]`.
+        """Gather the windows whose rows `rows` gives.
 
-        Camera, index and domain are the anchor's; a window is valid where all its frames are. Raises ValueError for
-        poses that are windows already or not as many as these windows were made for.
+        Args:
+            poses: single frames, as many as these windows were made for.
+            anchor: the row that each window belongs to; camera, index and domain of the window are those of this row.
+            ahead: how many frames after its anchor the middle frame of a window lies.
+
+        Returns:
+            Poses of `[batch, frames, ...]`; a window is valid where all its frames are.
+
+        Raises:
+            ValueError: for poses that are windows already, or not as many as these windows were made for.
         """
         if poses.joints_3d.shape[1] != 1 or len(poses) != len(self):
             raise ValueError(
