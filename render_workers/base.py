@@ -38,6 +38,7 @@ class DetectionRequest:
         return DetectionRequest(**{name: value[rows] for name, value in self.parts().items()})
 
     def to(self, device: torch.device) -> "DetectionRequest":
+        """Return the request with every tensor on `device`."""
         return DetectionRequest(**{name: value.to(device) for name, value in self.parts().items()})
 
 
@@ -70,6 +71,7 @@ class RenderRequest:
         return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows], detection)
 
     def to(self, device: torch.device) -> "RenderRequest":
+        """Return the request with every tensor on `device`."""
         detection = None if self.detection is None else self.detection.to(device)
         camera, joints_2d = self.camera.to(device), self.joints_2d.to(device)
         return RenderRequest(self.body_pose.to(device), camera, joints_2d, self.keys.to(device), detection)
@@ -163,7 +165,8 @@ class DepthRasterizer(Protocol):
         focal_px: Float[Tensor, "batch 2"],
         center_px: Float[Tensor, "batch 2"],
         resolution: int,
-    ) -> Float[Tensor, "batch height width"]: ...
+    ) -> Float[Tensor, "batch height width"]:
+        """Return camera-space z in metres at pixel centres; background is inf, as `Rasterizer.zbuffer` has it."""
 
 
 class DepthSource(ABC):

@@ -28,10 +28,16 @@ class Crop:
 def subject_crop(
     camera: Camera, joints_2d: Float[Tensor, "batch joints 2"], resolution: int, subject_span_px: float
 ) -> Crop:
-    """The crop in whose middle the longer side of the joints' box spans `subject_span_px` of `resolution` pixels.
+    """Return the crop in whose middle the longer side of the joints' box spans `subject_span_px` pixels.
 
     The crop looks along the undistorted rays of the joints, so it needs no distortion. It stays finite for joints that
     coincide.
+
+    Args:
+        camera: the camera of each pose, with its distortion.
+        joints_2d: normalised image coordinates of the joints.
+        resolution: height and width of the crop, pixels.
+        subject_span_px: pixels that the longer side of the joints' box spans.
     """
     ray = camera.unproject(joints_2d)
     low, high = ray.amin(1), ray.amax(1)

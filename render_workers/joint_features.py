@@ -46,10 +46,12 @@ class FeatureOptions:
 
     @property
     def of_depth(self) -> bool:
+        """Whether features of the depth network are asked for."""
         return DEPTH_FEATURES in self.names
 
     @property
     def of_image(self) -> bool:
+        """Whether features of the 2D pose network are asked for."""
         return IMAGE_FEATURES in self.names
 
     @property
@@ -89,6 +91,7 @@ class FeatureReader:
 
     @property
     def needs_rgb(self) -> bool:
+        """Whether the reader needs the rendered picture: only the pose network does."""
         return self.pose is not None
 
     def read(

@@ -32,7 +32,8 @@ class Worker(Protocol):
     request should wait for.
     """
 
-    def depth(self, request: RenderRequest) -> RenderAnswer: ...
+    def depth(self, request: RenderRequest) -> RenderAnswer:
+        """Render the request's bodies and return the depth at their joints."""
 
 
 def prepare(worker: Worker) -> Worker:
@@ -52,10 +53,12 @@ class PoolFuture(Future[RenderAnswer]):
         self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> RenderAnswer:
+        """Drive the pool until the answer is there, for at most `timeout` seconds, and return it."""
         self._pool.drive(self, timeout)
         return super().result(0)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Drive the pool until the request is settled, for at most `timeout` seconds, and return its error or None."""
         self._pool.drive(self, timeout)
         return super().exception(0)
 

@@ -196,14 +196,17 @@ class PoolCore:
         return self._begun
 
     def count(self, *states: SlotState) -> int:
+        """Return how many slots are in one of the given states."""
         return sum(slot.state in states for slot in self.slots.values())
 
     @property
     def in_flight(self) -> int:
+        """The number of pieces that workers hold."""
         return sum(len(slot.in_flight) for slot in self.slots.values())
 
     @property
     def backlog_full(self) -> bool:
+        """Whether as many pieces wait as the pool takes before its caller must wait."""
         return len(self.book.queue) >= self.options.backlog_limit(self.target)
 
     def _release(self, slot_id: int, piece: Piece, now: float) -> bool:

@@ -18,6 +18,8 @@ Rows = tuple[int, ...]
 
 
 class PieceState(Enum):
+    """The state of a piece; the module's docstring shows the transitions."""
+
     QUEUED = auto()
     IN_FLIGHT = auto()
     DONE = auto()
@@ -47,11 +49,14 @@ class Piece:
         return self.stop - self.start
 
     def is_at(self, slot: int) -> bool:
+        """Return whether the worker in `slot` holds the piece."""
         return self.state is PieceState.IN_FLIGHT and self.slot == slot
 
 
 @dataclass(frozen=True)
 class Quarantined:
+    """A row of a request that was given up: its number, the attempts made, and the last error."""
+
     row: int
     tries: int
     error: str
@@ -90,6 +95,7 @@ class RequestBook:
         return request
 
     def sent(self, piece: Piece, slot: int) -> None:
+        """Take a piece out of the queue and note the slot whose worker it was sent to."""
         self.queue.remove(piece)
         piece.state, piece.slot = PieceState.IN_FLIGHT, slot
 

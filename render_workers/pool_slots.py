@@ -46,6 +46,8 @@ def dispensable(slot: Slot) -> tuple[bool, bool, int, int]:
 
 @dataclass(frozen=True)
 class Spawn:
+    """Start a worker for the slot."""
+
     slot: int
 
 
@@ -62,11 +64,15 @@ class Kill:
 
 @dataclass(frozen=True)
 class Probe:
+    """Ask the slot's worker whether it is alive."""
+
     slot: int
 
 
 @dataclass(frozen=True)
 class Dispatch:
+    """Send a piece of a request to the slot's worker."""
+
     slot: int
     piece: Piece
 

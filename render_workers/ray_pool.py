@@ -43,7 +43,8 @@ WORKER_GONE = (
 class WorkerSpec(Protocol):
     """Anything picklable that builds a worker, there where the worker is to run."""
 
-    def build(self) -> Worker: ...
+    def build(self) -> Worker:
+        """Return a new worker; called in the worker's own process."""
 
 
 class _RenderActor:

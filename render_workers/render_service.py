@@ -254,10 +254,22 @@ class RenderService:
 def start_service(
     spec: WorkerSpec, options: PoolOptions, namespace: str, name: str = NAME, env: dict[str, str] | None = None
 ) -> Any:  # noqa: ANN401 - Ray's handle of the actor
-    """The service of that name, started if there is none; its workers start in the background.
+    """Return the render service of a name, started if there is none; its workers start in the background.
 
-    The caller's process must live as long as the service: it ends with it. env: environment variables of service and
-    workers. Raises PoolFailure where Ray is not running.
+    The service ends with the process that started it.
+
+    Args:
+        spec: builds a worker, where the worker is to run.
+        options: options of the pool of workers.
+        namespace: Ray namespace of the service.
+        name: name of the service's actor.
+        env: environment variables of service and workers.
+
+    Returns:
+        Ray's handle of the service's actor.
+
+    Raises:
+        PoolFailure: Ray is not running.
     """
     if not ray.is_initialized():
         raise PoolFailure("a render service needs a Ray cluster: call ray.init() first")

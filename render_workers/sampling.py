@@ -32,7 +32,19 @@ class JointDepth:
 def sample_joints(
     depth_map: Float[Tensor, "batch height width"], joints_px: Float[Tensor, "batch joints 2"], min_pool: int
 ) -> JointDepth:
-    """Depth at joints, absolute metres. Raises ValueError for a pooling window other than 1, 3 or 5."""
+    """Sample a depth map at the joints.
+
+    Args:
+        depth_map: metres, background as `BACKGROUND`.
+        joints_px: joints in pixels, pixel centres at +0.5.
+        min_pool: side of the minimum-pooling window, 1, 3 or 5 pixels.
+
+    Returns:
+        Absolute depth in metres, NaN where the image shows no body, and which joints looked beyond their own pixels.
+
+    Raises:
+        ValueError: another pooling window.
+    """
     if min_pool not in MIN_POOLS:
         raise ValueError(f"min_pool must be one of {MIN_POOLS}, got {min_pool!r}")
     depth, missing = _bilinear(depth_map, joints_px, min_pool)
@@ -45,7 +57,16 @@ def sample_joints(
 def read_windows(
     depth_map: Float[Tensor, "batch height width"], windows: Int[Tensor, "batch joints 2"], size: int
 ) -> Float[Tensor, "batch joints size size"]:
-    """Square windows of a depth map; background beyond the image."""
+    """Read square windows of a depth map.
+
+    Args:
+        depth_map: depth in any unit.
+        windows: column and row of each window's first pixel.
+        size: side of a window, pixels.
+
+    Returns:
+        The values, rows before columns; `BACKGROUND` beyond the image.
+    """
     height, width = depth_map.shape[1:]
     steps = torch.arange(size, device=windows.device, dtype=windows.dtype)
     x, y = windows[..., :1] + steps, windows[..., 1:] + steps

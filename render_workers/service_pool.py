@@ -36,7 +36,8 @@ SHARED_FIGURES = (
 class Digested(Protocol):
     """A spec that knows when another one draws the same."""
 
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Return a text that is equal for two specs whose workers render the same depth."""
 
 
 @dataclass(frozen=True)

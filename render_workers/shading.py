@@ -46,7 +46,16 @@ class ShadingRasterizer(Protocol):
         center_px: Float[Tensor, "batch 2"],
         resolution: int,
         look: Look,
-    ) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch 3 height width"]]: ...
+    ) -> tuple[Float[Tensor, "batch height width"], Float[Tensor, "batch 3 height width"]]:
+        """Return the z-buffer in metres and the shaded picture in [0, 1] from one rasterisation.
+
+        Args:
+            vertices: camera frame, metres; x right, y down, z forward.
+            focal_px: focal length along x and y, pixels.
+            center_px: principal point, pixels.
+            resolution: height and width of both images, pixels.
+            look: grey values and shading of bodies and background.
+        """
 
 
 class Headlight:

@@ -49,11 +49,22 @@ def read_detections(
     request: RenderRequest,
     options: UaddOptions,
 ) -> JointDepth:
-    """The `READINGS` of each joint (see `RenderAnswer`): depth, as a depth source has it, in the disk around the
-    joint as a detector has it. NaN where an image shows no body.
+    """Read the depth of each joint in the disk around it, where a detector places the joint.
 
-    zbuffer: what hides a joint; the error of a depth source does not. Draws depend on the pose's key alone. Joints
-    detected beyond the image are read at its border. Raises ValueError for a request without `detection`.
+    The random draws depend on the pose's key alone. Joints detected beyond the image are read at its border.
+
+    Args:
+        zbuffer: true depth in metres, from which it is decided what hides a joint.
+        depth_map: the depth source's answer in metres, from which depth is read; its errors hide no joint.
+        crop: the crop that both maps show.
+        request: bodies, cameras, joints and the detections that are asked for.
+        options: radius law, synthetic detector and background.
+
+    Returns:
+        The `READINGS` of each joint, as `RenderAnswer` lists them; NaN where an image shows no body.
+
+    Raises:
+        ValueError: the request carries no `detection`.
     """
     wish = request.detection
     if wish is None:
@@ -94,12 +105,20 @@ def disk_statistics(
     radius_px: Float[Tensor, "batch joints"],
     background: Float[Tensor, " batch"] | None = None,
 ) -> Float[Tensor, "batch joints 3"]:
-    """Median, minimum and maximum of the depth in the disk around each joint, in the unit of the map.
+    """Return median, minimum and maximum of the depth in the disk around each joint.
 
-    The disk: the pixels (u, v) of the image with (u - u0)^2 + (v - v0)^2 <= r^2, where (u0, v0) is the pixel in which
-    the joint lies, the nearest of the image if outside. background: depth of each image's pixels that have none (inf);
-    without it they do not count, and a disk that has no other gives NaN. The median of an even number is the mean of
-    the middle two.
+    The disk holds the pixels (u, v) of the image with (u - u0)^2 + (v - v0)^2 <= r^2, where (u0, v0) is the pixel in
+    which the joint lies, or the nearest pixel of the image if the joint lies outside. The median of an even number of
+    values is the mean of the middle two.
+
+    Args:
+        depth_map: depth, inf where a pixel has none.
+        joints_px: joints in pixels, pixel centres at +0.5.
+        radius_px: radius of each disk, pixels.
+        background: depth of each image's pixels that have none; without it they do not count.
+
+    Returns:
+        Median, minimum and maximum in the unit of the map; NaN for a disk without any depth.
     """
     maps = _Maps(depth_map, background)
     radius = radius_px.flatten()

@@ -33,10 +33,12 @@ class Objective:
 
     @property
     def is_oracle(self) -> bool:
+        """Whether the objective is measured on a target."""
         return self.oracle is not None
 
     @property
     def maximise(self) -> bool:
+        """Whether a higher value is better."""
         return self.figure in HIGHER_IS_BETTER
 
     @property
@@ -46,6 +48,7 @@ class Objective:
 
     @property
     def unit(self) -> str:
+        """The unit of the value: s, % or mm."""
         return "s" if self.figure == SECONDS else "%" if self.maximise else "mm"
 
     @property

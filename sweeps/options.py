@@ -118,6 +118,7 @@ class SweepPlan:
 
     @property
     def is_oracle(self) -> bool:
+        """Whether any objective is measured on a target."""
         return any_oracle(self.objectives)
 
     @property
@@ -127,6 +128,7 @@ class SweepPlan:
 
     @property
     def concurrency(self) -> int:
+        """The number of trials that run at once."""
         return trials_at_once(self.options, self.rendering or self.config)
 
     @property

@@ -33,6 +33,7 @@ class FinishedTrial:
 
     @property
     def means(self) -> tuple[float, ...]:
+        """The mean over seeds of each objective, in the order of the objectives."""
         return tuple(fmean(values) for values in self.objectives)
 
 

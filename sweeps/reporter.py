@@ -53,11 +53,13 @@ class Reporter:
             print(f"  {self.sweep.concurrency} trials at a time on one render service", flush=True)
 
     def started(self, request: TrialRequest) -> None:
+        """Print that a trial has begun, and of which failed trial it is a retry."""
         self._begun[request.number] = time.monotonic()
         again = "" if request.retry_of is None else f" (retry of trial {request.retry_of})"
         print(f"trial {request.number}: {request}{again}", flush=True)
 
     def ended(self, request: TrialRequest, trial: TrialOutcome) -> None:
+        """Print the trial's scores or its failure, and log the metrics of the sweep so far."""
         self.label_all(request, trial)
         took = time.monotonic() - self._begun[request.number]
         outcome = self.outcome()

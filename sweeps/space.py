@@ -61,6 +61,7 @@ class Range:
         return min(max(rounded, self.low), self.high)
 
     def holds(self, value: object) -> bool:
+        """Return whether the value is a number in the closed range."""
         return isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high
 
     def edges(self) -> tuple[Value, ...]:
@@ -87,12 +88,15 @@ class Choice:
         return trial.suggest_categorical(name, self.words)
 
     def tidy(self, value: Value) -> Value:
+        """Return the word unchanged."""
         return value
 
     def holds(self, value: object) -> bool:
+        """Return whether the value is one of the words."""
         return value in self.words
 
     def edges(self) -> tuple[Value, ...]:
+        """Return every word: none of them stands for another."""
         return self.words
 
     def __str__(self) -> str:
@@ -111,6 +115,7 @@ class Space:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """The keys of the parameters, in their order."""
         return tuple(self.parameters)
 
     def suggest(self, trial: "optuna.Trial") -> None:

@@ -33,6 +33,7 @@ class CheckedSpace:
 
     @property
     def configs(self) -> tuple[TrainConfig, ...]:
+        """The configurations that were tried, in the order of `tried`."""
         return tuple(config for _, config in self.tried)
 
 

@@ -69,7 +69,8 @@ class RunningTrial(Protocol):
     """A trial under way. `warm`: others that start now find what it has already put into a shared cache."""
 
     @property
-    def warm(self) -> bool: ...
+    def warm(self) -> bool:
+        """Whether trials that start now find the shared cache of depth already filled."""
 
     def poll(self) -> TrialOutcome | None:
         """None while it runs. Does not block."""

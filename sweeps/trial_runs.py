@@ -53,6 +53,7 @@ class TrialRunner:
         return [*self.args, *args_of(request.params), *(f"{k}={v}" for k, v in own.items())]
 
     def start(self, request: TrialRequest) -> RunningTrial:
+        """Start the trial, or return one that fails at its first `poll` where dg.train would refuse its arguments."""
         refusal = self.refusal(self.run_args(request, self.seeds[0]))
         return RefusedTrial(refusal) if refusal else TrialRuns(self, request)
 
@@ -75,9 +76,11 @@ class RefusedTrial:
         self.reason = reason
 
     def poll(self) -> TrialOutcome | None:
+        """Return the failure with its reason; retrying it would not help."""
         return TrialOutcome(None, {}, self.reason, settled=True)
 
     def curve(self) -> Sequence[tuple[int, float]]:
+        """Return no points: nothing was evaluated."""
         return ()
 
     def stop(self, at_once: bool = False) -> None:
@@ -105,6 +108,7 @@ class TrialRuns:
         return self.runner.folder(self.request, self.runner.seeds[0])
 
     def poll(self) -> TrialOutcome | None:
+        """Look at the current child and start the next seed's; return the means over seeds after the last one."""
         if self.child is not None:
             self.runner.label(self.request, self.waiting[0])
             code = self.child.poll()
@@ -142,6 +146,7 @@ class TrialRuns:
         return [(epoch, value) for epoch, value in values if value is not None and not (alone and epoch >= last)]
 
     def stop(self, at_once: bool = False) -> None:
+        """Ask the current child to stop, and start no further seed."""
         self.stopping = True
         if self.child is not None:
             self.child.stop(at_once)

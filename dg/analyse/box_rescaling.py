@@ -20,6 +20,7 @@ class BoxRescaling(Analysis):
     """See the module's docstring."""
 
     def run(self, comparison: Comparison) -> Findings:
+        """Evaluate every checkpoint with 2D boxes as they are and rescaled to the mean box of its training set."""
         for run in comparison.runs:
             if run.config.dscale2d_resolved != "off":
                 raise AnalysisError(

@@ -125,6 +125,7 @@ class TrainedRun:
             check_places(self.path, self.config, self._places, used, inside="places")
 
     def close(self) -> None:
+        """Close the render pool of the run's live depth, if one was opened."""
         if self._live is not None:
             self._live.pool.close()
 

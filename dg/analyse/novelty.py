@@ -94,6 +94,7 @@ class Novelty(StratifiedAnalysis):
     ground_truth = "groups from ground-truth 3D poses (an oracle)"
 
     def run(self, comparison: Comparison) -> Findings:
+        """Cluster the training poses of the first checkpoint, then group the errors by distance to the clusters."""
         first, *others = comparison.runs
         for other in others:
             if other.config.data != first.config.data:
@@ -107,9 +108,11 @@ class Novelty(StratifiedAnalysis):
         return super().run(comparison)
 
     def score(self, dataset: PoseDataset) -> Float[Tensor, " frames"]:
+        """Return the distance of each pose to the nearest cluster centre, in millimetres."""
         return novelty_mm(flat_poses_mm(dataset.poses), self._centres)
 
     def notes(self, comparison: Comparison) -> list[str]:
+        """Say how many clusters were made of how many poses of which data set."""
         run: TrainedRun = comparison.runs[0]
         return [
             f"{len(self._centres)} clusters of {len(self._clustered):,} of the {len(self._source):,} poses of "

@@ -95,6 +95,7 @@ class Occlusion(StratifiedAnalysis):
         return torch.cat(parts)
 
     def notes(self, comparison: Comparison) -> list[str]:
+        """Name the joint and the box scale that set the radius of occlusion."""
         options = self.options
         return [
             f"radius of the {options.radius_of} joint, scaled by the box's {options.scale}; equal scores stay together"

@@ -55,6 +55,7 @@ class OrdinalDepth(Analysis):
     Options: ClassVar[type] = OrdinalDepthOptions
 
     def run(self, comparison: Comparison) -> Findings:
+        """Evaluate every checkpoint with its own depth channel, with exact ground truth, and with each bin size."""
         for run in comparison.runs:
             if run.config.inputs != "xyd":
                 raise AnalysisError(

@@ -53,6 +53,7 @@ class Reliability(StratifiedAnalysis):
     ground_truth = "quartiles from the projected ground truth (an oracle)"
 
     def score(self, dataset: PoseDataset) -> Float[Tensor, " frames"]:
+        """Return the mean 2D detection error of each frame in pixels; targets with ground-truth 2D are refused."""
         if dataset.source_2d == "gt":
             raise AnalysisError(
                 f"target {dataset.name} has ground-truth 2D, which has no error; name a target with detected 2D, "
@@ -63,4 +64,5 @@ class Reliability(StratifiedAnalysis):
         return detection_error_px(poses.joints_2d[:, 0], truth, self.options.side_px)
 
     def notes(self, comparison: Comparison) -> list[str]:
+        """State the image side in pixels and the distance beyond which a joint is ignored."""
         return [f"pixels of an image side of {self.options.side_px:g}; joints more than {LARGEST_PX:g} px off ignored"]

@@ -54,6 +54,7 @@ class StratifiedAnalysis(Analysis):
         return []
 
     def run(self, comparison: Comparison) -> Findings:
+        """Score the frames of each target, divide them into groups, and compare the errors of each group."""
         rows: list[dict[str, Value]] = []
         panels = []
         for title, target in comparison.titled_targets():

@@ -28,6 +28,7 @@ class Tail(Analysis):
     """See the module's docstring."""
 
     def run(self, comparison: Comparison) -> Findings:
+        """Compute p50, p90 and the percentile curve of every checkpoint's error on every target."""
         rows: list[dict[str, Value]] = []
         points: list[dict[str, Value]] = []
         panels = []

@@ -83,6 +83,7 @@ class Viewpoints(Analysis):
     Options: ClassVar[type] = ViewpointsOptions
 
     def run(self, comparison: Comparison) -> Findings:
+        """Compare viewpoints and root positions of the source poses, of the augmented poses and of the targets."""
         sets: dict[str, PoseBatch] = {}
         seen_data = []
         for run in comparison.runs:

@@ -61,4 +61,5 @@ def found(cluster: Mapping[str, float]) -> str:
 
 
 def amounts(resources: Mapping[str, float]) -> str:
+    """Return the amounts that are not zero as text, such as `4 CPU, 1 GPU`, or `nothing`."""
     return ", ".join(f"{amount:g} {name}" for name, amount in resources.items() if amount) or "nothing"

@@ -35,6 +35,7 @@ def baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
 
 
 def find_difference(table: ComparisonTable, row: Row, column: Column) -> Difference | None:
+    """Return the table's difference for a row and a column, or None where there is none."""
     return next((d for d in table.differences if d.row is row and d.column == column), None)
 
 

@@ -38,6 +38,7 @@ class PaperCell:
     why: list[str] = field(default_factory=list)
 
     def text(self) -> str:
+        """Return the published value, followed by our values or by the reason why there are none."""
         value = _number(self.published.value) + ("c" if self.published.cited else "")
         if self.state == OTHER:
             return value

@@ -84,6 +84,7 @@ class PublishedResult:
 
     @property
     def short_paper(self) -> str:
+        """The paper's name without the venue and year in parentheses."""
         return self.paper.partition(" (")[0]
 
     @property

@@ -54,6 +54,7 @@ class Sheet:
 
     @property
     def lines(self) -> list[list[str]]:
+        """The cells of the frame as text, one list for each row."""
         return self.frame.to_numpy().tolist()
 
 

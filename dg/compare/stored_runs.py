@@ -111,6 +111,7 @@ def read_results(
 
 
 def spell_left_out(left_out: Counter[str]) -> str:
+    """Return the counts of runs that were left out, by reason, as one line of text."""
     return ", ".join(f"{count} {reason}" for reason, count in sorted(left_out.items()))
 
 

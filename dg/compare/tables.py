@@ -54,16 +54,20 @@ class Row:
             self.cells[column][run.seed] = (run.started, run.values[column.target])
 
     def by_seed(self, column: Column) -> dict[str, float]:
+        """Return the value of each seed in one column; empty where the row has none."""
         return {seed: value for seed, (_, value) in self.cells.get(column, {}).items()}
 
     def values(self, column: Column) -> list[float]:
+        """Return the values of one column, one for each seed."""
         return list(self.by_seed(column).values())
 
     def seeds(self, column: Column) -> list[str]:
+        """Return the seeds that have a value in one column, sorted as text."""
         return sorted(self.cells.get(column, {}))
 
     @property
     def labels(self) -> tuple[str, str, str, str]:
+        """The row's method, inputs, lifter and adaptation target."""
         return self.method, self.inputs, self.lifter, self.adapted_to
 
 
@@ -131,9 +135,11 @@ class ComparisonTable:
         return heads + (["source"] if self.published else [])
 
     def labels(self, row: Row) -> list[str]:
+        """Return the cells that stand before the targets in one of our rows, in the order of `label_heads`."""
         return self._labels(row.labels, self.extra(row), OURS)
 
     def head(self) -> list[str]:
+        """Return the headings of all columns: the labels, then the targets."""
         return self.label_heads() + self.headers()
 
     def body(self, bold: str = "{}", plus_minus: str = "±") -> list[list[str]]:
@@ -149,6 +155,7 @@ class ComparisonTable:
         return lines
 
     def legend(self) -> list[str]:
+        """Return one line for each column, which names the protocol behind its heading."""
         return [f"{h}: {c.protocol}" for h, c in zip(self.headers(), self.columns, strict=True)]
 
     @property

@@ -27,10 +27,12 @@ def sheets_of(tables: Sequence[ComparisonTable]) -> list[Sheet]:
 
 
 def tables_to_markdown(tables: Sequence[ComparisonTable]) -> str:
+    """Return the tables as Markdown text."""
     return to_markdown(sheets_of(tables))
 
 
 def tables_to_latex(tables: Sequence[ComparisonTable]) -> str:
+    """Return the tables as LaTeX text."""
     return to_latex(sheets_of(tables))
 
 

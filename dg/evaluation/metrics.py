@@ -19,9 +19,18 @@ _CHUNK = 65_536  # frames at a time: bounds the float64 copies at about 100 MB
 def root_aligned_mm(
     predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
 ) -> tuple[Float[Tensor, "frames joints 3"], Float[Tensor, "frames joints 3"]]:
-    """Both poses in float64 millimetres, their roots at the origin.
+    """Convert both poses to float64 millimetres and move their roots to the origin.
 
-    Raises ValueError where a coordinate is not finite: an average over such poses would be no number.
+    Args:
+        predicted: joints in metres, any frame that `target` shares in orientation.
+        target: ground-truth joints in metres, of the same shape.
+        root: number of the joint that becomes the origin.
+
+    Returns:
+        predicted and target in millimetres relative to the root.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite; an average over such poses would be no number.
     """
     if predicted.shape != target.shape:
         raise ValueError(f"expected poses of one shape, got {tuple(predicted.shape)} and {tuple(target.shape)}")
@@ -39,9 +48,20 @@ def root_aligned_mm(
 def similarity_aligned(
     moving: Float[Tensor, "frames joints 3"], fixed: Float[Tensor, "frames joints 3"]
 ) -> Float[Tensor, "frames joints 3"]:
-    """`moving` under the similarity (scale, rotation without reflection, translation) closest to `fixed`, per frame.
+    """Apply to each frame of `moving` the similarity transform that brings it closest to `fixed` in least squares.
 
-    Umeyama 1991, eq. 40-43. A pose of zero size stays one point, at the centre of `fixed`.
+    The transform is a scale, a rotation without reflection and a translation. A pose of zero size stays one point, at
+    the centre of `fixed`.
+
+    Args:
+        moving: joints to be aligned, any unit.
+        fixed: joints to align with, same unit.
+
+    Returns:
+        The aligned joints, in the frame and unit of `fixed`.
+
+    Reference:
+        Umeyama, Least-squares estimation of transformation parameters between two point patterns, 1991, eq. 40-43.
     """
     center = fixed.mean(1, keepdim=True)
     x, y = moving - moving.mean(1, keepdim=True), fixed - center
@@ -57,14 +77,38 @@ def similarity_aligned(
 def mpjpe_mm(
     predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
 ) -> Float[Tensor, " frames"]:
-    """Mean per joint position error."""
+    """Return the mean per joint position error of each frame after both roots were moved to the origin.
+
+    Args:
+        predicted: joints in metres.
+        target: ground-truth joints in metres.
+        root: number of the root joint.
+
+    Returns:
+        Millimetres, one value for each frame.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite.
+    """
     return _distance(*root_aligned_mm(predicted, target, root)).mean(-1)
 
 
 def pa_mpjpe_mm(
     predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
 ) -> Float[Tensor, " frames"]:
-    """Mean per joint position error after the best similarity without reflection (Procrustes)."""
+    """Return the mean per joint position error of each frame after Procrustes alignment without reflection.
+
+    Args:
+        predicted: joints in metres.
+        target: ground-truth joints in metres.
+        root: number of the root joint; the alignment makes the result independent of it.
+
+    Returns:
+        Millimetres, one value for each frame.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite.
+    """
     p, t = root_aligned_mm(predicted, target, root)
     return _distance(similarity_aligned(p, t), t).mean(-1)
 
@@ -72,7 +116,19 @@ def pa_mpjpe_mm(
 def n_mpjpe_mm(
     predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
 ) -> Float[Tensor, " frames"]:
-    """Mean per joint position error after the best scale alone, s = <T, P> / <P, P>."""
+    """Return the mean per joint position error of each frame after the best scale alone, s = <T, P> / <P, P>.
+
+    Args:
+        predicted: joints in metres, P once relative to the root.
+        target: ground-truth joints in metres, T once relative to the root.
+        root: number of the root joint.
+
+    Returns:
+        Millimetres, one value for each frame.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite.
+    """
     p, t = root_aligned_mm(predicted, target, root)
     return _distance(_scale_aligned(p, t), t).mean(-1)
 
@@ -83,14 +139,39 @@ def pck(
     root: int = 0,
     threshold_mm: float = PCK_THRESHOLD_MM,
 ) -> Float[Tensor, " frames"]:
-    """Percentage of joints, root included, whose error is strictly below the threshold."""
+    """Return the percentage of joints of each frame, root included, whose error is strictly below a threshold.
+
+    Args:
+        predicted: joints in metres.
+        target: ground-truth joints in metres.
+        root: number of the joint that both poses are aligned at.
+        threshold_mm: millimetres.
+
+    Returns:
+        Percent in [0, 100], one value for each frame.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite.
+    """
     return _pck(_distance(*root_aligned_mm(predicted, target, root)), threshold_mm)
 
 
 def auc(
     predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
 ) -> Float[Tensor, " frames"]:
-    """Mean PCK, in percent, over the 31 thresholds 0, 5, ... 150 mm."""
+    """Return the mean PCK of each frame over the 31 thresholds 0, 5, ... 150 mm.
+
+    Args:
+        predicted: joints in metres.
+        target: ground-truth joints in metres.
+        root: number of the joint that both poses are aligned at.
+
+    Returns:
+        Percent in [0, 100], one value for each frame.
+
+    Raises:
+        ValueError: the shapes differ, or a coordinate is not finite.
+    """
     return _auc(_distance(*root_aligned_mm(predicted, target, root)))
 
 
@@ -148,9 +229,19 @@ def pose_errors(
     root: int = 0,
     action: Int[Tensor, " frames"] | None = None,
 ) -> PoseErrors:
-    """Every metric at once, in bounded memory; poses in metres, in any common frame.
+    """Compute every metric for every frame, in chunks that bound the memory.
 
-    Raises ValueError for poses that are not finite, of different shapes, or none at all.
+    Args:
+        predicted: joints in metres, in any frame that `target` shares.
+        target: ground-truth joints in metres.
+        root: number of the root joint.
+        action: number of each frame's action, for averages over actions.
+
+    Returns:
+        The errors of each frame, on the device of `predicted`.
+
+    Raises:
+        ValueError: poses that are not finite, of different shapes, or none at all.
     """
     if len(predicted) == 0:
         raise ValueError("expected at least one pose to evaluate, got none; the test set or its filter is empty")

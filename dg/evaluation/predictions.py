@@ -24,9 +24,11 @@ class Predictor(Protocol):
     """Lifts poses: a DG method, or a lifter that came from a file."""
 
     @property
-    def lifter(self) -> Lifter: ...
+    def lifter(self) -> Lifter:
+        """The lifter whose windows, inputs and skeleton the predictions follow."""
 
-    def predict(self, poses: PoseBatch) -> Tensor: ...
+    def predict(self, poses: PoseBatch) -> Tensor:
+        """Return root-relative joints `[batch, target frames, joints, 3]` in metres."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,17 @@ class Evaluation:
 
 @torch.no_grad()
 def predict_all(method: Predictor, poses: PoseBatch, tta: str = "none", windows: Windows | None = None) -> Tensor:
-    """Root-relative joints `[batch, joints, 3]` for every pose, metres.
+    """Predict root-relative joints for every pose.
 
-    tta: one of `TTA`, as `predict_augmented` has it. windows: over the clips of `poses`; every pose is answered for
-    once, by the frames that the lifter declares.
+    Args:
+        method: the trained method, with its lifter.
+        poses: poses to lift, with the depth that the inputs need.
+        tta: one of `TTA`, as `predict_augmented` has it.
+        windows: windows over the clips of `poses`; single frames if left out. Every pose is answered for once, by the
+            frames that the lifter declares.
+
+    Returns:
+        Joints `[batch, joints, 3]` relative to the root, metres.
     """
     windows = windows or Windows.over(torch.arange(len(poses), device=poses.joints_3d.device), 1)
     windows = replace(windows, frames=method.lifter.inference_frames(windows.frames))
@@ -85,11 +94,22 @@ def predict_all(method: Predictor, poses: PoseBatch, tta: str = "none", windows:
 
 
 def predict_augmented(method: Predictor, batch: PoseBatch, tta: str) -> Tensor:
-    """Root-relative joints `[batch, target frames, joints, 3]`, metres, averaged over test-time augmentations.
+    """Predict root-relative joints, averaged over test-time augmentations.
 
-    flip: also the mirror image, its prediction mirrored back (METHODS 2.7). reverse: also the window backwards in time.
-    Both: all four (AdaptPose's four passes, METHODS 5). Raises ValueError for another name, and for a reversal of
-    single frames or of windows whose answered frames do not lie in the middle.
+    `flip` adds the mirror image, whose prediction is mirrored back (METHODS 2.7), and `reverse` the window backwards in
+    time. Both together make the four passes of AdaptPose (METHODS 5).
+
+    Args:
+        method: the trained method, with its lifter.
+        batch: windows of poses.
+        tta: one of `TTA`.
+
+    Returns:
+        Joints `[batch, target frames, joints, 3]` relative to the root, metres.
+
+    Raises:
+        ValueError: another name; or a reversal of single frames, or of windows whose answered frames do not lie in the
+            middle.
     """
     if tta not in TTA:
         raise ValueError(f"tta must be one of {list(TTA)}, got {tta!r}")
@@ -129,10 +149,19 @@ def _check_reversible(method: Predictor, frames: int) -> None:
 def evaluate(
     method: Predictor, dataset: PoseDataset, depth_label: str, frames: int = 1, tta: str | None = None
 ) -> Evaluation:
-    """Errors of a method on a data set of single frames, which carry depth if the inputs need it.
+    """Evaluate a method on a data set of single frames.
 
-    frames: length of the windows that the lifter sees. tta: instead of the data set's own. Every row counts, whatever
-    its `valid`: a protocol's frame count does not depend on what could be drawn.
+    Every row counts, whatever its `valid`: a protocol's frame count does not depend on what could be drawn.
+
+    Args:
+        method: the trained method, with its lifter.
+        dataset: test poses, which carry depth if the inputs need it.
+        depth_label: name of the depth source, for the protocol id.
+        frames: length of the windows that the lifter sees.
+        tta: one of `TTA`, in place of the data set's own.
+
+    Returns:
+        The errors of each frame with the protocol id and the number of poses that could not be drawn.
     """
     poses, tta = dataset.poses, tta or dataset.tta
     windows = Windows.over(dataset.clip.to(poses.joints_3d.device), frames)

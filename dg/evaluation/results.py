@@ -10,7 +10,15 @@ LEDGER = ("submitted", "done", "quarantined", "retried")
 
 
 def final_results(history: History, targets: Sequence[str]) -> list[dict[str, Any]]:
-    """One row for each selection and target; none before the first evaluation."""
+    """Return the scores of each target at the epoch that each selection picks.
+
+    Args:
+        history: evaluations of the run so far.
+        targets: names of the targets.
+
+    Returns:
+        One row for each selection and target; none before the first evaluation.
+    """
     results = []
     for selection in history.selections if history.records else ():
         for target in targets:
@@ -31,7 +39,17 @@ def result_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def run_figures(
     seconds: Mapping[str, float], trained_poses: int, lifter_steps: int, ledger: Mapping[str, int] | None
 ) -> dict[str, float]:
-    """Times and rates so far, as metrics. ledger: the pool's counts, None without a pool."""
+    """Return the times and rates of a run so far, as metrics.
+
+    Args:
+        seconds: seconds spent in `total`, `evaluation` and `waiting_for_depth`.
+        trained_poses: poses that the lifter was trained on so far.
+        lifter_steps: optimiser steps of the lifter so far.
+        ledger: the pool's counts of poses, None without a pool.
+
+    Returns:
+        Metric name -> value; rates are per second of `total`.
+    """
     total = max(seconds["total"], 1e-9)
     figures = {
         "time/total_s": total,
@@ -47,7 +65,15 @@ def run_figures(
 
 
 def summary_figures(figures: Mapping[str, float], ledger: Mapping[str, int]) -> dict[str, Any]:
-    """The part of `summary.json` that tells of speed and of lost poses; zeros without a pool."""
+    """Return the part of `summary.json` about speed and lost poses.
+
+    Args:
+        figures: what `run_figures` returned.
+        ledger: the pool's counts of poses; counts that are missing become zero.
+
+    Returns:
+        Counts, poses per second, the share of time that waited for depth, and seconds.
+    """
     return {
         "ledger": {name: ledger.get(name, 0) for name in LEDGER},
         "throughput": {

@@ -131,6 +131,7 @@ class ShardActor:
         self.worker = ShardWorker(options, parts, _device(options, gpus))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Extract each pickled shard of the batch and return the figures of all of them, one list for each figure."""
         figures = [self.worker.work(pickle.loads(content)) for content in batch["shard"]]
         return {name: [found[name] for found in figures] for name in figures[0]}
 

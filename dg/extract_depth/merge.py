@@ -31,10 +31,12 @@ class Report:
 
     @property
     def planned(self) -> int:
+        """The number of images that the extraction was to read."""
         return self.counts["images"]
 
 
 def report_file(out: Path) -> Path:
+    """Return the path of the report that is written beside the merged file."""
     return out.with_name(f"{out.name}.report.json")
 
 

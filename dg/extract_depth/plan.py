@@ -65,6 +65,7 @@ class ExtractionPlan:
 
     @property
     def shard_count(self) -> int:
+        """The number of shards: frames divided by the size of a shard, rounded up."""
         return -(-len(self.frames) // self.options.shard)
 
     def shards(self, numbers: list[int]) -> Iterator[Shard]:

@@ -222,6 +222,7 @@ class ShardWorker:
 
 
 def shard_file(parts: Path, number: int) -> Path:
+    """Return the path of a shard's file in the folder of parts."""
     return parts / f"shard-{number:06d}.npz"
 
 

@@ -68,6 +68,7 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
+        """Save the checkpoint of a step, set the marker to it, and remove old ones beyond the last `KEEP`."""
         path = self.folder / f"checkpoint-{step:09d}.pt"
         save_file(path, state)
         replace_file(self.folder / LATEST, lambda file: file.write(path.name.encode()))
@@ -77,6 +78,7 @@ class Checkpoints:
         return path
 
     def save_best(self, state: dict[str, Any]) -> Path:
+        """Save the best state so far, in place of the one before, and return its path."""
         save_file(self.folder / BEST, state)
         return self.folder / BEST
 

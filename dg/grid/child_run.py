@@ -64,6 +64,7 @@ class ChildRun:
 
     @property
     def pid(self) -> int:
+        """The process id of the child."""
         return self.process.pid
 
     def poll(self) -> int | None:

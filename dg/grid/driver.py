@@ -40,6 +40,7 @@ class Running(Generic[Item]):
 
     @property
     def seconds(self) -> float:
+        """Seconds since the child was started."""
         return time.monotonic() - self.since
 
 

@@ -34,6 +34,7 @@ class Places:
     environments: tuple[dict[str, str], ...] = ({},)
 
     def environment(self, place: int) -> dict[str, str]:
+        """Return the environment variables of one place; places beyond the list start again at its beginning."""
         return self.environments[place % len(self.environments)]
 
 

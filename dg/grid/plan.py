@@ -34,10 +34,12 @@ class PlannedCell:
 
     @property
     def name(self) -> str:
+        """The cell's name, which is also the name of its folder."""
         return self.cell.name
 
     @property
     def digest(self) -> str:
+        """The digest of the cell's whole configuration."""
         return self.config.digest()
 
 
@@ -52,6 +54,7 @@ class GridPlan:
 
     @property
     def first(self) -> TrainConfig:
+        """The configuration of the first cell."""
         return self.cells[0].config
 
 

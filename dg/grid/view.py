@@ -36,6 +36,7 @@ class Pace:
         self.seconds: dict[Hashable, list[float]] = defaultdict(list)
 
     def add(self, kind: Hashable, seconds: float) -> None:
+        """Record how many seconds a finished cell of this kind took."""
         self.seconds[kind].append(seconds)
 
     def expected(self, kind: Hashable) -> float | None:
@@ -76,6 +77,7 @@ class Counts:
     left: int = 0
 
     def text(self, left_s: float | None) -> str:
+        """Return the counts as one line, with the remaining time in seconds `left_s` as ETA where it is known."""
         parts = [f"{self.done}/{self.done + self.failed + self.running + self.left} done"]
         parts += [
             f"{n} {what}" for n, what in ((self.failed, "failed"), (self.running, "running"), (self.left, "left")) if n
@@ -97,16 +99,19 @@ class GridView:
             self.live.start()
 
     def say(self, text: str) -> None:
+        """Print one line of text; square brackets in it are not taken for markup."""
         self.console.print(text, markup=False, soft_wrap=True)
         self.last_line = time.monotonic()
 
     def tick(self, counts: Counts, left_s: float | None, shown: Sequence[CellProgress]) -> None:
+        """Update the live picture on a terminal; elsewhere print one line after a quiet spell."""
         if self.live is not None:
             self.live.update(_picture(counts, left_s, shown), refresh=True)
         elif time.monotonic() - self.last_line > QUIET_S and shown:
             self.say(f"{counts.text(left_s)}: " + "; ".join(f"{s.name} {s.last}".strip() for s in shown))
 
     def close(self) -> None:
+        """End the live picture, if there is one."""
         if self.live is not None:
             self.live.stop()
 

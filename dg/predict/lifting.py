@@ -29,6 +29,7 @@ class ImageLifter:
 
     @property
     def skeleton(self) -> Skeleton:
+        """The skeleton of the lifted joints, as the lifter was trained with it."""
         return skeleton_named(self.stored.config.skeleton)
 
     def __call__(

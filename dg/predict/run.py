@@ -80,6 +80,7 @@ class ImagePredictor:
 
     @property
     def stored(self) -> StoredLifter:
+        """The stored lifter that lifts the detected people."""
         return self.lifter.stored
 
     def inputs_of(self, path: Path, name: Path) -> ImageInputs:

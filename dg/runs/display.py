@@ -25,6 +25,7 @@ class Display:
         self.task: Any = None
 
     def say(self, text: str) -> None:
+        """Print one line of text; square brackets in it are not taken for markup."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def show(self, record: dict[str, Any]) -> None:
@@ -52,6 +53,7 @@ class Display:
         self.bar.update(self.task, completed=record["lifter_steps"], description=_step_text(record))
 
     def close(self) -> None:
+        """Remove the progress bar, if there is one."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None

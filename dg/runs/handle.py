@@ -35,7 +35,8 @@ class RunHandle(ABC):
         """Progress records since the last call."""
 
     @abstractmethod
-    def finished(self) -> bool: ...
+    def finished(self) -> bool:
+        """Return whether the run has ended, with a summary or with an error."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -69,21 +70,26 @@ class LocalRun(RunHandle):
             self._outcome["error"] = error
 
     def poll(self) -> list[dict[str, Any]]:
+        """Wait up to `POLL_S` seconds for the thread to end, then return the progress records so far."""
         self._thread.join(POLL_S)
         return self._actor.poll()
 
     def finished(self) -> bool:
+        """Return whether the thread has ended."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:
+        """Set the stop flag of the trainer in this process."""
         self._actor.stop()
 
     def result(self) -> dict[str, Any]:
+        """Return the summary that the thread left, or raise the error that ended it."""
         if "error" in self._outcome:
             raise self._outcome["error"]
         return self._outcome["summary"]
 
     def close(self) -> None:
+        """Release the guardian if the thread has ended; a thread that still runs stays under its watch."""
         # A thread that still runs cannot be ended: its guardian waits for the end of the process.
         if self.finished():
             self._guardian.release()
@@ -119,6 +125,7 @@ class RayRun(RunHandle):
         self._where, self._silence_told = "process not known", False
 
     def poll(self) -> list[dict[str, Any]]:
+        """Return the records of the trainer actor, together with notes on a lost or silent cluster."""
         self._ray.wait([self._running], timeout=POLL_S)
         if self._place is not None and not self._placed():
             return []
@@ -177,14 +184,17 @@ class RayRun(RunHandle):
             )
 
     def finished(self) -> bool:
+        """Return whether the actor has ended, or the control store has been gone for longer than `CHECKPOINT_S`."""
         if self._ray.wait([self._running], timeout=0)[0]:
             return True
         return self._lost_since is not None and time.monotonic() - self._lost_since > CHECKPOINT_S
 
     def stop(self) -> None:
+        """Send the trainer actor the request to stop; its reply is not awaited."""
         self.actor.stop.remote()
 
     def result(self) -> dict[str, Any]:
+        """Return the actor's summary; raise its error, ClusterLostError, or RuntimeError where the actor died."""
         if self._lost_since is not None:
             ended = self._ray.wait([self._running], timeout=0)[0]
             kept = "a checkpoint was written" if ended else "the last checkpoint was written before"
@@ -203,6 +213,7 @@ class RayRun(RunHandle):
             ) from error
 
     def close(self) -> None:
+        """Kill the trainer actor without a restart."""
         self._ray.kill(self.actor, no_restart=True)
 
 

@@ -46,6 +46,7 @@ class RunStatus:
             self._state.pop("note", None)
 
     def end(self, state: str, error: str = "") -> None:
+        """Set the final state of the run, with the error that ended it where there was one."""
         self._state |= {"state": state, "error": error}
 
     @property

@@ -161,6 +161,7 @@ class TrainConfig:
 
     @property
     def dscale2d_resolved(self) -> str:
+        """The 2D scale normalisation in use: `auto` becomes off, focal or box, depending on the input channels."""
         if self.dscale2d != "auto":
             return self.dscale2d
         return {"xy": "off", "xyd": "focal"}.get(self._channels, "box")
@@ -192,6 +193,7 @@ class TrainConfig:
 
     @property
     def target_names(self) -> list[str]:
+        """The targets of the run, or the two synthetic ones where none is named."""
         return self.targets or ["synthetic:near", "synthetic:wide"]
 
     def digest(self) -> str:

@@ -59,11 +59,13 @@ class Frames(GridStudy):
     heading = "{metric} against the number of frames, weights {selection}"
 
     def run(self, args: Sequence[str]) -> int:
+        """Train every window, input and seed as one grid, with the in-domain target first, and write the tables."""
         options, shared = read_with_train(FramesOptions, args, REFUSED)
         shared = with_targets([*shared, f"recipe={options.recipe}"], options.in_domain)
         return self.run_grid(options, shared, options.metric, options.selection, args)
 
     def frame(self, session: "GridSession", runs: Sequence[RunResult]) -> "DataFrame":
+        """Return one row for each run and target, the in-domain target first."""
         # A run lists its targets in their order, of which the study put the one in domain first.
         in_domain = next(iter(session.done.values()))["results"][0]["target"]
         return in_domain_first(frame_of(rows_of(runs, in_domain)))

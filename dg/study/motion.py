@@ -45,6 +45,7 @@ class Motion(Study):
     """See the module's docstring."""
 
     def run(self, args: Sequence[str]) -> int:
+        """Evaluate the trained lifters on clips in changed time and write the tables."""
         from dg.study.motion_session import MotionSession
 
         options = parse(args)

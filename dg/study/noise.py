@@ -66,6 +66,7 @@ class Noise(GridStudy):
     axis = LEVELS
 
     def run(self, args: Sequence[str]) -> int:
+        """Train without depth, with exact depth and with each noise level as one grid, and write the tables."""
         options, shared = read_options(args)
         self.levels = tuple(sorted(options.levels))
         return self.run_grid(

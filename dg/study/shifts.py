@@ -102,6 +102,7 @@ class Shifts(Study):
     """See the module's docstring."""
 
     def run(self, words: Sequence[str]) -> int:
+        """Run the grid of each kind of shift in turn and write the tables of all runs that have finished."""
         own, rest = own_words(words)
         rest = with_defaults(rest, _GRID_DEFAULTS)
         folder, entries, complete, failed = Path(own["out"]), [], True, False

@@ -41,9 +41,15 @@ __all__ = [
 
 
 def make_tracker(uri: str, experiment: str, folder: Path) -> Tracker:
-    """The tracker of one run. `folder` is the run's own: it takes images, and what MLflow could not be given.
+    """Return the tracker of one run.
 
-    Raises TrackingError when the store cannot be used at all.
+    Args:
+        uri: tracking store; `off` for none.
+        experiment: name of the MLflow experiment.
+        folder: the run's own folder, which takes images and whatever could not be sent to MLflow.
+
+    Raises:
+        TrackingError: the store cannot be used at all.
     """
     uri = tracking_uri(uri)
     if uri in OFF:

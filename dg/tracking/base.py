@@ -38,7 +38,8 @@ class Tracker(ABC):
         """Scalars at a step, which counts one thing in the whole run, such as epochs."""
 
     @abstractmethod
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags of the run; a tag of the same name is replaced."""
 
     @abstractmethod
     def log_image(self, image: Any, key: str, step: int) -> None:  # noqa: ANN401
@@ -75,24 +76,33 @@ class NullTracker(Tracker):
         run_id: str | None = None,
         parent_run_id: str | None = None,
     ) -> str:
+        """Begin nothing and return an empty id."""
         return ""
 
     @property
     def run_id(self) -> str:
+        """The empty string: there is no run to continue."""
         return ""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Drop the metrics."""
 
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Drop the tags."""
 
-    def log_image(self, image: Any, key: str, step: int) -> None: ...  # noqa: ANN401
+    def log_image(self, image: Any, key: str, step: int) -> None:  # noqa: ANN401
+        """Drop the image."""
 
-    def log_artifact(self, path: Path, folder: str = "") -> None: ...
+    def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Leave the file unread."""
 
-    def log_text(self, text: str, name: str) -> None: ...
+    def log_text(self, text: str, name: str) -> None:
+        """Drop the text."""
 
     def flush(self, timeout_s: float = 10.0) -> bool:
+        """Return True at once: nothing waits to be sent."""
         return True
 
     def finish(self, status: str = "FINISHED", reason: str = "") -> bool:
+        """Return True at once: there is no run to end."""
         return True

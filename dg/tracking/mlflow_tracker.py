@@ -81,6 +81,7 @@ class MLflowTracker(Tracker):
 
     @property
     def run_id(self) -> str:
+        """MLflow's id of the run, or a local one until the store has answered."""
         return self._run_ids.get(self._handle, self._handle)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -95,9 +96,11 @@ class MLflowTracker(Tracker):
             self._put_points()
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Queue the tags, cleaned to what MLflow accepts."""
         self._put("tags", tags=_clean_tags(tags))
 
     def log_image(self, image: Any, key: str, step: int) -> None:  # noqa: ANN401
+        """Write the image as a PNG file into the run's own folder and queue that file."""
         from PIL import Image
 
         picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
@@ -107,17 +110,25 @@ class MLflowTracker(Tracker):
         self._put("image", path=str(path), key=metric_name(key), step=step, time=_now_ms())
 
     def log_artifact(self, path: Path, folder: str = "") -> None:
+        """Queue the path of the file; its content is read when it is sent."""
         self._own_files.add(str(path))
         self._put("artifact", path=str(path), folder=folder)
 
     def log_text(self, text: str, name: str) -> None:
+        """Queue the text itself, so that no file is needed."""
         self._put("text", text=text, name=name)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
+        """Queue the buffered points and wait up to `timeout_s` seconds for the writer to send everything."""
         self._put_points()
         return self._writer.flush(timeout_s)
 
     def finish(self, status: str = "FINISHED", reason: str = "") -> bool:
+        """Queue the end of the run and close the writer, which gets `patience_s` seconds for the rest.
+
+        Raises:
+            ValueError: the status is none of `STATUSES`.
+        """
         if status not in STATUSES:
             raise ValueError(f"status must be one of {list(STATUSES)}, got {status!r}")
         self._put_points()

@@ -34,8 +34,17 @@ NO_DEPTH = "none"  # the depth source of a run whose inputs need no depth
 
 
 def tags_of_image_depth(tags: Mapping[str, str], sources: set[str]) -> dict[str, str]:
-    """What changes in a run's tags where every target brought its depth from images: its name, and that no ground truth
-    is in it. sources: of each target, empty where its depth is rendered.
+    """Return the tags that change in a run where every target brought its depth from images.
+
+    The depth source gets the name of the images' one, and `depth` is no longer listed as an oracle, unless one of the
+    sources is one.
+
+    Args:
+        tags: the run's tags, as `run_tags` made them.
+        sources: depth source of each target; empty text for a target whose depth is rendered.
+
+    Returns:
+        The changed tags; empty where nothing changes.
     """
     if tags[TAG_DEPTH] == NO_DEPTH or not sources or "" in sources:
         return {}
@@ -60,21 +69,43 @@ def key_name(name: str) -> str:
 
 
 def final_metric(selection: str, target: str, metric: str) -> str:
-    """Name of a result. Raises ValueError for a selection that is none of `SELECTIONS`."""
+    """Return the metric name under which a run logs a final result.
+
+    Args:
+        selection: one of `SELECTIONS`.
+        target: the target's name.
+        metric: such as `mpjpe_mm`.
+
+    Raises:
+        ValueError: the selection is none of `SELECTIONS`.
+    """
     if selection not in SELECTIONS:
         raise ValueError(f"selection must be one of {list(SELECTIONS)}, got {selection!r}")
     return metric_name("final", selection, target, metric)
 
 
 def epoch_metric(where: str, metric: str) -> str:
-    """Name of a score during training: where is `val` for the source's held-out part, `virtual_cameras` for the same
-    people seen by other cameras, else a target's name.
+    """Return the metric name under which a run logs a score during training.
+
+    Args:
+        where: `val` for the source's held-out part, `virtual_cameras` for the same people seen by other cameras, or a
+            target's name.
+        metric: such as `mpjpe_mm`.
     """
     return metric_name(where, metric) if where in ("val", "virtual_cameras") else metric_name("test", where, metric)
 
 
 def final_metrics(selection: str, target: str, summary: Mapping[str, float]) -> dict[str, float]:
-    """A `PoseErrors.summary()` under the names of `final_metric`."""
+    """Return the averages of an evaluation under the names of `final_metric`.
+
+    Args:
+        selection: one of `SELECTIONS`.
+        target: the target's name.
+        summary: what `PoseErrors.summary()` returns.
+
+    Raises:
+        ValueError: the selection is none of `SELECTIONS`.
+    """
     return {final_metric(selection, target, metric): float(value) for metric, value in summary.items()}
 
 
@@ -102,10 +133,19 @@ def run_tags(
     protocols: Mapping[str, str] | None = None,
     adapted_to: str = "",
 ) -> dict[str, str]:
-    """The tags that comparisons rest on.
+    """Return the tags by which comparisons group and label a run.
 
-    depth_source: `NO_DEPTH` where the inputs need none. oracle: what of the run uses knowledge of the target or of
-    ground truth (`depth`, `selection`, ...). protocols: target -> protocol id.
+    Args:
+        method: name of the method.
+        regime: `DG` or `DA`.
+        lifter: name of the lifter.
+        inputs: the lifter's input channels, such as `xyd`.
+        dscale2d: the resolved scale normalisation of the 2D input.
+        depth_source: name of the depth source; `NO_DEPTH` where the inputs need none.
+        selection: how the epoch to report is chosen.
+        oracle: parts of the run that use knowledge of the target or of ground truth, such as `depth` or `selection`.
+        protocols: target -> protocol id.
+        adapted_to: the target whose 2D a domain-adaptation run saw; empty for any other.
     """
     protocols = protocols or {}
     return {
@@ -123,7 +163,12 @@ def run_tags(
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested configuration as dotted keys and text values, in their order."""
+    """Flatten a nested configuration to dotted keys and text values, in their order.
+
+    Args:
+        config: nested mappings of plain values.
+        prefix: text put before each key.
+    """
     flat: dict[str, str] = {}
     for key, value in config.items():
         if isinstance(value, Mapping):

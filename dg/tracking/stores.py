@@ -74,10 +74,20 @@ def client_of(uri: str) -> "MlflowClient":
 
 
 def prepare(uri: str, experiment: str) -> str:
-    """Create what is missing of the store and the experiment; returns the experiment's id.
+    """Create what is missing of the store and the experiment.
 
-    To be called once in the driver: schema and experiment creation would race in actors. Safe when several drivers
-    start at once. Raises TrackingError when the store cannot be reached.
+    To be called once, in the driver, because actors that create the schema or the experiment would race. Several
+    drivers may start at once.
+
+    Args:
+        uri: tracking store; `off` for none.
+        experiment: name of the MLflow experiment.
+
+    Returns:
+        The experiment's id; empty without a store.
+
+    Raises:
+        TrackingError: the store cannot be reached.
     """
     uri = tracking_uri(uri)
     if uri in OFF:
@@ -99,7 +109,13 @@ def prepare(uri: str, experiment: str) -> str:
 
 
 def end_silent_runs(client: "MlflowClient", experiment_id: str, keep: str) -> None:
-    """Mark this host's runs KILLED that have sent no heartbeat for long: a crash leaves a run RUNNING otherwise."""
+    """Mark runs of this host as KILLED that have sent no heartbeat for long; a crash would leave them RUNNING.
+
+    Args:
+        client: client of the tracking store.
+        experiment_id: MLflow's id of the experiment.
+        keep: id of a run that is left as it is.
+    """
     query = f"attributes.status = 'RUNNING' and tags.`{TAG_HOST}` = '{socket.gethostname()}'"
     for run in client.search_runs([experiment_id], query):
         silent = time.time() - float(run.data.tags.get(TAG_HEARTBEAT, "0"))

@@ -28,6 +28,7 @@ class TargetResult:
 
     @property
     def target(self) -> str:
+        """The name of the data set that was evaluated."""
         return self.dataset.name
 
     def row(self, selection: str, epoch: int | None) -> dict[str, Any]:
@@ -57,6 +58,12 @@ def write_errors(results: Sequence[TargetResult], path: Path) -> None:
 
 
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Write the results as a JSON file, whole or not at all.
+
+    Args:
+        summary: what `evaluation_run.summarise` returns; numbers, text, lists and mappings.
+        path: the file to write or replace.
+    """
     replace_file(path, lambda file: file.write(json.dumps(summary, indent=1).encode()))
 
 

@@ -132,6 +132,7 @@ class ForeignLifter(Lifter):
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:
+        """Lift with the program of the file; it answers for the middle frame or for all frames of the window."""
         return self._lift(features, self.windowed)
 
     def _lift(self, features: Tensor, windowed: bool) -> Tensor:

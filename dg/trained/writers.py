@@ -45,6 +45,7 @@ class ExportedLifter(nn.Module):
         self.answered = len(range(frames)[lifter.target_frames(frames)])
 
     def forward(self, features: Tensor) -> Tensor:
+        """Lift the features and subtract the root joint; a single answered frame loses its axis."""
         joints = self.lifter(features[:, None] if self.frames == 1 else features)
         root = self.lifter.skeleton.root
         joints = joints - joints[:, :, root : root + 1]

@@ -93,6 +93,7 @@ class Trainer:
 
     @property
     def stopped(self) -> bool:
+        """Whether the trainer was asked to stop."""
         return self._stop.is_set()
 
     def fit(self, run_id: str) -> dict[str, Any]:

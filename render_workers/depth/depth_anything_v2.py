@@ -85,11 +85,13 @@ class DepthAnythingV2(MappedDepthSource):
 
     @classmethod
     def digest(cls, options: Any) -> str:  # noqa: ANN401 - Options; the base class has many
+        """Return a digest of the options and the weights' content; the folder's place and the batch do not count."""
         content = content_digest(find_checkpoint(options.checkpoint, options.revision))
         return f"{replace(options, checkpoint='', revision='', batch=1)!r} {content}"
 
     @classmethod
     def facts(cls, options: Any) -> NetworkFacts:  # noqa: ANN401
+        """Return what is known of the checkpoint from its files alone, without loading the weights."""
         folder = find_checkpoint(options.checkpoint, options.revision)
         settings = {"input_px": options.input_px, "precision": options.precision}
         return NetworkFacts(
@@ -102,6 +104,7 @@ class DepthAnythingV2(MappedDepthSource):
 
     @classmethod
     def feature_width(cls, options: Any) -> int:  # noqa: ANN401
+        """Return the channels of the backbone's last map, read from the checkpoint's config."""
         return feature_width(find_checkpoint(options.checkpoint, options.revision))
 
     @torch.no_grad()
@@ -123,10 +126,12 @@ class DepthAnythingV2(MappedDepthSource):
         rgb: Float[Tensor, "batch 3 height width"] | None,
         keys: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
+        """Return the depth as `estimate` does, and the last map of the backbone from the same forward pass."""
         answer, features = self.network.with_map(_shaded(rgb))
         return self._depth(answer, zbuffer), features
 
     def estimate_images(self, rgb: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch height width"]:
+        """Return metres, at least `NEAREST_M`, from a metric checkpoint, and raw disparity from any other."""
         answer = self.network(rgb)
         return answer.clamp_min(NEAREST_M) if self.network.metric else answer
 
@@ -138,6 +143,7 @@ class DepthAnythingV2(MappedDepthSource):
     def at_focal(
         self, depth: Float[Tensor, "batch height width"], focal: Float[Tensor, "batch 2"]
     ) -> Float[Tensor, "batch height width"]:
+        """Scale metric depth from the trained focal length to `focal`, both in shorter sides of the image."""
         if not self.network.metric or self.options.trained_focal == 0:
             return depth
         return depth * (focal.mean(-1) / self.options.trained_focal)[:, None, None]

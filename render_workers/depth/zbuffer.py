@@ -26,4 +26,5 @@ class ZBuffer(DepthSource):
         rgb: Float[Tensor, "batch 3 height width"] | None,
         keys: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch height width"]:
+        """Return the z-buffer unchanged."""
         return zbuffer

@@ -38,6 +38,7 @@ class PyTorch3DZBuffer(Rasterizer):
         center_px: Float[Tensor, "batch 2"],
         resolution: int,
     ) -> tuple[Float[Tensor, "batch height width"], Int[Tensor, "batch height width"]]:
+        """Rasterise with PyTorch3D and convert its depth and face numbers to the convention of `Rasterizer`."""
         meshes, cameras = self._scene(vertices, focal_px, center_px, resolution)
         fragments = self._fragments(meshes, cameras, resolution)
         return metres(fragments.zbuf[..., 0]), face_numbers(fragments.pix_to_face[..., 0], len(self.faces))

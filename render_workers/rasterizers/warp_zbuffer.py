@@ -184,6 +184,7 @@ class WarpZBuffer(Rasterizer):
         center_px: Float[Tensor, "batch 2"],
         resolution: int,
     ) -> tuple[Float[Tensor, "batch height width"], Int[Tensor, "batch height width"]]:
+        """Rasterise in two passes: the z-buffer, then the face that is seen at each pixel."""
         projected = self._projected(vertices, focal_px, center_px, resolution)
         depth = self._drawn(projected, resolution)
         seen = torch.full(depth.shape, -1, dtype=torch.int32, device=self.device)
