@@ -190,11 +190,13 @@ class _Background:
 
 
 def default_out(config: TrainConfig) -> str:
+    """The folder of a run that names none: what it trains, its seed and the time."""
     stamp = time.strftime("%Y%m%d-%H%M%S")
     return f"runs/{config.method['name']}-{config.inputs}-s{config.seed}-{stamp}"
 
 
 def summary_line(config: TrainConfig) -> str:
+    """The run in one line: method, lifter, inputs, data and seed."""
     depth = f", depth {config.depth['name']}" if config.needs_depth else ""
     return (
         f"{config.method['name']} + {config.lifter['name']}, inputs {config.inputs}, "

@@ -71,6 +71,7 @@ def lifted(run: str) -> Image.Image:
 
 
 def main(args: list[str]) -> None:
+    """Make the pictures that the arguments name."""
     name, run = args
     picture = augmented(run) if name == "augmented" else lifted(run)
     # A palette: a third of the bytes, and no difference that the eye would see.
