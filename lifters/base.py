@@ -81,7 +81,8 @@ class Lifter(nn.Module, ABC):
         """
 
     def target_frames(self, frames: int) -> slice:
-        """Return the positions of the input frames that the output belongs to: the middle one unless a subclass says
-        otherwise.
+        """Return the positions of the input frames that the output belongs to.
+
+        It is the middle frame unless a subclass says otherwise.
         """
         return slice(frames // 2, frames // 2 + 1)

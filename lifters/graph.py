@@ -55,8 +55,9 @@ def with_neck(skeleton: Skeleton) -> Skeleton:
 
 
 def centre_distance(skeleton: Skeleton) -> list[int]:
-    """Count the bones between each joint and the graph's centre: the joint `spine`, or the root of a skeleton without
-    one.
+    """Count the bones between each joint and the graph's centre.
+
+    The centre is the joint `spine`, or the root of a skeleton without one.
     """
     centre = skeleton.index("spine") if "spine" in skeleton.joints else skeleton.root
     distance = {centre: 0}

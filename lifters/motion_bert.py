@@ -120,8 +120,9 @@ class MotionBert(Lifter):
 
     @classmethod
     def recipe(cls, options: MotionBertOptions) -> Recipe:
-        """Return the original recipe from scratch, with 5e-4 for the lite form (METHODS 6.6); one frame has no
-        velocity.
+        """Return the original recipe from scratch, with 5e-4 for the lite form (METHODS 6.6).
+
+        One frame has no velocity.
         """
         lr = 2e-4 if options.width >= 512 else 5e-4
         return Recipe("adamw", lr, "exponential", decay=0.99, weight_decay=0.01, loss="motion")

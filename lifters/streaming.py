@@ -65,7 +65,7 @@ class StreamingVideoPose3D:
 
     @torch.no_grad()
     def finish(self) -> Float[Tensor, "batch answered joints 3"]:
-        """The clips have ended: the answers for their last frames. The next frame begins new clips.
+        """End the clips and return the answers for their last frames; the next frame begins new clips.
 
         Raises ValueError where no frame has come.
         """

@@ -164,7 +164,7 @@ class VideoPose3D(Lifter):
 
     @classmethod
     def recipe(cls, options: VideoPose3DOptions) -> Recipe:
-        """PoseAug's for one frame, the original's for more (METHODS 6.2)."""
+        """Return PoseAug's recipe for one frame, and the original's for more (METHODS 6.2)."""
         if prod(options.widths) == 1:
             return Recipe()
         return Recipe("adam_amsgrad", 1e-3, "exponential", decay=0.95, loss="mpjpe", norm_momentum=(0.1, 0.001))
@@ -190,7 +190,7 @@ class VideoPose3D(Lifter):
         return frames if frames == 1 else frames + _MORE_FRAMES - 1
 
     def target_frames(self, frames: int) -> slice:
-        """The frames that have their full window.
+        """Return the frames that have their full window.
 
         Raises ValueError for fewer frames than the receptive field.
         """

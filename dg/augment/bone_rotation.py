@@ -65,8 +65,9 @@ class KinematicFrames:
         return self.levels[0]
 
     def encode(self, joints: Float[Tensor, "batch joints 3"]) -> LocalPose:
-        """The pose by its bones; its place is lost. A pose without a body frame (hips or spine of no extent) gets the
-        camera's.
+        """Describe poses by the local directions of their bones; their place is lost.
+
+        A pose without a body frame (hips or spine of no extent) gets the camera's frame.
         """
         units, lengths = unit_bones(joints, self.skeleton)
         left, right = self._hips
@@ -78,7 +79,7 @@ class KinematicFrames:
         return LocalPose(frame, directions, lengths)
 
     def decode(self, pose: LocalPose) -> Float[Tensor, "batch joints 3"]:
-        """Root-relative joints."""
+        """Return the root-relative joints of local poses, metres."""
         units, frames = torch.empty_like(pose.directions), pose.directions.new_empty(*pose.directions.shape, 3)
         for level, at in self._walk(pose.frame, frames):
             units[:, level] = (at @ pose.directions[:, level, :, None])[..., 0]
@@ -134,7 +135,7 @@ class BoneRotation:
         self.movable = movable
 
     def coordinates(self, directions: Float[Tensor, "batch bones 3"]) -> Float[Tensor, "batch bones 2"]:
-        """Local directions to radians from the mean direction."""
+        """Convert local directions to coordinates about the mean direction, radians."""
         cosine = (directions * self.mean).sum(-1, keepdim=True).clamp(-1, 1)
         across = (directions[..., None, :] @ self.tangent)[..., 0, :]
         # atan2 keeps its digits where acos loses them, near the mean direction.
@@ -142,7 +143,7 @@ class BoneRotation:
         return torch.atan2(sine, cosine) * across / sine.clamp_min(torch.finfo(sine.dtype).tiny)
 
     def directions(self, coordinates: Float[Tensor, "batch bones 2"]) -> Float[Tensor, "batch bones 3"]:
-        """The inverse of `coordinates`."""
+        """Convert coordinates to local directions: the inverse of `coordinates`."""
         angle = coordinates.norm(dim=-1, keepdim=True)
         # torch.sinc(x) is sin(pi x) / (pi x).
         across = torch.sinc(angle / pi) * coordinates
@@ -151,7 +152,16 @@ class BoneRotation:
     def draw(
         self, pose: LocalPose, generator: torch.Generator
     ) -> tuple[LocalPose, Bool[Tensor, "batch bones"], Float[Tensor, " batch"]]:
-        """The pose with some bones turned, which ones, and the logarithm of the uniform density over the drawn one."""
+        """Turn some bones of poses at random.
+
+        Args:
+            pose: the poses in their kinematic frames.
+            generator: the random generator.
+
+        Returns:
+            The new poses; which bones were turned; and for each pose the logarithm of the uniform density over the
+            density that it was drawn with.
+        """
         here = self.coordinates(pose.directions).clamp(self.low, self.high)
         draws = torch.rand(3, *here.shape[:2], generator=generator, device=generator.device).to(here)
         turned = self.movable & (draws[2] < self.share)
@@ -163,8 +173,15 @@ class BoneRotation:
     def draw_coordinates(
         self, here: Float[Tensor, "batch bones 2"], uniform: Float[Tensor, "batch bones 2"]
     ) -> tuple[Float[Tensor, "batch bones 2"], Float[Tensor, "batch bones 2"]]:
-        """Coordinates about `here`, which lies within the ranges, from numbers uniform in [0, 1); and for each of them
-        the logarithm of the range's uniform density over the density it was drawn with.
+        """Draw coordinates from a normal distribution about given ones, cut off at the ranges.
+
+        Args:
+            here: the coordinates to start from, within the ranges, radians.
+            uniform: numbers uniform in [0, 1), one for each coordinate.
+
+        Returns:
+            The drawn coordinates, and for each of them the logarithm of the range's uniform density over the density it
+            was drawn with.
         """
         lowest, highest = ((edge - here) / self.spread for edge in (self.low, self.high))
         below, inside = torch.special.ndtr(lowest), torch.special.ndtr(highest) - torch.special.ndtr(lowest)

@@ -85,8 +85,10 @@ class JointRanges:
         return ((states >= self.lowest - slack) & (states <= self.highest + slack)).all(-1)
 
     def losses(self, joints: Float[Tensor, "batch joints 3"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Return the mean squared distance of the states to the widened ranges, and of the batch's spread to the
-        requested one.
+        """Return two losses that keep poses within the ranges and spread them.
+
+        The first is the mean squared distance of the states to the widened ranges, the second that of the batch's
+        spread to the requested one, where it is smaller.
         """
         states = joint_states(joints, self.skeleton)
         beyond = (states - self.highest).relu() + (self.lowest - states).relu()

@@ -79,9 +79,7 @@ class RigidTransform(nn.Module):
         return axis_angle_from_quaternion(multiply_quaternions(about_z, multiply_quaternions(about_x, about_y)))
 
     def saturated(self, rotation: Float[Tensor, "batch 3"]) -> Float[Tensor, ""]:
-        """Return the share of the rotation's components at the limits of the released head; it is 0 for the other
-        heads.
-        """
+        """Return the share of the rotation's components at the limits of the released head; 0 for other heads."""
         if self.rotation != "axis_angle":
             return rotation.new_zeros(())
         return (rotation.abs() > SATURATED * PI).float().mean()

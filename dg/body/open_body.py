@@ -30,7 +30,7 @@ class OpenBody(MeshBody):
 
 
 def load_open_body() -> RestBody:
-    """The body at rest. Raises FileFormatError when the package's own file is damaged."""
+    """Load the open body at rest; raise FileFormatError when the package's own file is damaged."""
     arrays = load_npz(ASSET)
     vertices = torch.from_numpy(arrays["v_template"])
     weights = torch.from_numpy(arrays["weights"])

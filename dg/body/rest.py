@@ -39,7 +39,7 @@ class RestBody:
         return RestBody(*[getattr(self, f.name).to(device) for f in fields(self)])
 
     def digest(self) -> str:
-        """A short hash of all arrays."""
+        """Return a short hash of all arrays."""
         digest = hashlib.blake2b(digest_size=8)
         for f in fields(self):
             digest.update(np.ascontiguousarray(getattr(self, f.name).cpu().numpy()).tobytes())
@@ -58,7 +58,10 @@ class RestBody:
 
 
 def stretched_bone(joint: str) -> tuple[int, int]:
-    """Numbers of the two joints that the stretched bone of a joint joins; the joint itself twice where it ends."""
+    """Return the numbers of the two joints that the stretched bone of a joint joins.
+
+    They are the joint itself twice where the skeleton ends.
+    """
     if joint in STRETCHED_BONE:
         tail, head = STRETCHED_BONE[joint]
         return SMPL_24.index(tail), SMPL_24.index(head)
@@ -67,12 +70,19 @@ def stretched_bone(joint: str) -> tuple[int, int]:
 
 
 def human36m_landmarks(joints: Float[Tensor, "24 3"], vertices: Float[Tensor, "vertices 3"]) -> Float[Tensor, "24 3"]:
-    """The joints with pelvis, neck and head moved to where motion capture in Human3.6M's convention has them.
+    """Move pelvis, neck and head to where motion capture in Human3.6M's convention has them.
 
     There the pelvis is the middle of the hips (SMPL's lies up to 9 cm above and behind it), the thorax lies 3 to 4 cm
     above the shoulders (SMPL's neck: about 9 cm), and the head near the top of the skull (SMPL's: its base). A body
     that is pinned to such joints has its surface in place around them; the trunk would be pushed forward and the neck
     stretched to twice its length otherwise. The choice is ours; METHODS 4.4 leaves it open.
+
+    Args:
+        joints: SMPL's 24 joints at rest, metres, y up.
+        vertices: the body's vertices at rest, metres, y up.
+
+    Returns:
+        The joints with these three moved, metres.
     """
     hips = joints[[SMPL_24.index("left_hip"), SMPL_24.index("right_hip")]].mean(0)
     shoulders = joints[[SMPL_24.index("left_shoulder"), SMPL_24.index("right_shoulder")]].mean(0)

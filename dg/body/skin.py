@@ -9,7 +9,7 @@ from dg.body.rest import RestBody
 
 
 def blend_matrix(rest: RestBody) -> Float[Tensor, "vertices terms"]:
-    """W with `vertices = W @ transforms`: row v holds w_vk (v, 1) for each joint k, so `terms` is 24 * 4."""
+    """Return W with `vertices = W @ transforms`: row v holds w_vk (v, 1) for each joint k, so `terms` is 24 * 4."""
     homogeneous = torch.cat([rest.vertices, torch.ones_like(rest.vertices[:, :1])], -1)
     return (rest.weights[:, :, None] * homogeneous[:, None]).flatten(1).contiguous()
 
@@ -42,7 +42,17 @@ def skin(
     joints: Float[Tensor, "24 3"],
     axes: Float[Tensor, "24 3"],
 ) -> Float[Tensor, "batch vertices 3"]:
-    """Posed vertices: the weighted mean of where each joint's transform takes them."""
+    """Compute posed vertices: the weighted mean of where each joint's transform takes them.
+
+    Args:
+        pose: the posed bodies.
+        blend: the matrix of `blend_matrix`.
+        joints: joints at rest, metres.
+        axes: the joints' unit rest axes.
+
+    Returns:
+        Vertices in the frame of the pose, metres.
+    """
     transforms = joint_transforms(pose, joints, axes)
     # One product over all poses; three columns a pose would be too narrow for the matrix kernels.
     rows = transforms.permute(0, 3, 1, 2).reshape(3 * len(pose), blend.shape[1])

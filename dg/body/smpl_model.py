@@ -67,7 +67,7 @@ class SurfaceJoints:
         self.pose_terms = (self.carried @ model.pose_shapes.flatten(1)).unflatten(1, (3, POSE_SHAPES))
 
     def rest(self, betas: Float[Tensor, " betas"]) -> Float[Tensor, "vertices 3"]:
-        """The surface at rest. Betas beyond those of the file must be zero, else ValueError."""
+        """Return the surface at rest, metres; raise ValueError where betas beyond those of the file are not zero."""
         known = self.model.shapes.shape[2]
         if (betas[known:] != 0).any():
             raise ValueError(f"expected at most {known} shape parameters, got {len(betas)}")

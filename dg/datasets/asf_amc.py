@@ -52,7 +52,7 @@ class AsfSkeleton:
     bones: tuple[AsfBone, ...]
 
     def channels(self, bone: str) -> tuple[str, ...]:
-        """The numbers that a motion gives for a bone, in order."""
+        """Return the names of the numbers that a motion gives for a bone, in order."""
         return self.order if bone == ROOT else next(b.dof for b in self.bones if b.name == bone)
 
 

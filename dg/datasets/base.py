@@ -75,7 +75,7 @@ class PoseDataset:
         return "flip" if self.flip_tta else "none"
 
     def called(self, label: str) -> "PoseDataset":
-        """The same data under a label of the user's: tables show it, and protocol ids still say which set it is."""
+        """Return the same data under a label of the user's; protocol ids still say which set it is."""
         return replace(self, name=label, family=self.family or self.name)
 
     def protocol(self, depth_source: str, tta: str | None = None) -> str:
@@ -110,16 +110,24 @@ class Dataset(ABC):
 
     @abstractmethod
     def load(self, split: str) -> PoseDataset:
-        """Poses of `train`, `val` (source validation, people not in train) or `test`, in this data set's own skeleton.
+        """Return the poses of a split in this data set's own skeleton.
 
-        Raises DataError naming file and reason.
+        Args:
+            split: `train`, `val` (source validation, people or clips that are not in train) or `test`.
+
+        Returns:
+            The poses with their labels, in the camera frame, metres.
+
+        Raises:
+            DataError: naming the file and the reason.
         """
 
     @classmethod
     def options_for_target(cls, argument: str) -> dict[str, Any]:
-        """Options that the text after a target's colon stands for: `PLACE?option=value&option=value`, where PLACE is
-        the option named by `located_by`. Parts of a tuple are joined by `+`. Raises DataError for a value of another
-        type.
+        """Read the options in the text after a target's colon.
+
+        The text is `PLACE?option=value&option=value`, where PLACE is the option named by `located_by`; parts of a tuple
+        are joined by `+`. Raises DataError for a value of another type.
         """
         place, _, query = argument.partition("?")
         kinds = {f.name: f.type for f in fields(cls.Options)}
@@ -161,7 +169,7 @@ def _value_of(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: A
 
 
 def content_digest(*tensors: Tensor) -> str:
-    """Short digest of tensors' values, equal on every machine."""
+    """Return a short digest of tensors' values, equal on every machine."""
     import hashlib
 
     digest = hashlib.blake2b(digest_size=8)

@@ -94,7 +94,10 @@ class CMU(Dataset):
 
 
 def h36m_joints(ends: dict[str, Float[Tensor, "frames 3"]]) -> Float[Tensor, "frames 17 3"]:
-    """H36M-17 joints from where the bones of a CMU skeleton end. Raises KeyError for a skeleton without these bones."""
+    """Build H36M-17 joints from where the bones of a CMU skeleton end.
+
+    Raises KeyError for a skeleton without these bones.
+    """
     found = {joint: ends[bone] for joint, bone in ENDS.items()}
     found["pelvis"] = (found["left_hip"] + found["right_hip"]) / 2
     for joint, (before, bone) in WRISTS.items():

@@ -38,8 +38,9 @@ def content_id(*parts: str | Path | np.ndarray) -> str:
 
 
 def choices(options: Any, *leave_out: str) -> str:  # noqa: ANN401 - the dataclass of any data set
-    """The options that choose among the data of a file, in words; those at their default are left out, so that an
-    option that a later version adds changes no digest.
+    """Return in words the options that choose among the data of a file.
+
+    Those at their default are left out, so that an option that a later version adds changes no digest.
     """
     chosen = {
         f.name: getattr(options, f.name)

@@ -102,7 +102,7 @@ EXTRINSICS = {
 
 
 def intrinsics() -> Camera:
-    """The four cameras, width-normalised, with their distortion; one row each."""
+    """Return the four cameras, width-normalised, with their distortion; one row each."""
     focal, center, size, distortion = (
         torch.tensor([getattr(c, name) for c in INTRINSICS]) for name in ("focal", "center", "size", "distortion")
     )

@@ -46,7 +46,7 @@ class TakenDetections:
 
 
 def unboxed(values: np.ndarray) -> Any:  # noqa: ANN401 - a container of any kind
-    """The object that numpy stores as an array of one."""
+    """Return the object that numpy stores as an array of one."""
     return values.item() if values.dtype == object and values.size == 1 else values
 
 
@@ -65,10 +65,19 @@ def read_detections(path: Path) -> Detections:
 def take_2d(
     detections: Detections, subject: str, action: str, seen: Float[Tensor, "cameras frames joints 3"]
 ) -> TakenDetections:
-    """Detections of one take.
+    """Take the detections of one take out of those of a file.
 
-    kept: the frames that 3D and all four cameras have, as VideoPose3D shortens them. seen: the 3D in the four cameras.
-    Raises DataError for a take that is missing, malformed, or of other poses than these.
+    Args:
+        detections: the file's content; the take is removed from it.
+        subject: name of the subject.
+        action: name of the action.
+        seen: the take's 3D in the frames of the four cameras, metres.
+
+    Returns:
+        The 2D of the frames that the 3D and all four cameras have, as VideoPose3D shortens them.
+
+    Raises:
+        DataError: for a take that is missing, malformed, or of other poses than these.
     """
     path, skeleton = detections.path, detections.skeleton
     what = f"{path}: positions_2d[{subject!r}][{action!r}]"

@@ -51,7 +51,7 @@ def centred(joints: Float[Tensor, "frames joints 3"], root: int) -> Float[Tensor
 
 
 def room_centre() -> Float[Tensor, "3"]:
-    """The point of the floor that the four cameras' axes pass closest to, for S1's set-up (least squares)."""
+    """Return the point of the floor that the four cameras' axes pass closest to, for S1's set-up (least squares)."""
     ahead = torch.tensor([[[0.0, 0.0, 0.0]], [[0.0, 0.0, 1.0]]])
     normal, moment = torch.zeros(3, 3), torch.zeros(3)
     for orientation, position in h36m_cameras.EXTRINSICS["S1"]:

@@ -64,7 +64,9 @@ class ImageDepth:
 
 
 def read_image_depth(path: str) -> ImageDepth:
-    """Raises DataError for a file that is damaged or of another kind, and for disparity that was not aligned: it has no
+    """Read a file of depths at joints.
+
+    Raises DataError for a file that is damaged or of another kind, and for disparity that was not aligned: it has no
     place relative to a root.
     """
     arrays = read_arrays(path, NEEDED, optional=("nearest", "farthest"))

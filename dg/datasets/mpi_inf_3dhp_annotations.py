@@ -45,7 +45,7 @@ class Annotations:
 
 
 def read_annotations(path: Path) -> Annotations:
-    """One sequence of the test set; links and external storage of the file are not followed.
+    """Read one sequence of the test set; links and external storage of the file are not followed.
 
     Raises DataError naming the file and what is wrong with it, or the extra to install where h5py is missing.
     """

@@ -41,7 +41,7 @@ class Views:
 
     @staticmethod
     def calibrated(sequence: Int[Tensor, " rows"]) -> "Views":
-        """The data set's calibration, by number of the sequence: 0 is TS1."""
+        """Return the data set's calibration for sequence numbers; 0 is TS1."""
         parts = ([getattr(c, name) for c in CALIBRATIONS] for name in ("size", "focal", "center"))
         return Views(*[torch.tensor(part)[sequence] for part in parts])
 
@@ -64,7 +64,7 @@ class Views:
         return Views(Views.calibrated(rows).size, focal, center)
 
     def ratio(self, pixels: Float[Tensor, "rows joints 2"]) -> Float[Tensor, "rows joints 2"]:
-        """Pixels to x/z and y/z, float64."""
+        """Convert pixels to x/z and y/z, float64."""
         return (pixels.double() - self.center[:, None]) / self.focal[:, None]
 
     def gap(

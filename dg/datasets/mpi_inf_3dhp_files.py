@@ -56,7 +56,10 @@ class Frames:
 
 
 def read_file(path: str) -> Frames:
-    """One of the two files, told apart by its arrays. Raises DataError naming the file and what is wrong with it."""
+    """Read one of the two files, told apart by its arrays.
+
+    Raises DataError naming the file and what is wrong with it.
+    """
     arrays = read_arrays(path, (), optional=(*SPIN_ARRAYS, *POSEAUG_ARRAYS))
     if set(SPIN_ARRAYS) <= set(arrays):
         return _spin(arrays, path)

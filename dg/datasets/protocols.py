@@ -76,7 +76,7 @@ class Protocol:
         return found + ([f"{NOT_STATED}: {', '.join(missing)}"] if missing else [])
 
     def unknown(self) -> list[str]:
-        """The parts that are not stated, in words."""
+        """Return the parts that are not stated, in words."""
         return [_WORDS[f.name] for f in fields(self) if getattr(self, f.name) is None]
 
     def __str__(self) -> str:
@@ -139,10 +139,10 @@ def _spell(value: str | int | None) -> str:
 
 
 def data_of(protocol: str) -> str:
-    """The digest of the data in a protocol id; empty in ids from before there was one."""
+    """Return the digest of the data in a protocol id; it is empty in ids from before there was one."""
     return next((part.removeprefix(DATA) for part in protocol.split("/") if part.startswith(DATA)), "")
 
 
 def without_data(protocol: str) -> str:
-    """A protocol id less the digest of its data."""
+    """Return a protocol id without the digest of its data."""
     return "/".join(part for part in protocol.split("/") if not part.startswith(DATA))

@@ -70,7 +70,7 @@ class RegressedJoints:
         return regressed.float()
 
     def note(self) -> str:
-        """How far SMPL's joints lie from those of the files."""
+        """Say how far SMPL's joints lie from those of the files."""
         return f"{1000 * float(torch.cat(self.gaps).median()):.1f} mm (median) from the body's joints to jointPositions"
 
     def _body(self, path: str) -> SurfaceJoints:

@@ -47,7 +47,10 @@ Seen = tuple[Float[Tensor, "rows 17 3"], Camera, Int[Tensor, " rows"]]
 
 
 def see_from_room(world: Float[Tensor, "clips frames 17 3"]) -> Seen:
-    """Each clip by Human3.6M's four cameras (as set up for S1): joints, cameras and view number, clip by clip."""
+    """Show each clip to Human3.6M's four cameras (as set up for S1).
+
+    Returns joints, cameras and view numbers, clip by clip.
+    """
     clips, frames = world.shape[:2]
     placed = (world + world.new_tensor(ROOM_CENTRE)).flatten(0, 1)
     views = h36m_cameras.see(placed, "S1").unflatten(1, (clips, frames)).transpose(0, 1)

@@ -53,7 +53,7 @@ _CONTACTS = {
 
 
 def within_limits(angles: Angles) -> Angles:
-    """Angles bent softly into their limits; those well inside are untouched. `POSTURE` passes through."""
+    """Bend angles softly into their limits; those well inside are untouched, and `POSTURE` passes through."""
     bent = dict(angles)
     for name, (low, high) in LIMITS.items():
         if name in angles:

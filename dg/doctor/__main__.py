@@ -32,7 +32,7 @@ It ends with 0 where nothing is wrong (there may be warnings), and with 2 for an
 
 
 def main(args: Sequence[str]) -> int:
-    """The whole command; returns the exit code."""
+    """Run the whole command and return its exit code."""
     return run_command(COMMAND, args, _main)
 
 

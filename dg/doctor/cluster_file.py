@@ -20,7 +20,7 @@ EXPLAINED = {
 
 
 def diagnose_file(path: Path) -> list[Finding]:
-    """Everything that is wrong with a file for `ray up` or KubeRay, or one finding that says it is well."""
+    """Return everything that is wrong with a file for `ray up` or KubeRay, or one finding that says all is well."""
     import yaml
 
     if not path.is_file():

@@ -125,6 +125,14 @@ class AdaptPose(PoseAug):
 def in_difficulty_window(
     augmented: Float[Tensor, "batch groups"], original: Float[Tensor, "batch groups"]
 ) -> Bool[Tensor, " batch"]:
-    """True where the ratio of errors, mean over the joint groups, is strictly between 1 and 33; false for NaN."""
+    """Tell which augmented poses are harder than their originals, but not too hard.
+
+    Args:
+        augmented: the lifter's error of each joint group on the augmented poses.
+        original: the same on the original poses.
+
+    Returns:
+        True where the ratio of errors, mean over the joint groups, is strictly between 1 and 33; false for NaN.
+    """
     difficulty = (augmented / original).mean(-1)
     return (difficulty - _WINDOW_CENTRE).abs() < _WINDOW_HALF_WIDTH

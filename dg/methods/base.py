@@ -61,7 +61,7 @@ class TrainingPlan:
     grad_clip: float = 1.0
 
     def lr(self, step: int) -> float:
-        """The lifter's learning rate at one of its steps; pure, so a resumed run needs no scheduler state."""
+        """Return the lifter's learning rate at one of its steps; a resumed run needs no scheduler state."""
         recipe, progress = self.recipe, self.progress(step)
         factors = {
             "constant": 1.0,
@@ -72,14 +72,14 @@ class TrainingPlan:
         return recipe.lr * factors[recipe.lr_schedule]
 
     def norm_momentum(self, step: int) -> float | None:
-        """Momentum of the lifter's batch norms at one of its steps; None: as the lifter was built."""
+        """Return the momentum of the lifter's batch norms at one of its steps; None leaves it as built."""
         if self.recipe.norm_momentum is None:
             return None
         first, last = self.recipe.norm_momentum
         return first * (last / first) ** self.progress(step)
 
     def progress(self, step: int) -> float:
-        """How much of the budget is used, in [0, 1]."""
+        """Return how much of the budget is used, in [0, 1]."""
         return min(step / max(self.total_steps, 1), 1.0)
 
 
@@ -199,7 +199,7 @@ class DGMethod(ABC):
 
     @classmethod
     def oracles(cls, options: Any) -> tuple[str, ...]:  # noqa: ANN401 - the method's own dataclass
-        """What of the method, as these options have it, uses a target's ground truth at test time, in a word each."""
+        """Name, in a word each, what of the method with these options uses a target's ground truth at test time."""
         return ()
 
     def __init__(self, context: MethodContext) -> None:
@@ -309,7 +309,7 @@ class DGMethod(ABC):
         self.poses_seen += torch.stack([len(rows) - augmented, augmented])
 
     def begin_lifter_step(self) -> None:
-        """Train mode, and the batch norms' momentum of this step: before the forward pass that uses it."""
+        """Set train mode and this step's momentum of the batch norms, before the forward pass that uses it."""
         self.lifter.train()
         momentum = self.context.plan.norm_momentum(self.lifter_steps)
         for module in self.lifter.modules() if momentum is not None else ():
@@ -317,8 +317,9 @@ class DGMethod(ABC):
                 module.momentum = momentum
 
     def trainable(self, batch: PoseBatch) -> PoseBatch:
-        """The batch's valid rows, all of whose numbers are numbers: one that is not would stay in the batch norms for
-        ever. Raises ValueError when fewer than two are left.
+        """Return the batch's valid rows whose numbers are all finite; others would stay in the batch norms.
+
+        Raises ValueError when fewer than two are left.
         """
         usable = batch.valid & finite_rows(batch)
         rows = batch if bool(usable.all()) else batch[usable]
@@ -365,7 +366,7 @@ class DGMethod(ABC):
         self.network_steps[name] = self.network_steps.get(name, 0) + 1
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything the next step depends on; plain tensors, numbers and containers only."""
+        """Return everything that the next step depends on, as plain tensors, numbers and containers."""
         return {
             "lifter_steps": self.lifter_steps,
             "networks": self.networks.state_dict(),
@@ -390,8 +391,8 @@ class DGMethod(ABC):
             self.network_steps = dict(state["network_steps"])
 
     def extra_state(self) -> dict[str, Any]:
-        """State beyond networks and optimisers, such as history pools; overridden by methods that have some."""
+        """Return state beyond networks and optimisers, such as history pools; methods that have some override it."""
         return {}
 
     def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - most methods have none
-        """The inverse of `extra_state`."""
+        """Restore what `extra_state` returned."""

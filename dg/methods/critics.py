@@ -35,7 +35,7 @@ def wgan_critic(real: Float[Tensor, "real scores"], made: Float[Tensor, "made sc
 
 
 def wgan_generator(made: Float[Tensor, "made scores"]) -> Float[Tensor, ""]:
-    """What a generator minimises: minus the mean score of what it made (METHODS 3.2)."""
+    """Compute the loss of a generator: minus the mean score of what it made (METHODS 3.2)."""
     return -made.mean()
 
 
@@ -68,7 +68,12 @@ def gradient_penalty(
 
 @torch.no_grad()
 def clip_weights(network: nn.Module, limit: float = CLIP) -> None:
-    """Clamp every parameter, biases included, to [-limit, limit], in place, after an optimiser step."""
+    """Clamp every parameter of a critic, biases included, in place; to be called after an optimiser step.
+
+    Args:
+        network: the critic.
+        limit: the largest absolute value of a parameter.
+    """
     for parameter in network.parameters():
         parameter.clamp_(-limit, limit)
 

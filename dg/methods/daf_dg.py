@@ -127,11 +127,10 @@ class DAFDG(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Propose weak poses for the first half of the rows and strong ones for the second; those outside the frame are
-        not valid.
+        """Propose weak poses for the first half of the rows and strong ones for the second.
 
-        Returns None in pre-training and warm-up. Raises ValueError for fewer than four rows: a generator's batch norm
-        needs 2.
+        Poses outside the frame are not valid. Returns None in pre-training and warm-up. Raises ValueError for fewer
+        than four rows: a generator's batch norm needs 2.
         """
         if self.pretraining or self.iterations < self.warmup:
             return None

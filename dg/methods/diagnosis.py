@@ -47,7 +47,15 @@ class Diagnosis:
 
 
 def percentiles(name: str, views: dict[str, Float[Tensor, " poses"]]) -> dict[str, float]:
-    """`views/NAME/QUANTITY_p5` and so on, as scalars to log."""
+    """Name percentiles of view quantities as scalars to log.
+
+    Args:
+        name: name of the poses, such as of a data set.
+        views: values of each quantity, one for each pose.
+
+    Returns:
+        Values by names such as `views/NAME/QUANTITY_p5`.
+    """
     at = torch.tensor(PERCENTS) / 100
     found = {}
     for quantity, values in views.items():
@@ -123,8 +131,16 @@ def diagnose(method: DGMethod, source: PoseBatch, batch_size: int, count: int = 
 
 
 def spread_over_noise(method: DGMethod, source: PoseBatch, order: Tensor) -> float:
-    """Mean angle, degrees, between the camera directions that a pose gets by different noise, and their mean; 0 where
-    no pose got two inside the frame.
+    """Measure how far the camera directions vary that a pose gets by different noise.
+
+    Args:
+        method: the method, in the state in which it proposes poses.
+        source: the source poses.
+        order: rows of the source in the order in which they are tried.
+
+    Returns:
+        The mean angle between a pose's camera directions and their mean, degrees; 0 where no pose got two inside the
+        frame.
     """
     # Different poses in one batch, so that batch norm sees what it is used to.
     rows = order[:POSES].repeat(NOISES)

@@ -39,7 +39,7 @@ def lsgan_discriminator(real: Tensor, generated: Tensor) -> Float[Tensor, ""]:
 
 
 def lsgan_generator(generated: Tensor) -> Float[Tensor, ""]:
-    """Half the generated samples' distance to the label `real`.
+    """Compute half the squared distance of the generated samples' scores to the label `real`.
 
     The released code adds half the real samples' distance to 0, which no generator parameter moves.
     """
@@ -62,19 +62,19 @@ def outside_range(values: Tensor, centre: float, half_width: float) -> Float[Ten
 
 
 def bone_angle_loss(angle_change: Float[Tensor, "batch bones"]) -> Float[Tensor, ""]:
-    """No penalty for a mean change of 1 - cosine in [0.040, 0.370], about 16 to 51 degrees."""
+    """Penalise a mean change of 1 - cosine outside of [0.040, 0.370], about 16 to 51 degrees."""
     return outside_range(angle_change.mean(-1), 0.205, 0.165)
 
 
 def bone_length_loss(length_ratio: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:
-    """Rectified L2: no penalty for relative changes within 10 %."""
+    """Penalise relative changes of more than 10 % (rectified L2)."""
     return outside_range(length_ratio, 0.0, 0.1)
 
 
 def joint_group_matrix(skeleton: Skeleton) -> Float[Tensor, "joints groups"]:
-    """M with `errors @ M` = the weighted mean error of each joint group of the feedback loss.
+    """Return M with `errors @ M` = the weighted mean error of each joint group of the feedback loss.
 
-    Hips and shoulders; knees, elbows and head; ankles and wrists. Torso joints and the neck are in none.
+    The groups are hips and shoulders; knees, elbows and head; ankles and wrists. Torso joints and the neck are in none.
     """
     matrix = torch.zeros(len(skeleton), len(_GROUPS))
     for column, group in enumerate(_GROUPS):
@@ -89,14 +89,33 @@ def joint_group_matrix(skeleton: Skeleton) -> Float[Tensor, "joints groups"]:
 def feedback_ratio(
     augmented: Float[Tensor, "batch groups"], original: Float[Tensor, "batch groups"], mu: float, sigma: float
 ) -> Float[Tensor, ""]:
-    """Released code: augmented poses should be harder than the original by a factor within mu +- sigma."""
+    """Compute the released code's feedback: augmented poses should be harder than their originals by some factor.
+
+    Args:
+        augmented: the lifter's error of each joint group on the augmented poses.
+        original: the same on the original poses.
+        mu: middle of the factor's range.
+        sigma: half the width of the factor's range.
+
+    Returns:
+        The mean squared distance of the factor to `mu`, counted only outside of the range.
+    """
     return outside_range(augmented / original, mu, sigma)
 
 
 def feedback_exponential(
     augmented: Float[Tensor, " batch"], original: Float[Tensor, " batch"], beta: float
 ) -> Float[Tensor, ""]:
-    """The paper's equation 9, |1 - exp(L(X') - beta L(X))|, of each sample's lifter loss; beta > 1 grows."""
+    """Compute the feedback of the paper's equation 9, |1 - exp(L(X') - beta L(X))|.
+
+    Args:
+        augmented: the lifter's loss of each augmented pose, L(X').
+        original: its loss of each original pose, L(X).
+        beta: the factor by which augmented poses should be harder, above 1.
+
+    Returns:
+        The mean over the poses.
+    """
     return (1 - torch.exp(augmented - beta * original)).abs().mean()
 
 
@@ -130,9 +149,16 @@ def mpjpe(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
 
 
 def motion(predicted: Joints, target: Joints) -> Float[Tensor, " batch"]:
-    """MotionBERT's: MPJPE + 0.5 N-MPJPE + 20 times the error of the joints' velocities (METHODS 6.6).
+    """Compute MotionBERT's loss: MPJPE + 0.5 N-MPJPE + 20 times the error of the joints' velocities (METHODS 6.6).
 
     N-MPJPE scales each frame's prediction to fit best. A single frame has no velocity.
+
+    Args:
+        predicted: root-relative joints, metres.
+        target: root-relative joints, metres.
+
+    Returns:
+        The loss of each sample, metres.
     """
     scale = (predicted * target).sum((-1, -2), keepdim=True) / predicted.square().sum((-1, -2), keepdim=True).clamp_min(
         torch.finfo(predicted.dtype).tiny

@@ -17,7 +17,15 @@ def check_mixing(mixing: str) -> None:
 
 
 def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
-    """One batch of both; confidence of the source's 2D is dropped where augmented poses have none."""
+    """Join augmented and source poses in one batch.
+
+    Args:
+        augmented: the augmented poses.
+        source: the source poses; their confidence is dropped where the augmented poses have none.
+
+    Returns:
+        One batch, augmented poses first.
+    """
     if augmented.confidence is None:
         source = source.replace(confidence=None)
     return PoseBatch.concatenate([augmented, source])

@@ -171,8 +171,9 @@ class PoseDA(DGMethod):
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
-        """Augment and place the source poses; those outside the frame are not valid. Returns None in pre-training and
-        warm-up.
+        """Augment and place the source poses; those outside the frame are not valid.
+
+        Returns None in pre-training and warm-up.
         """
         if self.pretraining or self.iterations < self.warmup:
             return None

@@ -150,9 +150,20 @@ class PoseGU(RandomRigid):
 
     @torch.no_grad()
     def rotate(self, source: PoseBatch, key: StepKey) -> tuple[LocalPose, Float[Tensor, " batch"]]:
-        """The seeds with other bone rotations, and the logarithm of the ratio of the wanted to the generator's density.
+        """Turn the bones of the source poses at random.
 
-        A pure function of the poses and the key, so that `update` can ask again. Raises ValueError for windows.
+        The result depends on poses and key alone, so that `update` can ask again.
+
+        Args:
+            source: the seed poses, single frames.
+            key: the step's place in the run, from which all random numbers come.
+
+        Returns:
+            The new poses in their kinematic frames, and for each the logarithm of the wanted density over the
+            generator's.
+
+        Raises:
+            ValueError: for windows of several frames.
         """
         if source.joints_3d.shape[1] != 1:
             raise ValueError(f"method=posegu generates single frames, got windows of {source.joints_3d.shape[1]}")

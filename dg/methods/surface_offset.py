@@ -23,7 +23,7 @@ class SurfaceOffsets:
         self.batches = torch.zeros((), device=device)
 
     def of(self, rendered: PoseBatch) -> Float[Tensor, "batch frames joints"]:
-        """Offsets of a rendered batch; the running mean for rows that could not be rendered."""
+        """Return the offsets of a rendered batch, metres; rows that could not be rendered get the running mean."""
         assert rendered.depth is not None
         valid = rendered.valid[:, None, None]
         return torch.where(valid, rendered.joints_3d[..., 2] - rendered.depth, self.mean).detach()

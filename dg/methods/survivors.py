@@ -27,8 +27,9 @@ class Survivors:
         self.waiting = kept if self.waiting is None else PoseBatch.concatenate([self.waiting, kept])
 
     def batches(self, source: PoseBatch) -> list[PoseBatch]:
-        """What the lifter trains on beside this source batch: the source alone, or, once as many augmented poses wait,
-        two batches of both.
+        """Return the batches that the lifter trains on.
+
+        They are the source batch alone or, once as many augmented poses wait, two batches of both kinds.
         """
         rows = len(source)
         if self.waiting is None or len(self.waiting) < rows:

@@ -126,9 +126,7 @@ class PoseBatch:
         )
 
     def by_frame(self, change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
-        """Apply a function to every field that has a frames axis, and return the results by name, as `replace` takes
-        them.
-        """
+        """Apply a function to every field that has a frames axis; the results, by name, are for `replace`."""
         return {name: change(value) for name in _BY_FRAME if (value := getattr(self, name)) is not None}
 
     def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":

@@ -39,7 +39,7 @@ class SyntheticDetector:
     error: tuple[float, float] = (0.01, 0.05)
 
     def hidden(self, behind_m: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        """How far a joint is hidden, in [0, 1], that lies so many metres behind the surface seen in its place."""
+        """Return how far joints are hidden, in [0, 1], from how many metres they lie behind the visible surface."""
         return ((behind_m - self.clear_m) / (self.hidden_m - self.clear_m)).clamp(0, 1)
 
     def detect(
@@ -56,7 +56,7 @@ class SyntheticDetector:
             normal: independent standard normal numbers, `DRAWS` for each joint.
 
         Returns:
-            The detected joints and their confidence.
+            Confidence in [0, 1], and by what the detected 2D differs from the true one, in its unit.
         """
         hidden = self.hidden(behind_m)
         mean = _between(self.confidence, hidden)

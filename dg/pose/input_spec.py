@@ -19,7 +19,10 @@ F_REF = 2.29  # reference focal length, width-normalised: Human3.6M's
 
 
 def split_inputs(inputs: str) -> tuple[str, tuple[str, ...]]:
-    """`uadd+depth_features` as its channels and its features. Raises ValueError for anything that is not known."""
+    """Split a text such as `uadd+depth_features` into its channels and its features.
+
+    Raises ValueError for anything that is not known.
+    """
     base, *features = inputs.split("+")
     if base not in CHANNELS or tuple(features) != tuple(name for name in FEATURES if name in features):
         raise ValueError(

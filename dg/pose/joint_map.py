@@ -95,7 +95,7 @@ def convert_joints(values: Float[Tensor, "*batch source channels"], source: Skel
 
 
 def skeleton_named(name: str) -> Skeleton:
-    """The skeleton of that name. Raises KeyError that lists the names."""
+    """Return the skeleton of a name; raise KeyError that lists the known names for any other."""
     if name not in SKELETONS:
         raise KeyError(f"unknown skeleton {name!r}; known: {sorted(SKELETONS)}")
     return SKELETONS[name]

@@ -81,8 +81,9 @@ class DepthBins:
 
     @staticmethod
     def parse(text: str) -> "DepthBins":
-        """`10cm`: sequential buckets of that width; `three`: in front of, at, or behind the pelvis, with 10 cm.
+        """Read the text of an option: a width such as `10cm`, or `three`.
 
+        A width makes sequential buckets; `three` makes three bins, in front of, at, or behind the pelvis, with 10 cm.
         Raises ValueError for another text.
         """
         if text == THREE:
@@ -105,12 +106,11 @@ class DepthBins:
         return three_bins(depth, root, self.width_m / 2) if self.three else sequential_bins(depth, self.width_m)
 
     def quantise(self, depth: Float[Tensor, "*batch joints"], root: int) -> Float[Tensor, "*batch joints"]:
-        """Replace each joint's depth by its bin's; the root keeps its own, so that only the others' relation to it is
-        coarse.
+        """Replace each joint's depth by its bin's; the root keeps its own.
 
-        In sequential buckets, the middle of a joint's bucket lies within half a width of the joint, so that depth
-        relative to the root changes by less than a width. Of the three bins, the middle one changes it by half a width
-        at most; the outer ones have no end.
+        Only the other joints' relation to the root becomes coarse. In sequential buckets, the middle of a joint's
+        bucket lies within half a width of the joint, so that depth relative to the root changes by less than a width.
+        Of the three bins, the middle one changes it by half a width at most; the outer ones have no end.
 
         Args:
             depth: depth of the joints, metres.

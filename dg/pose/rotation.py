@@ -6,14 +6,17 @@ from torch import Tensor
 
 
 def cross_matrix(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """[v]_x with `[v]_x u = v x u`."""
+    """Return the matrix [v]_x with `[v]_x u = v x u`."""
     x, y, z = v.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*v.shape[:-1], 3, 3)
 
 
 def rotation_from_axis_angle(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rodrigues' formula; the vector's length is the angle in radians. Smooth and differentiable at zero."""
+    """Convert axis times angle in radians to rotation matrices by Rodrigues' formula.
+
+    It is smooth and differentiable at zero.
+    """
     angle_sq = (rotvec * rotvec).sum(-1)[..., None, None]
     small = angle_sq < 1e-8
     safe = torch.where(small, torch.ones_like(angle_sq), angle_sq)
@@ -26,7 +29,7 @@ def rotation_from_axis_angle(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor,
 
 
 def rotation_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
-    """Rotation of a quaternion in w, x, y, z order; it is normalised first."""
+    """Convert quaternions in w, x, y, z order to rotation matrices; they are normalised first."""
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)
     return torch.stack(
         [
@@ -39,7 +42,7 @@ def rotation_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Ten
 
 
 def axis_angle_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3"]:
-    """Axis times angle, within half a turn, of a quaternion in w, x, y, z order; it is normalised first.
+    """Convert quaternions in w, x, y, z order to axis times angle, within half a turn; they are normalised first.
 
     Smooth but for half turns, where the axis changes sign.
     """
@@ -92,7 +95,7 @@ def minimal_rotation(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"])
 
 
 def procrustes_rotation(m: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Proper rotation R that maximises trace(R^T m); for m = sum t s^T it turns the s onto the t best."""
+    """Return the proper rotation R that maximises trace(R^T m); for m = sum t s^T it turns the s onto the t best."""
     u, _, vt = torch.linalg.svd(m)
     sign = torch.ones_like(m[..., 0])
     sign[..., 2] = torch.det(u @ vt)

@@ -39,7 +39,7 @@ class Skeleton:
         return len(self.joints)
 
     def index(self, joint: str) -> int:
-        """Position of a joint name. Raises KeyError that lists the names."""
+        """Return the position of a joint name; raise KeyError that lists the names for an unknown one."""
         if joint not in self.joints:
             raise KeyError(f"skeleton {self.name} has no joint {joint!r}; it has {list(self.joints)}")
         return self.joints.index(joint)
@@ -84,25 +84,25 @@ class Skeleton:
         return tuple(children.index(self.flip[child]) for child in children)
 
     def bone(self, child: str) -> int:
-        """Index of the bone that ends at the named joint."""
+        """Return the index of the bone that ends at the named joint."""
         return [c for _, c in self.bones].index(self.index(child))
 
     def adjacency(self) -> Float[Tensor, "joints joints"]:
-        """Symmetric 0/1 adjacency without self-loops."""
+        """Return the symmetric 0/1 adjacency matrix without self-loops."""
         matrix = torch.zeros(len(self), len(self))
         for parent, child in self.bones:
             matrix[parent, child] = matrix[child, parent] = 1.0
         return matrix
 
     def bone_matrix(self) -> Float[Tensor, "bones joints"]:
-        """M with `M @ joints = child - parent` for each bone."""
+        """Return the matrix M with `M @ joints = child - parent` for each bone."""
         matrix = torch.zeros(len(self.bones), len(self))
         for row, (parent, child) in enumerate(self.bones):
             matrix[row, parent], matrix[row, child] = -1.0, 1.0
         return matrix
 
     def path_matrix(self) -> Float[Tensor, "joints bones"]:
-        """P with `P @ bones = joints - root`: ones where a bone lies between the root and a joint."""
+        """Return the matrix P with `P @ bones = joints - root`: ones where a bone lies between the root and a joint."""
         matrix = torch.zeros(len(self), len(self.bones))
         row_of = {child: row for row, (_, child) in enumerate(self.bones)}
         for joint in self.order[1:]:

@@ -89,7 +89,7 @@ class Windows:
         return poses[anchor].replace(valid=poses.valid[rows].all(-1), **frames)
 
     def tiles(self, answered: slice) -> "Tiles":
-        """The fewest windows whose answered frames (positions in the window) cover every row once."""
+        """Choose the fewest windows whose answered frames (positions in the window) cover every row once."""
         start, stop, _ = answered.indices(self.frames)
         rows = torch.arange(len(self), device=self.first.device)
         anchor = rows[(rows - self.first) % (stop - start) == 0]
