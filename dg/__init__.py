@@ -7,7 +7,9 @@ is first asked for: `import dg` alone loads neither PyTorch nor Ray).
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["Intrinsics", "TrainedLifter", "__version__", "load_data", "load_lifter", "plot_pose"]  # types: __init__.pyi
+# Their types stand in __init__.pyi.
+# pyright: reportUnsupportedDunderAll=false
+__all__ = ["Intrinsics", "TrainedLifter", "__version__", "load_data", "load_lifter", "plot_pose"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401

@@ -34,6 +34,7 @@ class Worker(Protocol):
 
     def depth(self, request: RenderRequest) -> RenderAnswer:
         """Render the request's bodies and return the depth at their joints."""
+        ...
 
 
 def prepare(worker: Worker) -> Worker:

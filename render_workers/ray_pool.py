@@ -45,6 +45,7 @@ class WorkerSpec(Protocol):
 
     def build(self) -> Worker:
         """Return a new worker; called in the worker's own process."""
+        ...
 
 
 class _RenderActor:

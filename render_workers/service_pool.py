@@ -38,6 +38,7 @@ class Digested(Protocol):
 
     def digest(self) -> str:
         """Return a text that is equal for two specs whose workers render the same depth."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ class ShadingRasterizer(Protocol):
             resolution: height and width of both images, pixels.
             look: grey values and shading of bodies and background.
         """
+        ...
 
 
 class Headlight:

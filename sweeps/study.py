@@ -71,6 +71,7 @@ class RunningTrial(Protocol):
     @property
     def warm(self) -> bool:
         """Whether trials that start now find the shared cache of depth already filled."""
+        ...
 
     def poll(self) -> TrialOutcome | None:
         """None while it runs. Does not block."""

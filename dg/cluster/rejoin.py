@@ -154,7 +154,8 @@ def read_words(words: list[str]) -> Words:
     found = re.search(r"--address[= ]\[?([^ =\]]+)\]?:(\d+)", " ".join(command))
     if found is None or "--head" in command or "start" not in command:
         raise ValueError(f"expected a `ray start --address=HOST:PORT`, of a host that is not the head, got {command}")
-    options = dict(word.partition("=")[::2] for word in given if not word.startswith(CODE))
+    pairs = (word.partition("=") for word in given if not word.startswith(CODE))
+    options = {key: value for key, _, value in pairs}
     if unknown := sorted(set(options) - {"patience", "detach", "stop"}):
         raise ValueError(f"expected patience=SECONDS, detach=FILE or stop=false before --, got {', '.join(unknown)}")
     patience, stop = options.get("patience", str(PATIENCE_S)), options.get("stop", "true")

@@ -98,11 +98,11 @@ def plugin_help(group: str, name: str, plugin: type[Any], options: type[Any] | N
         plugin: a class with `Options`.
         options: the dataclass to list; None: `plugin.Options`.
     """
-    options = options or plugin.Options
+    listed: type[Any] = options or plugin.Options
     about = inspect.getdoc(sys.modules[plugin.__module__]) or ""
-    keys = list(keys_of(options, f"{group}."))
-    said = inspect.getdoc(options) or ""
-    own = "" if not keys or said.startswith(f"{options.__name__}(") else said
+    keys = list(keys_of(listed, f"{group}."))
+    said = inspect.getdoc(listed) or ""
+    own = "" if not keys or said.startswith(f"{listed.__name__}(") else said
     shown = render_keys(keys) if keys else "  none"
     return "\n".join(part for part in (f"{group}={name}: {about}", f"\nits options:\n{shown}", own) if part)
 

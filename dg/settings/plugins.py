@@ -47,9 +47,9 @@ def make_options(
     Raises:
         OptionError: for an option that it does not have, a required one that is missing, or a value of another type.
     """
-    options = options or plugin.Options
-    known = {f.name: f for f in fields(options)}
-    hints = get_type_hints(options, include_extras=True)
+    made: type[Any] = options or plugin.Options
+    known = {f.name: f for f in fields(made)}
+    hints = get_type_hints(made, include_extras=True)
     for option in given:
         if option not in known:
             raise OptionError(
@@ -61,7 +61,7 @@ def make_options(
         raise OptionError(f"{kind} {name!r} needs " + " ".join(f"{kind}.{option}=..." for option in missing))
     tree = {option: _as_text(prepare(value, hints[option]), hints[option]) for option, value in given.items()}
     try:
-        return build(options, tree)
+        return build(made, tree)
     except ConfigError as error:
         lines = [
             f"{kind}.{line}" if line.partition(" ")[0] in known else f"{kind} {name!r}: {line}"
