@@ -9,8 +9,8 @@ from typing import Any
 
 from dg.compare.bootstrap import MIN_SEEDS, paired_interval
 from dg.compare.differences import spell_interval
-from dg.compare.sheets import PLUS_MINUS, Sheet
-from dg.compare.tables import SELECTION_TITLES, spell
+from dg.compare.sheets import PLUS_MINUS, Sheet, spell
+from dg.compare.tables import SELECTION_TITLES
 from dg.tracking.names import SELECTIONS
 
 BASELINE = "erm"
@@ -87,10 +87,10 @@ def _errors(title: str, rows: Rows, names: Sequence[str], metric: str, selection
         lines.append([*labels, *cells, *source])
     columns = [*names, "source, held out", *(["source, virtual cameras"] if seen else [])]
     counts = sorted({len(e) for e in rows.values()})
-    notes = [f"mean {PLUS_MINUS} standard deviation (seeds); depth is rendered from the ground truth, an oracle"]
+    notes = ["mean ± standard deviation (seeds); depth is rendered from the ground truth, an oracle"]
     if min(counts) < MIN_SEEDS:
         notes.append(f"fewer than {MIN_SEEDS} seeds: a look, no claim")
-    return Sheet(title, [*heads, *columns], lines, len(heads), notes)
+    return Sheet.of(title, [*heads, *columns], lines, len(heads), notes)
 
 
 def _differences(title: str, rows: Rows, names: Sequence[str], metric: str, selection: str) -> list[Sheet]:
@@ -116,7 +116,7 @@ def _differences(title: str, rows: Rows, names: Sequence[str], metric: str, sele
         f"*: certain, at least {MIN_SEEDS} seeds and zero outside the interval",
     ]
     heads = _heads(rows)
-    return [Sheet(f"Difference to {BASELINE} · {title} · {metric}", [*heads, *names], lines, len(heads), notes)]
+    return [Sheet.of(f"Difference to {BASELINE} · {title} · {metric}", [*heads, *names], lines, len(heads), notes)]
 
 
 _MADE = (
@@ -151,7 +151,7 @@ def _made_of(entries: Sequence[Entry]) -> Sheet:
     ]
     if falling:
         notes.append(f"a loss that falls by more than {-STILL_FALLING_PERCENT:.0f} % has not converged")
-    return Sheet("What the numbers are made of", [*heads, *columns, "minutes"], lines, len(heads), notes)
+    return Sheet.of("What the numbers are made of", [*heads, *columns, "minutes"], lines, len(heads), notes)
 
 
 def _values(entries: Sequence[Entry], value: Callable[[Entry], float | None]) -> list[float]:

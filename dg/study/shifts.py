@@ -14,130 +14,128 @@ generator steps, whether the loss still fell over the last fifth, and from where
 The runs of a kind are one grid (dg.grid) in a folder of its own; the same command again goes on where it stopped. Ends
 in shifts.md and shifts.csv. Differences to erm are called certain from five seeds on.
 
-keys of its own (default; meaning):
-  part=core                core: erm, random_rigid, poseaug, evoskeleton; xy and xyd with focal dscale2d; three seeds;
-                           motion and limited without depth. Two hours on 2 cores with the example below.
-                           full: every DG method; also noisy depth; five seeds. For a GPU.
-  kinds=[camera,dataset,motion]   which tables; limited is the fourth
-  camera=[], dataset=[]    their targets, NAME:PLACE each
-  cross=                   folder of .npz sets instead: those named after data.label are camera's, the others dataset's
-  few=[], same=[]          activities of the motion source, and those of the test people that are the same; patterns
-  limited=[S1,S1+S5]       people of the limited sources
-  steps=5440               lifter steps of every run, whatever its source
-  methods=, inputs=, seeds=   instead of the part's own
-  metric=mpjpe_mm          mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc
-  selection=virtual_cameras   last | source_val | virtual_cameras | oracle
-  lifters=, parallel=0, out=runs/shifts   as for dg.grid
-
-All other keys are dg.train's and hold for every run. Example:
+part=core is erm, random_rigid, poseaug and evoskeleton; xy, and xyd with focal dscale2d; three seeds; motion and
+limited without depth: sized for two hours on 2 idle cores with the example below. part=full is every DG method, also
+noisy depth, and five seeds: for a GPU. methods=, inputs= and seeds= take the place of the part's own. Example:
   python -m dg.study shifts data=h36m data.label=cmu data.root=shared/data/cmu data.stride=60
       cross=shared/data/cross 'few=[60_*]' 'same=[61_*]' device=cpu parallel=2
-
-exit codes: 0 done, 1 some runs failed, 2 wrong option, 3 another driver is at work, 4 no results, 130 interrupted
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from urllib.parse import quote
 
+from annotated_types import Ge
+
 from dg.compare.sheets import to_markdown
-from dg.files.atomic import replace_file
-from dg.grid.cells import parse_list, split_words
-from dg.grid.child_run import quoted
-from dg.grid.sitting import again, run_grid
+from dg.files.atomic import write_files
+from dg.grid.cells import REFUSED, GridOptions, check_grid
+from dg.grid.child_run import read_with_train
 from dg.methods import METHODS
-from dg.settings.config import ConfigError
+from dg.settings.config import CountOrZero
+from dg.settings.errors import ConfigError
 from dg.settings.plugins import resolve
+from dg.settings.reader import quoted
 from dg.study.base import Study, StudyError
-from dg.study.output import Place, log_files, say
+from dg.study.results import say
 from dg.study.shift_tables import Entry, sheets_of, to_csv
-from dg.study.words import split, with_defaults
-from dg.tracking.names import METRICS, SELECTIONS
+from dg.tracking.names import Metric, Selection
+from dg.tracking.stores import log_files
 
 if TYPE_CHECKING:
     from dg.grid.session import GridSession
 
-KINDS = ("camera", "dataset", "motion", "limited")
-DEFAULTS = {
-    "part": "core", "kinds": "[camera,dataset,motion]", "camera": "[]", "dataset": "[]", "cross": "", "few": "[]",
-    "same": "[]", "limited": "[S1,S1+S5]", "steps": "5440", "metric": METRICS[0], "selection": "virtual_cameras",
-    "methods": "", "inputs": "", "seeds": "", "out": "runs/shifts",
-}  # fmt: skip
-_CHOICES: dict[str, tuple[str, ...]] = dict.fromkeys(DEFAULTS, ()) | {
-    "part": ("core", "full"), "metric": METRICS, "selection": SELECTIONS,
-}  # fmt: skip
+Kind = Literal["camera", "dataset", "motion", "limited"]
 _CORE = {
-    "methods": "[erm,random_rigid,poseaug,evoskeleton]", "inputs": "[xy,xyd?dscale2d=focal]", "seeds": "[0,1,2]",
-}  # fmt: skip
-_FULL_INPUTS = "[xy,xyd?dscale2d=focal&depth=zbuffer,xyd?dscale2d=focal&depth=noisy_zbuffer]"
-_GRID_DEFAULTS = {"lifters": "[simple_baseline?width=256]", "batch_size": "256"}
-_REFUSED = {
-    "epochs": "steps= is the budget, alike for every source",
-    "max_steps": "steps= is the budget, alike for every source",
+    "methods": ("erm", "random_rigid", "poseaug", "evoskeleton"),
+    "inputs": ("xy", "xyd?dscale2d=focal"),
+    "seeds": (0, 1, 2),
+}
+_FULL_INPUTS = ("xy", "xyd?dscale2d=focal&depth=zbuffer", "xyd?dscale2d=focal&depth=noisy_zbuffer")
+BLIND = ("xy",)
+_BUDGET = "steps= is the budget, alike for every source"
+_REFUSED = REFUSED | {
+    "epochs": _BUDGET,
+    "max_steps": _BUDGET,
     "targets": "camera= and dataset= are the targets",
     "data.actions": "few= chooses the activities of the motion source",
+    "data.subjects_train": "limited= chooses the people of the limited sources",
 }
-BLIND = "[xy]"
+
+
+@dataclass(frozen=True)
+class ShiftsOptions(GridOptions):
+    """The settings of `dg study shifts`. Raises ConfigError for kinds that are none or twice."""
+
+    part: Literal["core", "full"] = "core"
+    kinds: tuple[Kind, ...] = ("camera", "dataset", "motion")  # which tables
+    camera: tuple[str, ...] = ()  # targets of the camera shift, NAME:PLACE each
+    dataset: tuple[str, ...] = ()  # targets of the data set shift
+    cross: str = ""  # folder of .npz sets instead: those named after data.label are camera's, the others dataset's
+    few: tuple[str, ...] = ()  # activities of the motion source, as data.actions takes them; 60_* is a pattern
+    same: tuple[str, ...] = ()  # those of the test people that are the same
+    limited: tuple[str, ...] = ("S1", "S1+S5")  # people of the limited sources
+    steps: Annotated[int, Ge(2)] = 5440  # lifter steps of every run, whatever its source
+    methods: tuple[str, ...] = ()  # instead of the part's
+    lifters: tuple[str, ...] = ("simple_baseline?width=256",)
+    inputs: tuple[str, ...] = ()  # instead of the part's
+    seeds: tuple[CountOrZero, ...] = ()  # instead of the part's
+    metric: Metric = "mpjpe_mm"
+    selection: Selection = "virtual_cameras"
+    out: str = "runs/shifts"  # folder; each source's grid has one of its own in it
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.kinds or len(set(self.kinds)) < len(self.kinds):
+            raise ConfigError(f"kinds must be different ones, at least one, got {list(self.kinds)}")
 
 
 @dataclass(frozen=True)
 class Part:
     """Runs that share a source. name: of its folder. kind: of the table. targets: of its runs. words: what makes the
-    source; the rest as the study's own keys have it.
+    source. methods, inputs: where they are not the study's.
     """
 
     name: str
     kind: str
     targets: tuple[str, ...]
+    steps: int
     words: tuple[str, ...] = ()
-    methods: str = ""
-    inputs: str = ""
-    steps: int = 0
+    methods: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 class Shifts(Study):
     """See the module's docstring."""
 
-    def run(self, words: Sequence[str]) -> int:
+    Options: ClassVar[type] = ShiftsOptions
+
+    def run(self, args: Sequence[str]) -> int:
         """Run the grid of each kind of shift in turn and write the tables of all runs that have finished."""
-        own, rest = own_words(words)
-        rest = with_defaults(rest, _GRID_DEFAULTS)
-        folder, entries, complete, failed = Path(own["out"]), [], True, False
-        for part in parts_of(own, rest):
-            session, complete = _run_part(part, own, rest, folder)
-            entries += entries_of(part, session)
-            failed = failed or bool(session.failed)
-            if not complete:
+        options, shared = read_options(args)
+        sessions: list[tuple[Part, GridSession]] = []
+        code = 0
+        for part in parts_of(options, shared):
+            found = _run_part(part, options, shared, args, sessions)
+            code = max(code, found)
+            if found not in (0, 1):
                 break
+        entries = [entry for part, session in sessions for entry in entries_of(part, session)]
         if not entries:
-            raise StudyError(f"no run of the study in {folder} has finished")
-        camera = len(targets_of(own, rest)[0]) if "camera" in _entries(own["kinds"]) else 0
-        _conclude(own, folder, entries, session, camera)
-        if complete and not failed:
-            return 0
-        say(f"not all runs have ended; go on with\n  {again('dg.study shifts', words, folder)}")
-        return 1 if complete else 130
+            raise StudyError(f"no run of the study in {options.out} has finished")
+        _conclude(options, shared, entries, sessions[0][1])
+        return code
 
 
-def own_words(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """The study's own keys, and the words for every run. Raises ConfigError for what cannot be."""
-    for word in words:
-        key = word.partition("=")[0]
-        if key in _REFUSED:
-            raise ConfigError(f"{key} cannot be set here: {_REFUSED[key]}")
-    own, rest = split(words, DEFAULTS, _CHOICES)
-    if not (own["steps"].isascii() and own["steps"].isdigit() and int(own["steps"]) > 1):
-        raise ConfigError(f"steps must be a whole number above 1, got {own['steps']!r}")
-    wrong = [kind for kind in _entries(own["kinds"]) if kind not in KINDS]
-    if wrong or not _entries(own["kinds"]):
-        raise ConfigError(f"kinds must be some of {list(KINDS)}, got {own['kinds']!r}")
-    full = {"methods": f"[{','.join(dg_methods())}]", "inputs": _FULL_INPUTS, "seeds": "[0,1,2,3,4]"}
-    for key, value in (_CORE if own["part"] == "core" else full).items():
-        own[key] = own[key] or value
-    return own, rest
+def read_options(args: Sequence[str]) -> tuple[ShiftsOptions, list[str]]:
+    """The study's own settings with the part's lists filled in, and the arguments of every run. Raises ConfigError."""
+    options, shared = read_with_train(ShiftsOptions, args, _REFUSED)
+    full = {"methods": tuple(dg_methods()), "inputs": _FULL_INPUTS, "seeds": (0, 1, 2, 3, 4)}
+    part = _CORE if options.part == "core" else full
+    return replace(options, **{key: getattr(options, key) or value for key, value in part.items()}), shared
 
 
 def dg_methods() -> list[str]:
@@ -146,73 +144,94 @@ def dg_methods() -> list[str]:
     return sorted(names, key=lambda name: (name != "erm", name))
 
 
-def parts_of(own: dict[str, str], rest: Sequence[str]) -> list[Part]:
+def parts_of(options: ShiftsOptions, shared: Sequence[str]) -> list[Part]:
     """The grids of the study, in the order in which they run. Raises ConfigError for a kind without its targets."""
-    kinds, steps = _entries(own["kinds"]), int(own["steps"])
-    camera, dataset = targets_of(own, rest)
-    wanted = {"camera": camera, "dataset": dataset}
-    missing = [kind for kind in ("camera", "dataset") if kind in kinds and not wanted[kind]]
+    kinds, steps = options.kinds, options.steps
+    wanted = dict(zip(("camera", "dataset"), targets_of(options, shared), strict=True))
+    missing = [kind for kind, targets in wanted.items() if kind in kinds and not targets]
     if missing:
         raise ConfigError(f"kinds has {missing}: give {' and '.join(f'{kind}=[NAME:PLACE]' for kind in missing)}")
-    across = tuple(target for kind in ("camera", "dataset") if kind in kinds for target in wanted[kind])
-    blind = BLIND if own["part"] == "core" else ""
+    across = tuple(target for kind, targets in wanted.items() if kind in kinds for target in targets)
+    blind = BLIND if options.part == "core" else ()
     parts = []
     if across:
-        parts = [Part("shifts", "across", across, steps=steps)]
-        parts += [Part("half", "across", across, methods="[erm]", steps=steps // 2)]
+        parts += [Part("shifts", "across", across, steps), Part("half", "across", across, steps // 2, methods=("erm",))]
     if "motion" in kinds:
-        parts.append(_motion(own, rest, blind, steps))
+        parts.append(_motion(options, shared, blind))
     if "limited" in kinds:
-        if not camera + dataset:
+        targets = wanted["camera"] + wanted["dataset"]
+        if not targets:
             raise ConfigError("kinds has limited: give camera= or dataset=")
-        for people in _entries(own["limited"]):
+        for people in options.limited:
             chosen = f"data.subjects_train=[{','.join(people.split('+'))}]"
-            parts.append(Part(f"limited-{people}", "limited", camera + dataset, (chosen,), inputs=blind, steps=steps))
+            parts.append(Part(f"limited-{people}", "limited", targets, steps, (chosen,), inputs=blind))
     return parts
 
 
-def targets_of(own: dict[str, str], rest: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def targets_of(options: ShiftsOptions, shared: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The targets of camera shift and of data set shift."""
-    camera, dataset = (tuple(t.strip("'\"") for t in _entries(own[kind])) for kind in ("camera", "dataset"))
-    if not own["cross"]:
-        return camera, dataset
-    if camera or dataset:
+    if not options.cross:
+        return options.camera, options.dataset
+    if options.camera or options.dataset:
         raise ConfigError("give camera= and dataset=, or cross=, not both")
-    given = dict(word.split("=", 1) for word in rest)
+    given = _given(shared)
     label = given.get("data.label", given.get("data", "synthetic"))
-    found = sorted(Path(own["cross"]).glob("*.npz"))
+    found = sorted(Path(options.cross).glob("*.npz"))
     ours = [path for path in found if path.stem.startswith(f"{label}_")]
-    others = [path for path in found if path not in ours]
-    return tuple(f"npz:{path}" for path in ours), tuple(f"npz:{path}" for path in others)
+    return tuple(f"npz:{path}" for path in ours), tuple(f"npz:{path}" for path in found if path not in ours)
 
 
-def _motion(own: dict[str, str], rest: Sequence[str], blind: str, steps: int) -> Part:
+def _motion(options: ShiftsOptions, shared: Sequence[str], blind: tuple[str, ...]) -> Part:
     """A source of few activities, and the test people doing the same and all others."""
-    given = dict(word.split("=", 1) for word in rest)
-    few, same = _entries(own["few"]), _entries(own["same"])
-    if given.get("data") != "h36m" or not few or not same:
+    given = _given(shared)
+    if given.get("data") != "h36m" or not options.few or not options.same:
         raise ConfigError(
             "kinds has motion: give data=h36m (the file format), few=[ACTIVITY] and same=[ACTIVITY]; leave motion out "
             "for another source"
         )
     root, thin = given.get("data.root", ""), f"stride={max(1, int(given.get('data.stride', '1')) // 10)}"
-    known = "+".join(quote(name, safe="*") for name in same)
+    known = "+".join(quote(name, safe="*") for name in options.same)
     targets = (
         f"h36m:{root}?label=same_motion&{thin}&actions={known}",
         f"h36m:{root}?label=new_motion&{thin}&without={known}",
     )
-    chosen = f"data.actions=[{','.join(map(quoted, few))}]"
-    return Part("motion", "motion", targets, (chosen,), inputs=blind, steps=steps)
+    chosen = f"data.actions=[{','.join(map(quoted, options.few))}]"
+    return Part("motion", "motion", targets, options.steps, (chosen,), inputs=blind)
 
 
-def _run_part(part: Part, own: dict[str, str], rest: Sequence[str], folder: Path) -> "tuple[GridSession, bool]":
-    words = [*rest, *part.words]
-    epochs = ceil(part.steps / steps_per_epoch(words))
-    spelled = ",".join(quoted(target) for target in part.targets)
-    words += [f"targets=[{spelled}]", f"epochs={epochs}", f"max_steps={part.steps}", f"out={folder / part.name}"]
-    words += [f"methods={part.methods or own['methods']}", f"inputs={part.inputs or own['inputs']}"]
-    options, shared = split_words([*words, f"seeds={own['seeds']}"])
-    return run_grid(options, shared, lambda plan: say(f"\ndg.study shifts, {part.name}: {len(plan.cells)} runs"))
+def _given(shared: Sequence[str]) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in shared)
+
+
+def _run_part(
+    part: Part,
+    options: ShiftsOptions,
+    shared: Sequence[str],
+    args: Sequence[str],
+    sessions: "list[tuple[Part, GridSession]]",
+) -> int:
+    """Run what is left of a part; its session joins the others. Returns the grid's exit code."""
+    from dg.grid.session import run_grid
+
+    words = [*shared, *part.words]
+    words += [f"epochs={ceil(part.steps / steps_per_epoch(words))}", f"max_steps={part.steps}"]
+    words.append(f"targets=[{','.join(map(quoted, part.targets))}]")
+    grid = GridOptions(
+        methods=part.methods or options.methods,
+        lifters=options.lifters,
+        inputs=part.inputs or options.inputs,
+        frames=options.frames,
+        seeds=options.seeds,
+        parallel=options.parallel,
+        out=str(Path(options.out) / part.name),
+    )
+    check_grid(grid, words)
+    heading = f"dg.study shifts, {part.name}"
+    return run_grid(
+        grid, words, "dg.study shifts", args,
+        lambda plan: say(f"\n{heading}: {len(plan.cells)} runs"),
+        lambda session: sessions.append((part, session)),
+    )  # fmt: skip
 
 
 def steps_per_epoch(words: Sequence[str]) -> int:
@@ -220,8 +239,7 @@ def steps_per_epoch(words: Sequence[str]) -> int:
     from dg.datasets import DATASETS
     from dg.settings.command_line import check_plugins, parse
 
-    grid = ("lifters", "parallel")
-    config = parse([word for word in words if word.partition("=")[0] not in grid])
+    config = parse(list(words))
     source = resolve(DATASETS, "data", config.data["name"])(check_plugins(config)["data"])
     return max(1, len(source.load("train")) // config.batch_size)
 
@@ -238,21 +256,14 @@ def entries_of(part: Part, session: "GridSession") -> list[Entry]:
     return found
 
 
-def _conclude(own: dict[str, str], folder: Path, entries: list[Entry], session: "GridSession", camera: int) -> None:
-    """Tables to the terminal, the folder and MLflow. camera: how many of the targets are of camera shift."""
+def _conclude(options: ShiftsOptions, shared: Sequence[str], entries: Sequence[Entry], session: "GridSession") -> None:
+    """Tables to the terminal, the folder and the MLflow run of the first part."""
     # A run lists its targets in their order, those of camera shift first.
+    camera = len(targets_of(options, shared)[0]) if "camera" in options.kinds else 0
     across = next((e for e in entries if e.kind == "across"), None)
     listed = list(dict.fromkeys(row["target"] for row in across.summary["results"])) if across else []
     names = {"camera": listed[:camera], "dataset": listed[camera:]}
-    sheets = sheets_of(entries, names, own["metric"], own["selection"])
-    text = to_markdown(sheets)
-    contents = {"shifts.md": text, "shifts.csv": to_csv(entries, own["metric"])}
-    for name, content in contents.items():
-        replace_file(folder / name, lambda file, content=content: file.write(content.encode()))
-    say(f"\n{text}\nwritten to {folder}: {', '.join(contents)}")
-    place = Place(folder, session.records.uri, session.records.parent_id)
-    say(log_files(place, "studies/shifts", [folder / name for name in contents]))
-
-
-def _entries(value: str) -> list[str]:
-    return [part for part in parse_list(value) if part]
+    text = to_markdown(sheets_of(entries, names, options.metric, options.selection))
+    paths = write_files(Path(options.out), {"shifts.md": text, "shifts.csv": to_csv(entries, options.metric)})
+    say(f"\n{text}\nwritten to {options.out}: {', '.join(path.name for path in paths)}")
+    say(log_files(session.records.uri, session.records.parent_id, "studies/shifts", paths))

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dg.grid.cells import split_words
-from dg.settings.config import ConfigError
+from dg.grid import session as grid_session
+from dg.grid.cells import parse_specs
+from dg.settings.errors import ConfigError
 from dg.study import shifts
 from dg.study.__main__ import main
 from dg.study.shift_tables import Entry, sheets_of, to_csv
@@ -40,14 +41,14 @@ def entries(gain, seeds=5):
 
 
 def parts(*words):
-    return shifts.parts_of(*shifts.own_words([*WORDS, *TARGETS, *words]))
+    return shifts.parts_of(*shifts.read_options([*WORDS, *TARGETS, *words]))
 
 
 def test_each_source_is_a_grid_of_its_own_with_its_targets():
     found = {part.name: part for part in parts("kinds=[camera,dataset,motion,limited]")}
     assert list(found) == ["shifts", "half", "motion", "limited-S1", "limited-S1+S5"]
     assert found["shifts"].targets == ("npz:a.npz", "npz:b.npz", "npz:c.npz")
-    assert (found["half"].methods, found["half"].steps) == ("[erm]", 2720)
+    assert (found["half"].methods, found["half"].steps) == (("erm",), 2720)
     assert found["motion"].targets == (
         "h36m:PLACE?label=same_motion&stride=6&actions=61_*", "h36m:PLACE?label=new_motion&stride=6&without=61_*",
     )  # fmt: skip
@@ -57,11 +58,12 @@ def test_each_source_is_a_grid_of_its_own_with_its_targets():
 def test_every_run_has_the_same_steps_whatever_its_source(monkeypatch):
     asked = {}
 
-    def run_grid(options, shared, introduce):
+    def run_grid(options, shared, program, args, introduce, finish):
         asked[options.out] = (options, dict(word.split("=", 1) for word in shared))
-        return SimpleNamespace(plan=SimpleNamespace(cells=[]), done={}, failed={}), True
+        finish(SimpleNamespace(plan=SimpleNamespace(cells=[]), done={}, failed={}))
+        return 0
 
-    monkeypatch.setattr(shifts, "run_grid", run_grid)
+    monkeypatch.setattr(grid_session, "run_grid", run_grid)
     with pytest.raises(shifts.StudyError):
         shifts.Shifts().run([*WORDS, *TARGETS, "kinds=[camera,limited]", "steps=100", "out=o"])
     assert {out: (shared["epochs"], shared["max_steps"]) for out, (_, shared) in asked.items()} == {
@@ -69,24 +71,26 @@ def test_every_run_has_the_same_steps_whatever_its_source(monkeypatch):
         "o/limited-S1": ("50", "100"), "o/limited-S1+S5": ("50", "100"),
     }  # fmt: skip
     options, _ = asked["o/shifts"]
-    assert [str(m) for m in options.methods] == ["erm", "random_rigid", "poseaug", "evoskeleton"]
+    assert list(options.methods) == ["erm", "random_rigid", "poseaug", "evoskeleton"]
     assert options.seeds == (0, 1, 2)
 
 
 def test_the_full_part_has_every_dg_method_and_noisy_depth():
-    own, _ = shifts.own_words([*WORDS, "part=full"])
-    options, _ = split_words([f"{key}={own[key]}" for key in ("methods", "inputs", "seeds")])
-    assert options.methods[0].name == "erm"
-    assert "poseda" not in {m.name for m in options.methods}
-    assert "noisy_zbuffer" in str(options.inputs[-1])
+    options, _ = shifts.read_options([*WORDS, "part=full"])
+    assert options.methods[0] == "erm"
+    assert "poseda" not in {spec.name for spec in parse_specs(options.methods)}
+    assert "noisy_zbuffer" in options.inputs[-1]
     assert len(options.seeds) == 5
 
 
 def test_a_folder_of_sets_is_told_apart_by_the_sources_label(tmp_path):
     for name in ("cmu_3dhp", "uiprmd_3dhp"):
         (tmp_path / f"{name}.npz").touch()
-    own, rest = shifts.own_words([*WORDS, "data.label=cmu", f"cross={tmp_path}"])
-    assert shifts.targets_of(own, rest) == ((f"npz:{tmp_path}/cmu_3dhp.npz",), (f"npz:{tmp_path}/uiprmd_3dhp.npz",))
+    options, shared = shifts.read_options([*WORDS, "data.label=cmu", f"cross={tmp_path}"])
+    assert shifts.targets_of(options, shared) == (
+        (f"npz:{tmp_path}/cmu_3dhp.npz",),
+        (f"npz:{tmp_path}/uiprmd_3dhp.npz",),
+    )
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_a_folder_of_sets_is_told_apart_by_the_sources_label(tmp_path):
 )
 def test_what_makes_no_sense_is_refused(word):
     with pytest.raises(ConfigError):
-        shifts.own_words([*WORDS, word])
+        shifts.read_options([*WORDS, word])
 
 
 def test_kinds_without_targets_are_refused_by_the_command_line(capsys):
@@ -109,7 +113,7 @@ def sheet(found, start):
 def test_kinds_have_tables_of_their_own_and_differences_are_paired_by_seed():
     found = sheets_of(entries(14.0), {"camera": ["a"], "dataset": ["c"]}, "mpjpe_mm", "virtual_cameras")
     camera, dataset = sheet(found, "Camera shift"), sheet(found, "Data set shift")
-    assert (camera.head[2], dataset.head[2]) == ("a", "c")
+    assert (camera.frame.columns[2], dataset.frame.columns[2]) == ("a", "c")
     assert camera.lines[0][2].startswith("112.0")
     assert sheet(found, "Difference to erm · Camera").lines[0][2].startswith("-14.2")
     assert sheet(found, "Difference to erm · Camera").lines[0][2].endswith("(5)*")
