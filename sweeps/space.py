@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.files.strict_yaml import load_yaml
 from dg.settings.config import ConfigError
 
 if TYPE_CHECKING:
@@ -162,6 +161,8 @@ def as_floats(parameter: Parameter) -> Parameter:
 def _read_yaml(value: str) -> dict[str, Any]:
     """`{lr: ..., method: [...]}` itself, or a file that holds it. All scalars stay as they are spelled."""
     import yaml
+
+    from dg.files.strict_yaml import load_yaml
 
     source = value
     if not value.startswith("{"):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dg.files.plain_text import one_line
 from dg.settings.command import Command, run_command
 from dg.settings.command_line import parse
 from dg.settings.reader import split_args
@@ -12,6 +13,7 @@ from dg.settings.reader import split_args
 if TYPE_CHECKING:
     from dg.doctor import Finding
 
+LONGEST = 1000  # characters of a finding: a cluster file may hold anything
 STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 COMMAND = Command(
     name="doctor",
@@ -62,9 +64,11 @@ def _show(subject: str, findings: "Sequence[Finding]") -> list[str]:
     wide = max(len(finding.name) for finding in findings)
     for found in findings:
         style = STYLES[found.level]
-        console.print(f"  [{style}]{found.level:<7}[/{style}]  {found.name:<{wide}}  {escape(found.text)}")
+        console.print(
+            f"  [{style}]{found.level:<7}[/{style}]  {found.name:<{wide}}  {escape(one_line(found.text, LONGEST))}"
+        )
         if found.remedy:
-            console.print(f"  {'':7}  {'':{wide}}  [dim]what to do:[/dim] {escape(found.remedy)}")
+            console.print(f"  {'':7}  {'':{wide}}  [dim]what to do:[/dim] {escape(one_line(found.remedy, LONGEST))}")
     return [finding.level for finding in findings]
 
 

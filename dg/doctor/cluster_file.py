@@ -11,7 +11,6 @@ from dg.doctor.finding import Finding, error, ok
 from dg.doctor.launcher_file import LauncherFile
 from dg.doctor.launcher_traps import CHECKS
 from dg.doctor.ray_job import diagnose_ray_job
-from dg.files.strict_yaml import load_yaml
 
 # Ray's validator rejects these too, in other words: one explanation is enough.
 EXPLAINED = {
@@ -22,6 +21,8 @@ EXPLAINED = {
 def diagnose_file(path: Path) -> list[Finding]:
     """Return everything that is wrong with a file for `ray up` or KubeRay, or one finding that says all is well."""
     import yaml
+
+    from dg.files.strict_yaml import load_yaml
 
     if not path.is_file():
         return [error("file", f"there is no file {path}", "give the path of a cluster file, such as cluster.yaml")]

@@ -15,6 +15,7 @@ from dg.doctor.launcher_file import (
     LauncherFile,
     auth_mode,
     is_spot,
+    mapping,
     option,
     sequence,
 )
@@ -314,7 +315,7 @@ def this_machine(file: LauncherFile) -> Iterator[Finding]:
                       "install openssh-client and rsync")  # fmt: skip
     if file.provider.get("type") == "aws" and find_spec("boto3") is None:
         yield warning("boto3-absent", "`ray up` on AWS needs boto3, which is not installed here", "pip install boto3")
-    key = (file.tree.get("auth") or {}).get("ssh_private_key")
+    key = mapping(file.tree.get("auth")).get("ssh_private_key")
     if key and not Path(str(key)).expanduser().is_file():
         yield warning("ssh-key-absent", f"auth.ssh_private_key {key} is not on this machine",
                       "name a key that the nodes let in")  # fmt: skip

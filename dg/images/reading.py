@@ -88,7 +88,7 @@ def _as_rgb(path: Path, image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError(f"{path}: its pixels are floating-point numbers; expected 8 or 16 bits")
     if image.mode.startswith("I"):
-        grey = np.asarray(image).astype(np.int64).clip(0, None)
+        grey = np.asarray(image).astype(np.int32).clip(0, None)
         bits = 16 if image.mode != "I" or grey.max() > 255 else 8
         image = Image.fromarray((grey.clip(0, 65535) // 257 if bits == 16 else grey).astype(np.uint8))
     if image.has_transparency_data:

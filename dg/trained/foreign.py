@@ -69,6 +69,11 @@ def open_onnx(path: Path) -> LifterProgram:
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
     try:
+        read_verified(path)
+    except FileFormatError as error:
+        raise CheckpointError(f"{path} cannot be loaded as ONNX: {error}") from error
+    try:
+        # By its path: what the model keeps in other files is found beside it, and nowhere else.
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base but Exception
         raise CheckpointError(f"{path} cannot be loaded as ONNX: {_first_line(error)}") from error

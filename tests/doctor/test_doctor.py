@@ -280,3 +280,33 @@ def test_a_check_that_fails_is_a_finding(monkeypatch):
     (found,) = diagnose_machine(parse([]))
     assert (found.level, found.name) == (ERROR, "broken")
     assert "libcuda" in found.text
+
+
+HOSTILE = {
+    "code": {"provider": {"type": "external", "module": "evil_provider.Provider"}},
+    "lists": {"auth": [1], "file_mounts": [1], "available_node_types": [1], "docker": "x"},
+    "texts": {"setup_commands": "rm -rf /", "head_start_ray_commands": {"a": 1}, "max_workers": "many"},
+    "numbers": {"provider": {"type": "local", "head_ip": 5, "worker_ips": [{"a": 1}]}, "max_workers": 10**4000},
+    "nothing": {"provider": None, "auth": None, "available_node_types": None},
+}
+
+
+@pytest.mark.parametrize("case", sorted(HOSTILE))
+def test_a_hostile_cluster_file_is_diagnosed_and_runs_nothing(case, tmp_path, monkeypatch):
+    (tmp_path / "evil_provider.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Provider: ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    path = tmp_path / "cluster.yaml"
+    path.write_text(yaml.safe_dump(tree_of("cluster.yaml") | HOSTILE[case]))
+    assert ERROR in {found.level for found in diagnose_file(path)} or case == "code"
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 5000, "a: &a [x]\n" + "b: [" + "*a," * 50 + "]", "!!python/object/apply:os.system [id]", "a: \0", "- 1"],
+)
+def test_a_file_that_is_no_cluster_is_one_finding(text, tmp_path):
+    (tmp_path / "cluster.yaml").write_text(text)
+    (found,) = diagnose_file(tmp_path / "cluster.yaml")
+    assert found.level == ERROR
+    assert found.remedy

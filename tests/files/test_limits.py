@@ -62,7 +62,7 @@ def test_deep_yaml_is_refused_at_once(brackets):
     with pytest.raises(YamlLimitError, match="deep"):
         load_yaml(brackets[0] * 3000 + brackets[1] * 3000)
     with pytest.raises(YamlLimitError, match="deep"):
-        load_yaml("\n".join(f"{' ' * n}a:" for n in range(3000)))
+        load_yaml("\n".join(f"{' ' * n}a:" for n in range(300)))
     assert time.process_time() - start < 1.0
 
 

@@ -49,7 +49,12 @@ def place(tmp_path_factory):
 
 
 def off(place, *words: str) -> list[str]:
-    return [*words, "tracking.uri=off", f"cache={place[0]}/cache"]
+    return [*with_targets(place, words), "tracking.uri=off", f"cache={place[0]}/cache"]
+
+
+def with_targets(place, words) -> list[str]:
+    """With the targets of the run named, for a checkpoint does not decide what is read."""
+    return [*words, *([] if any(w.startswith("targets=") for w in words) else [f"targets=[npz:{place[0]}/people.npz]"])]
 
 
 def results(folder, words: list[str], code: int = 0) -> dict:
@@ -72,9 +77,8 @@ def test_a_checkpoint_scores_what_its_run_said(place, tmp_path, words, selection
 
 def test_a_run_of_its_own_stands_in_the_row_of_the_run_it_evaluates(place, tmp_path):
     folder, summary = place
-    done = results(
-        tmp_path, [f"{folder}/run/best.pt", f"tracking.uri=sqlite:///{folder}/m.db", f"cache={folder}/cache"]
-    )
+    words = [f"{folder}/run/best.pt", f"tracking.uri=sqlite:///{folder}/m.db", f"cache={folder}/cache"]
+    done = results(tmp_path, with_targets(place, words))
     runs = {run.info.run_id: run for run in stored_runs(f"sqlite:///{folder}/m.db", "dg")}
     assert done["run_id"] != summary["run_id"] == done["evaluates"]
     evaluation = runs[done["run_id"]]
@@ -117,12 +121,12 @@ def test_depth_and_targets_may_be_other_ones_and_the_protocol_says_so(place, tmp
 WRONG = {
     "no lifter": (["targets=[synthetic:near]"], 2, "one lifter"),
     "two lifters": (["{run}/best.pt", "model=x.onnx"], 2, "one lifter"),
-    "two checkpoints": (["{run}", "{run}/best.pt"], 2, "at most one CHECKPOINT"),
+    "two checkpoints": (["{run}", "{run}/best.pt"], 2, "expected key=value and one path"),
     "another lifter": (["{run}", "d_ref=3"], 2, "d_ref is part of what the lifter was trained with"),
     "another method": (["{run}", "method=poseaug"], 2, "method is part"),
     "unknown key": (["{run}", "dpth=zbuffer"], 2, "did you mean 'depth'"),
     "unknown option": (["{run}", "tta=flop"], 2, "did you mean 'flip'"),
-    "no switch": (["{run}", "trust=maybe"], 2, "trust must be one of"),
+    "no switch": (["{run}", "trust=maybe"], 2, "trust expects true or false"),
     "unknown depth": (["{run}", "depth=laser"], 2, "unknown depth 'laser'"),
     "wrong depth option": (["{run}", "depth.foo=1"], 2, "no option 'foo'"),
     "unknown target": (["{run}", "targets=[nope:x]"], 2, "unknown target 'nope'"),
@@ -174,7 +178,7 @@ def wrong_files(place, tmp_path_factory):
 @pytest.mark.parametrize("case", list(WRONG))
 def test_bad_input_is_one_clear_message_and_an_exit_code(place, wrong_files, capsys, case, tmp_path):
     words, code, reason = WRONG[case]
-    given = [w.format(run=place[0] / "run", tmp=wrong_files) for w in words]
+    given = with_targets(place, [w.format(run=place[0] / "run", tmp=wrong_files) for w in words])
     given += [] if any(w.startswith("tracking") for w in words) else ["tracking.uri=off"]
     given += [f"cache={place[0]}/cache", f"out={tmp_path}/result.json"]
     assert evaluate.main(given) == code

@@ -1,10 +1,15 @@
 """Lifters of any maker from TorchScript and ONNX files: what they may look like, and what is said of the others."""
 
+import hashlib
+
 import pytest
 import torch
 
 from dg import evaluate
+from dg.files.checkpoint import CheckpointError
+from dg.files.integrity import digest_file
 from dg.pose.skeleton import H36M_17
+from dg.trained.foreign import open_program
 from tests.trained.makers import SMALL, score, store, targets
 
 pytest.importorskip("onnxruntime")
@@ -134,3 +139,48 @@ def test_bad_model_files_are_one_clear_message_and_an_exit_code(models, people, 
     said = capsys.readouterr().err
     assert reason in said
     assert not list(tmp_path.iterdir())
+
+
+def outside(folder, location: str):
+    """A model that adds weights which lie in another file."""
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper
+
+    kept = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[17, 3], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", "0"), ("length", str(17 * 3 * 4))):
+        entry = kept.external_data.add()
+        entry.key, entry.value = key, value
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["m"], axes=[2], keepdims=1),
+        helper.make_node("Add", ["m", "w"], ["y"]),
+    ]
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 17, 2])
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 17, 3])
+    graph = helper.make_graph(nodes, "g", [given], [made], [kept])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    assert onnx
+    return folder / "model.onnx"
+
+
+@pytest.mark.parametrize("kind", ["parent", "absolute", "link"])
+def test_a_model_reads_no_file_outside_of_its_folder(tmp_path, kind):
+    secret, folder = tmp_path / "secret.bin", tmp_path / "model"
+    folder.mkdir()
+    for place in (secret, folder / "w.bin"):
+        place.write_bytes(torch.ones(17, 3).numpy().tobytes())
+    (folder / "link.bin").symlink_to(secret)
+    assert open_program(outside(folder, "w.bin"), trust=False).shape == (None, 17, 2)
+    location = {"parent": "../secret.bin", "absolute": str(secret), "link": "link.bin"}[kind]
+    with pytest.raises(CheckpointError, match="cannot be loaded as ONNX"):
+        open_program(outside(folder, location), trust=False)
+
+
+def test_a_model_that_has_changed_since_its_digest_was_written_is_refused(tmp_path):
+    (tmp_path / "w.bin").write_bytes(torch.ones(17, 3).numpy().tobytes())
+    path = outside(tmp_path, "w.bin")
+    digest_file(path).write_text(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  model.onnx")
+    assert open_program(path, trust=False).shape
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(CheckpointError, match="does not have the digest"):
+        open_program(path, trust=False)

@@ -146,9 +146,9 @@ def test_what_is_a_place_must_be_given(words, places):
 
 
 def test_a_changed_option_beside_a_place_does_not_count_as_naming_it():
-    config = parse(["method=erm", "body=smpl", "body.path=/x/smpl.pkl", "body.faces=100"])
+    config = parse(["method=erm", "body=smpl", "body.path=/x/smpl.pkl", "body.faces=300"])
     with pytest.raises(ConfigError, match=r"body\.path"):
-        check_places(Path("x.pt"), config, ["body.faces=100"], of_drawing(config))
+        check_places(Path("x.pt"), config, ["body.faces=300"], of_drawing(config))
 
 
 def test_a_message_shows_a_place_on_one_line(tmp_path):
