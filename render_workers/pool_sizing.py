@@ -54,7 +54,12 @@ class Placed:
 
 
 def has_labels(node: Node, selector: Mapping[str, str]) -> bool:
-    """Whether a node is one that Ray's label selector wants: `value`, `!value`, `in(a, b)` or `!in(a, b)` by label."""
+    """Return whether a node has the labels that a label selector of Ray asks for.
+
+    Args:
+        node: with its labels.
+        selector: label -> `value`, `!value`, `in(a, b)` or `!in(a, b)`.
+    """
     return all(_matches(node.labels.get(label), wanted) for label, wanted in selector.items())
 
 
@@ -66,17 +71,36 @@ def _matches(value: str | None, wanted: str) -> bool:
 
 
 def how_many(free: Bundle, ask: Bundle) -> int:
-    """Bundles that fit into what is free; none of an empty bundle."""
+    """Return how many bundles fit into the free resources; 0 for an empty bundle.
+
+    Args:
+        free: free amounts by resource.
+        ask: amounts of one bundle.
+    """
     return min((int(free.get(name, 0) / amount + ROUNDING) for name, amount in ask.items()), default=0)
 
 
 def room(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) -> int:
-    """Workers that the nodes can hold: those that they hold already, and those that still fit."""
+    """Return how many workers the nodes can hold: those that they hold already, and those that still fit.
+
+    Args:
+        nodes: nodes to count on.
+        view: what the cluster says of itself.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+    """
     return housed(nodes, view, ask, placed) + sum(how_many(node.free, ask) for node in nodes)
 
 
 def housed(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) -> int:
-    """Workers that have found a place on the nodes, whether their process runs yet or not."""
+    """Return how many workers have found a place on the nodes, whether their process runs yet or not.
+
+    Args:
+        nodes: nodes to count on.
+        view: what the cluster says of itself.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+    """
     if not view.exact:
         return sum(placed.by_node.values())
     ids = {node.id for node in nodes}
@@ -87,18 +111,30 @@ def housed(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) ->
 
 
 def target_size(options: PoolOptions, room: int) -> int:
-    """Workers that a pool should have where there is room for so many.
+    """Return how many workers a pool should have.
 
-    With `max_actors` given, a joined cluster sees one worker more than it has room for: an autoscaler starts a node for
-    it. `actors` are always asked for.
+    With `max_actors` given, a joined cluster is asked for one worker more than it has room for, so that an autoscaler
+    starts a node for it. `actors` are always asked for.
+
+    Args:
+        options: of the pool.
+        room: workers that the cluster can hold.
     """
     more = 1 if options.joined and options.max_actors is not None else 0
     return max(options.actors, int(min(options.most_actors, room + more)))
 
 
 def crowded_out(view: ClusterView, ask: Bundle, placed: Placed) -> str | None:
-    """The node where others wait for what this pool's workers hold; None where nobody does. Empty: what they wait for
-    is free already, and only is not to be taken.
+    """Return the node on which others wait for resources that this pool's workers hold.
+
+    Args:
+        view: what the cluster says of itself, with the bundles that wait.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+
+    Returns:
+        The node's id; empty where what they wait for is free already and must only not be taken; None where nobody
+        waits for this pool.
     """
     nodes = view.lasting()
     for bundle, count in view.waiting:
@@ -146,7 +182,15 @@ class Sizer:
 
 
 def shortage(options: PoolOptions, nodes: list[Node], view: ClusterView, placed: Placed, after_s: float) -> str:
-    """What was asked for, what there is, what to try."""
+    """Return a message that says what was asked for, what there is, and what to try.
+
+    Args:
+        options: of the pool.
+        nodes: nodes that could hold workers.
+        view: what the cluster says of itself.
+        placed: where the pool's workers are.
+        after_s: seconds that the pool has waited.
+    """
     ask = options.ask
     asked = " and ".join(f"{amount:g} {name}" for name, amount in ask.items())
     total, free = (_sums([getattr(node, part) for node in nodes], ask) for part in ("total", "free"))
@@ -173,7 +217,13 @@ def shortage(options: PoolOptions, nodes: list[Node], view: ClusterView, placed:
 
 
 def may_grow(options: PoolOptions, nodes: list[Node], view: ClusterView) -> bool:
-    """Whether an autoscaler is about to bring what lacks, or could."""
+    """Return whether an autoscaler is about to bring the missing resources, or could bring them.
+
+    Args:
+        options: of the pool.
+        nodes: nodes that could hold workers.
+        view: what the cluster says of itself.
+    """
     if view.limits is None:
         return view.launching > 0
     total = _sums([node.total for node in nodes], options.ask)

@@ -103,5 +103,10 @@ class Analysis(ABC):
 
 
 def change_percent(value: float, reference: float) -> float | None:
-    """How much a value lies above a reference; None where the reference is zero."""
+    """Return by how many percent a value lies above a reference; None where the reference is zero.
+
+    Args:
+        value: any unit.
+        reference: same unit.
+    """
     return None if reference == 0 else 100 * (value / reference - 1)

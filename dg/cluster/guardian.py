@@ -118,9 +118,11 @@ def main(words: Sequence[str]) -> int:
 
 
 def end_cluster(folder: Path, quiet_s: float = QUIET_S) -> None:
-    """End every process of the Ray cluster whose files are in `folder`, and remove the folder.
+    """End every process of the Ray cluster whose files are in a folder, and remove the folder.
 
-    quiet_s: how long no process may have been found before it is believed that there is none.
+    Args:
+        folder: folder of the cluster's files.
+        quiet_s: seconds without any such process after which the cluster counts as ended.
     """
     asked: dict[psutil.Process, float] = {}
     started = last_seen = time.monotonic()
@@ -181,7 +183,12 @@ def _press(process: psutil.Process, since_asked_s: float) -> None:
 
 
 def ended(pid: int, patience_s: float) -> bool:
-    """Whether a process has ended, after waiting for it so long."""
+    """Wait for a process to end and return whether it has.
+
+    Args:
+        pid: id of the process.
+        patience_s: seconds to wait at most.
+    """
     give_up = time.monotonic() + patience_s
     while True:
         try:
@@ -195,7 +202,12 @@ def ended(pid: int, patience_s: float) -> bool:
 
 
 def remove_half_files(folders: Sequence[Path], pid: int) -> None:
-    """Remove what `dg.files.atomic.replace_file` had not finished in a process that has ended."""
+    """Remove the unfinished files that `dg.files.atomic.replace_file` left in a process that has ended.
+
+    Args:
+        folders: where to look, without subfolders.
+        pid: id of the process.
+    """
     for folder in folders:
         for path in folder.glob(f".*.{pid}.tmp"):
             path.unlink(missing_ok=True)

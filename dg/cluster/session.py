@@ -78,10 +78,17 @@ class RaySession:
 
 
 def open_session(config: TrainConfig, out: Path, folders: Sequence[Path] = ()) -> RaySession:
-    """Join the cluster that the configuration names, or start one. out, folders: what the run writes to.
+    """Join the Ray cluster that the configuration names, or start one.
 
-    Uses the connection that this process has already, if any, and leaves that open. Raises ResourceError when the
-    cluster does not answer or refuses.
+    A connection that this process has already is used instead, and left open.
+
+    Args:
+        config: of the run; its address decides.
+        out: folder that the run writes to.
+        folders: further folders that it writes to.
+
+    Raises:
+        ResourceError: the cluster does not answer or refuses.
     """
     if ray.is_initialized():
         return RaySession("", own=False)

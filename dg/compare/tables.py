@@ -174,7 +174,13 @@ class ComparisonTable:
 
 
 def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list[ComparisonTable]:
-    """One table for each regime and budget, DG first."""
+    """Build one table for each regime and budget, domain generalisation first.
+
+    Args:
+        runs: results, all of one selection and metric.
+        selection: one of `SELECTIONS`.
+        metric: such as `mpjpe_mm`.
+    """
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[RunResult]] = defaultdict(list)
     for run in runs:
         groups[run.regime, tuple(sorted(run.budget.items()))].append(run)
@@ -196,7 +202,12 @@ def without_depth(protocol: str) -> str:
 
 
 def with_depth(protocol: str, depth: str) -> str:
-    """A protocol id with another depth source."""
+    """Return a protocol id with another depth source.
+
+    Args:
+        protocol: the id.
+        depth: name of the depth source to put in.
+    """
     return re.sub(r"/depth_data=[^/]*", "", re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol))
 
 

@@ -133,7 +133,15 @@ class LifterDescription:
 
 
 def parse_description(text: str, where: str) -> LifterDescription:
-    """Read a document back. Raises CheckpointError naming the file and what is wrong with it."""
+    """Read the description of a lifter back from its JSON document.
+
+    Args:
+        text: the document.
+        where: name of the file, for messages.
+
+    Raises:
+        CheckpointError: the document is not valid; the message names the file and what is wrong.
+    """
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:
