@@ -267,7 +267,8 @@ def _join_features(resolved: Resolved, rows: int) -> np.ndarray | None:
 class LocalPool(CorePool[RenderRequest]):
     """The same pool in this process: workers take turns, and work only while somebody waits for it.
 
-    worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
+    Args:
+        worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
     """
 
     def __init__(self, worker_factory: Callable[[], Worker], options: PoolOptions | None = None) -> None:

@@ -17,7 +17,12 @@ PATIENT_LOOKS = 3
 
 @dataclass(frozen=True)
 class Node:
-    """A live node: what it has and what of it is free. draining: it is being taken away. address: of its host."""
+    """A live node: what it has and what of it is free.
+
+    Attributes:
+        draining: whether it is being taken away.
+        address: address of its host.
+    """
 
     id: str
     total: Bundle
@@ -29,9 +34,13 @@ class Node:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """A cluster at one moment. waiting: bundles that tasks and actors wait for, whoever's, and how often. launching:
-    nodes that an autoscaler is starting. limits: what it can grow the cluster to, None where that is not known.
-    exact: the nodes are the true ones, not the cluster's sums in the place of one node.
+    """A cluster at one moment.
+
+    Attributes:
+        waiting: bundles that tasks and actors wait for, whoever's, and how often.
+        launching: nodes that an autoscaler is starting.
+        limits: what it can grow the cluster to, None where that is not known.
+        exact: whether the nodes are the true ones, not the cluster's sums in the place of one node.
     """
 
     nodes: tuple[Node, ...]
@@ -47,7 +56,12 @@ class ClusterView:
 
 @dataclass(frozen=True)
 class Placed:
-    """Workers of a pool. by_node: those with a process. unplaced: those without one yet."""
+    """Workers of a pool.
+
+    Attributes:
+        by_node: workers with a process, counted by node.
+        unplaced: workers without a process yet.
+    """
 
     by_node: Mapping[str, int]
     unplaced: int
@@ -163,9 +177,10 @@ class Sizer:
         self._crowded = 0
 
     def decide(self, view: ClusterView, placed: Placed, current: int) -> tuple[int, str]:
-        """The pool's new size, and the node where one worker more than that is to go; empty: none.
+        """Return the pool's new size, and the node that is to lose a worker; empty where none is.
 
-        current: the size until now.
+        Args:
+            current: the size until now.
         """
         if not view.exact:
             return current, ""

@@ -110,8 +110,11 @@ Report = Callable[..., tuple[str, list[Path]]]
 class SweepPlan:
     """What one command has settled before anything starts.
 
-    shared: arguments of every run. config: what they mean. rendering: a configuration whose render workers would serve
-    all trials; None where they need none, or not the same.
+    Attributes:
+        shared: arguments of every run.
+        config: what they mean.
+        rendering: a configuration whose render workers would serve all trials; None where they need none, or not the
+            same.
     """
 
     options: SweepOptions

@@ -18,9 +18,12 @@ _GOOD_TRIALS = 5  # PED-ANOVA wants at least so many among the best
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that was trained to its end. objectives: of each, its value by seed; the others are MPJPE in millimetres.
+    """A trial that was trained to its end.
 
-    seconds: training time of all seeds. waiting: share of it that passed waiting for depth.
+    Attributes:
+        objectives: for each objective its value by seed; the others are MPJPE in millimetres.
+        seconds: training time of all seeds.
+        waiting: share of that time spent waiting for depth, in [0, 1].
     """
 
     params: dict[str, Value]

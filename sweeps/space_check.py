@@ -23,8 +23,11 @@ _NOT_SEARCHED = {
 
 @dataclass(frozen=True)
 class CheckedSpace:
-    """A space that was checked. base: the configuration that all trials share. tried: what was tried out beside it,
-    and what it came to.
+    """A space that was checked.
+
+    Attributes:
+        base: the configuration that all trials share.
+        tried: the points that were tried with it, and the configuration of each.
     """
 
     space: Space

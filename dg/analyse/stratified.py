@@ -42,7 +42,9 @@ def strata(score: Float[Tensor, " frames"], shares: Sequence[float]) -> Int[Tens
 class StratifiedAnalysis(Analysis):
     """Subclasses score each test frame, once for all checkpoints, and name the groups that the scores are cut into.
 
-    names: of the groups, lowest score first. shares: of the frames below each border.
+    Attributes:
+        names: names of the groups, lowest score first.
+        shares: share of the frames below each border, rising.
     """
 
     names: ClassVar[Sequence[str]]

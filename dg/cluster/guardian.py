@@ -47,8 +47,12 @@ def ray_folder(cluster: Path) -> Path:
 
 
 class Guardian:
-    """The driver's side. out: folder of the run. cluster: folder from `make_cluster_folder`, if the run has a Ray
-    cluster of its own. folders: where the run writes other files.
+    """The driver's side of the guardian process.
+
+    Args:
+        out: folder of the run.
+        cluster: folder from `make_cluster_folder`, if the run has a Ray cluster of its own.
+        folders: where the run writes other files.
     """
 
     def __init__(self, out: Path, cluster: Path | None = None, folders: Sequence[Path] = ()) -> None:
@@ -98,7 +102,11 @@ def guarded_runs() -> list[Path]:
 
 
 def main(words: Sequence[str]) -> int:
-    """words: out, cluster folder or nothing, other folders. Returns when the driver is gone and nothing is left."""
+    """Wait in a process of its own for the driver to end, then clear up; return when nothing is left.
+
+    Args:
+        words: folder of the run, folder of the cluster or nothing, and other folders of the run.
+    """
     out, cluster, *others = words
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)

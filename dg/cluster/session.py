@@ -29,7 +29,12 @@ ATTEMPTS = 2
 
 
 class RaySession:
-    """This process' connection to Ray. own: the cluster ends with `close`. folder: for its files, where it is own."""
+    """This process' connection to Ray.
+
+    Args:
+        own: whether the cluster ends with `close`.
+        folder: folder of the cluster's files, where it is the run's own.
+    """
 
     def __init__(self, address: str, own: bool, folder: Path | None = None, guardian: Guardian | None = None) -> None:
         self.address, self.own, self.folder, self.guardian = address, own, folder, guardian

@@ -13,8 +13,11 @@ PACKAGES = ("dg", "lifters", "render_workers")
 
 @dataclass(frozen=True)
 class NodeVersions:
-    """Versions, and a digest of this project's own source. torch: without its build (`+cpu`, `+cu126`), which may
-    differ between nodes with and without a GPU.
+    """Versions, and a digest of this project's own source.
+
+    Attributes:
+        torch: PyTorch's version without its build (`+cpu`, `+cu126`), which may differ between nodes with and without a
+            GPU.
     """
 
     python: str

@@ -30,7 +30,11 @@ class Configuration:
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One published number with what we have for it. why: reasons that runs of ours do not count."""
+    """One published number with what we have for it.
+
+    Attributes:
+        why: reasons that runs of ours do not count.
+    """
 
     published: PublishedResult
     state: str

@@ -37,7 +37,11 @@ class Column:
 
 @dataclass
 class Row:
-    """Runs that differ in their seed alone. cells: column -> seed -> (start of the run, value)."""
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        cells: column -> seed -> (start of the run, value).
+    """
 
     method: str
     inputs: str
@@ -73,7 +77,12 @@ class Row:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One method of one paper's table, in the papers' words. cells: column -> value. depth: its own source."""
+    """One method of one paper's table, in the papers' words.
+
+    Attributes:
+        cells: column -> value.
+        depth: name of the method's own depth source.
+    """
 
     labels: tuple[str, str, str, str]
     settings: str

@@ -85,7 +85,11 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run. args: of dg.train, all but the driver's own (folder, tracking, resume)."""
+    """One run of a grid.
+
+    Attributes:
+        args: arguments of dg.train, all but the driver's own (folder, tracking, resume).
+    """
 
     method: Spec
     lifter: Spec

@@ -36,7 +36,12 @@ class RunEnd:
 
 
 class ChildRun:
-    """A run under way. args: of dg.train, without `out=`. environment: variables set besides this process's own."""
+    """A run under way.
+
+    Args:
+        args: arguments of dg.train, without `out=`.
+        environment: variables set besides this process's own.
+    """
 
     def __init__(
         self,
@@ -82,7 +87,11 @@ class ChildRun:
             end_process(self.pid, at_once)
 
     def end(self, code: int, stopped: bool) -> RunEnd:
-        """What an exit code means. stopped: whether the run was asked to end."""
+        """Return what an exit code means for the run.
+
+        Args:
+            stopped: whether the run was asked to end.
+        """
         summary = finished_summary(self.folder) if code == 0 else None
         if summary is not None:
             return RunEnd("finished", summary)

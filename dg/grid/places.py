@@ -18,7 +18,11 @@ CELL_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is. gpus: what CUDA_VISIBLE_DEVICES calls each of them."""
+    """The resources of a machine or a cluster.
+
+    Attributes:
+        gpus: what CUDA_VISIBLE_DEVICES calls each of them.
+    """
 
     cores: float
     memory: float = float("inf")
@@ -27,7 +31,13 @@ class Resources:
 
 @dataclass(frozen=True)
 class Places:
-    """parallel: cells at once. why: in words. environments: variables of the n-th cell among those that run at once."""
+    """How many cells run at once, and where.
+
+    Attributes:
+        parallel: cells at once.
+        why: the reason for that number, as text.
+        environments: environment variables of the n-th cell among those that run at once.
+    """
 
     parallel: int
     why: str

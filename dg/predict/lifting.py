@@ -21,7 +21,11 @@ _KNOWN = ("confidence", "depth", "nearest", "farthest")
 
 @dataclass(frozen=True)
 class ImageLifter:
-    """A stored lifter for detected people. tta: one of `dg.evaluation.predictions.TTA`."""
+    """A stored lifter for detected people.
+
+    Attributes:
+        tta: one of `dg.evaluation.predictions.TTA`.
+    """
 
     stored: StoredLifter
     device: torch.device

@@ -20,7 +20,11 @@ AS_RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class TimeChange:
-    """What is done to the time of every clip. label: in protocol ids, after `time=`."""
+    """What is done to the time of every clip.
+
+    Attributes:
+        label: name of the change in protocol ids, after `time=`.
+    """
 
     label: str
     apply: Callable[[PoseDataset], PoseDataset]

@@ -85,8 +85,13 @@ BLIND = "[xy]"
 
 @dataclass(frozen=True)
 class Part:
-    """Runs that share a source. name: of its folder. kind: of the table. targets: of its runs. words: what makes the
-    source; the rest as the study's own keys have it.
+    """Runs that share a source.
+
+    Attributes:
+        name: name of its folder.
+        kind: kind of shift, which the table shows.
+        targets: targets of its runs.
+        words: arguments that make the source; the rest as the study's own keys have it.
     """
 
     name: str

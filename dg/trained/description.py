@@ -37,8 +37,13 @@ _CHANNELS = {
 class LifterDescription:
     """Input and output of a lifter file.
 
-    frames: of a window. unit: of the output, `m` or `mm`. Raises ValueError for another unit or a window without
-    frames, KeyError for an unknown skeleton.
+    Attributes:
+        frames: length of a window.
+        unit: unit of the output, `m` or `mm`.
+
+    Raises:
+        ValueError: another unit, or a window without frames.
+        KeyError: an unknown skeleton.
     """
 
     skeleton: Skeleton
@@ -78,7 +83,11 @@ class LifterDescription:
         return dict(zip(SETTINGS, values, strict=True)) | more
 
     def document(self, answers: slice) -> dict[str, Any]:
-        """The whole description as plain containers. answers: which frames of a window the output stands for."""
+        """Return the whole description as plain containers.
+
+        Args:
+            answers: which frames of a window the output stands for.
+        """
         joints, spec = len(self.skeleton), self.inputs
         window = [] if self.frames == 1 else [self.frames]
         answered = len(range(self.frames)[answers])

@@ -31,7 +31,11 @@ _PROBE = 2
 
 @dataclass(frozen=True)
 class LifterProgram:
-    """What a file computes. shape: of its input as the file declares it, None for a free size; empty: not declared."""
+    """What a file computes.
+
+    Attributes:
+        shape: shape of its input as the file declares it, None for a free size; empty where it is not declared.
+    """
 
     path: Path
     run: Callable[[Tensor], Any]

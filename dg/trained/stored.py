@@ -20,10 +20,13 @@ from lifters.base import Lifter
 class StoredLifter:
     """A lifter with its weights and where they come from.
 
-    selection: `source_val` for the weights that were best by source validation, else `last`. epoch: None where the
-    file does not tell. run_id: of the run that trained it; empty where there is none. config: without the places of
-    that run (`dg.trained.places`); recorded: with them, None where the file carries no configuration. args: `key=value`
-    with which the caller has changed the configuration.
+    Attributes:
+        selection: `source_val` for weights that were best by source validation, else `last`.
+        epoch: None where the file does not tell.
+        run_id: id of the run that trained it; empty where there is none.
+        config: configuration without the places of that run (`dg.trained.places`).
+        recorded: configuration with these places, None where the file carries no configuration.
+        args: `key=value` with which the caller has changed the configuration.
     """
 
     path: Path

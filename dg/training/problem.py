@@ -30,7 +30,11 @@ _VIRTUAL_POSES = 8192
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that does not change during a run. virtual: the held-out part as other cameras would see it."""
+    """Everything that does not change during a run.
+
+    Attributes:
+        virtual: the held-out part as other cameras would see it; None where the run wants none.
+    """
 
     train: PoseDataset
     val: PoseDataset
