@@ -22,8 +22,11 @@ READINGS = 6
 class DetectionRequest:
     """What a worker needs beside the poses to see them as a detector does (`render_workers.uadd`).
 
-    joints_z: camera frame, metres. torso_2d: distance from pelvis to thorax in the image, normalised. confidence: of
-    the detector that the request's 2D is from; None where that is the true 2D, whose detection is to be made up.
+    Attributes:
+        joints_z: depth of the joints in the camera frame, metres.
+        torso_2d: distance from pelvis to thorax in the image, normalised.
+        confidence: confidence of the detector that the request's 2D is from; None where that is the true 2D, whose
+            detection is to be made up.
     """
 
     joints_z: Float[Tensor, "batch joints"]
@@ -46,9 +49,11 @@ class DetectionRequest:
 class RenderRequest:
     """Bodies to draw and where to read their depth.
 
-    joints_2d: normalised image coordinates of the joints, as the camera (with its distortion) sees them. keys: one
-    number a pose, from which a noisy depth source draws; so an answer does not depend on how poses are batched.
-    detection: to be answered with the `READINGS` of each joint instead of its depth alone.
+    Attributes:
+        joints_2d: normalised image coordinates of the joints, as the camera (with its distortion) sees them.
+        keys: one number for each pose, from which a noisy depth source draws, so that an answer does not depend on how
+            poses are batched.
+        detection: where given, the request is answered with the `READINGS` of each joint instead of its depth alone.
     """
 
     body_pose: BodyPose
@@ -120,10 +125,15 @@ class RenderRequest:
 
 @dataclass(frozen=True)
 class RenderAnswer:
-    """Depth at the joints, absolute metres, float32 `[batch, joints]`, or the `READINGS` of each joint, `[batch,
-    joints, readings]`, where the request has a `detection`. valid: false for quarantined poses, which are NaN. stats:
-    counters of the worker (seconds per stage, device). features: float16 `[batch, joints, channels]` of workers that
-    read them (`render_workers.joint_features`), zero for quarantined poses.
+    """Depth of a request's joints, with what the worker says of it.
+
+    Attributes:
+        depth: absolute metres, float32 `[batch, joints]`, or the `READINGS` of each joint, `[batch, joints, readings]`,
+            where the request has a `detection`.
+        valid: false for quarantined poses, which are NaN.
+        stats: counters of the worker (seconds per stage, device).
+        features: float16 `[batch, joints, channels]` of workers that read them (`render_workers.joint_features`), zero
+            for quarantined poses.
     """
 
     depth: np.ndarray
@@ -170,8 +180,13 @@ class DepthRasterizer(Protocol):
 
 
 class DepthSource(ABC):
-    """Estimates a depth map. metric: it answers in metres. oracle: it reads the rendered truth without error.
-    needs_rgb: it wants a shaded image. `Options` is a frozen dataclass (the command line's `depth.*`).
+    """Estimates a depth map.
+
+    Attributes:
+        Options: frozen dataclass of its options, the command line's `depth.*`.
+        metric: whether it answers in metres.
+        oracle: whether it reads the rendered truth without error.
+        needs_rgb: whether it needs a shaded image.
     """
 
     Options: ClassVar[type[Any]]

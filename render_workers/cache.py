@@ -27,12 +27,16 @@ LOCK_POLL_S = 0.2
 
 
 class DepthCache:
-    """One file a request. folder: made when missing. spec_digest: `WorkerSpec.digest()` of the renderer. features:
-    channels of the features of its answers, 0 where they have none.
+    """Cache of rendered depth, one file for each request.
 
     A request is found again only with the same poses in the same order and portions: other portions are other files,
     rendered anew, and right all the same. A file that is damaged, cut short or of another shape is rendered again,
     never trusted. Files appear whole or not at all, so that several processes may share a folder.
+
+    Args:
+        folder: folder of the files; it is made where it does not exist.
+        spec_digest: `WorkerSpec.digest()` of the renderer.
+        features: channels of the features of its answers, 0 where they have none.
     """
 
     def __init__(self, folder: Path, spec_digest: str, features: int = 0) -> None:

@@ -15,8 +15,10 @@ SMALLEST_SPAN = 0.02
 class Crop:
     """Pinhole intrinsics of `[batch]` square images in pixels; pixel i spans [i, i + 1), its centre is i + 0.5.
 
-    joints_px: where the joints are in the crop. zoom: focal length of the crop over that of the whole frame at the same
-    image side, by which a network that assumes a focal length can correct its depth.
+    Attributes:
+        joints_px: where the joints are in the crop.
+        zoom: focal length of the crop over that of the whole frame at the same image side, by which a network that
+            assumes a focal length can correct its depth.
     """
 
     focal_px: Float[Tensor, "batch 2"]

@@ -60,9 +60,14 @@ class FeatureOptions:
         return f" or {POSE_OPTION}={self.pose_network}" if self.of_image else ""
 
     def sizes(self, depth_name: str, depth_options: Any) -> tuple[int, ...]:  # noqa: ANN401 - the source's Options
-        """Channels of each, from the networks' configs alone. depth_name, depth_options: of the depth source.
+        """Return the channels of each feature, from the networks' configs alone.
 
-        Raises OptionError for a depth source without features, else as loading the networks does.
+        Args:
+            depth_name: name of the depth source.
+            depth_options: options of the depth source.
+
+        Raises:
+            OptionError: a depth source without features, else as loading the networks does.
         """
         sizes = []
         if self.of_depth:
@@ -84,7 +89,11 @@ class FeatureOptions:
 
 
 class FeatureReader:
-    """Reads the features that the options name. pose: of image features."""
+    """Reads the features that the options name.
+
+    Args:
+        pose: network of the image features; None without them.
+    """
 
     def __init__(self, options: FeatureOptions, pose: PoseNetwork | None) -> None:
         self.options, self.pose = options, pose
@@ -101,10 +110,15 @@ class FeatureReader:
         crop: Crop,
         places_px: Float[Tensor, "batch joints 2"],
     ) -> Float[Tensor, "batch joints features"]:
-        """float16, sources in their order; NaN where a network's map is. places_px: where to read, pixels of the crop.
+        """Return the features at the places as float16, sources in their order; NaN where a network's map is.
 
-        depth_map: of the depth network, for its features; rgb: the picture, for a pose network, which sees the box of
-        the crop's joints. Raises ValueError for one that is missing.
+        Args:
+            places_px: where to read, pixels of the crop.
+            depth_map: last map of the depth network, for its features.
+            rgb: the picture, for a pose network, which sees the box of the crop's joints.
+
+        Raises:
+            ValueError: a map or picture that is needed is missing.
         """
         maps = []
         if self.options.of_depth:

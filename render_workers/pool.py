@@ -234,8 +234,14 @@ class CorePool(RenderPool, Generic[Payload]):
 
 
 def join_answers(resolved: Resolved, shape: tuple[int, ...]) -> RenderAnswer:
-    """The answer of a whole request from those of its pieces; quarantined rows are NaN, their features, where there are
-    any, zero. Numbers in stats add up.
+    """Join the answers of a request's pieces.
+
+    Args:
+        resolved: the pieces' answers and the quarantined rows.
+        shape: of the whole request's depth.
+
+    Returns:
+        The answer of the request. Quarantined rows are NaN, and their features zero; numbers in `stats` are sums.
     """
     depth, valid = np.full(shape, np.nan, np.float32), np.zeros(shape[0], bool)
     stats: dict[str, float] = {}
@@ -261,7 +267,8 @@ def _join_features(resolved: Resolved, rows: int) -> np.ndarray | None:
 class LocalPool(CorePool[RenderRequest]):
     """The same pool in this process: workers take turns, and work only while somebody waits for it.
 
-    worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
+    Args:
+        worker_factory: builds a worker. One worker is enough unless the exchange between workers is to be tested.
     """
 
     def __init__(self, worker_factory: Callable[[], Worker], options: PoolOptions | None = None) -> None:

@@ -30,7 +30,8 @@ WORKING = (SlotState.LIVE, SlotState.DRAINING)
 class PoolCore:
     """The state machine. Call an event method for whatever happened, then `tick`, and carry out its commands.
 
-    lends: idle workers are given what a silent one holds.
+    Attributes:
+        lends: whether idle workers are given what a silent one holds.
     """
 
     def __init__(self, options: PoolOptions) -> None:
@@ -113,7 +114,12 @@ class PoolCore:
     def done(
         self, slot_id: int, piece: Piece, answer: RenderAnswer, now: float, seconds: float, invalid: Rows = ()
     ) -> None:
-        """An answer came. seconds: the worker's own time; invalid: rows of the request that it has no value for."""
+        """Take note of a worker's answer.
+
+        Args:
+            seconds: time that the worker took, as it says.
+            invalid: rows of the request that it has no value for.
+        """
         self._release(slot_id, piece, now)
         self.figures.answered(self.slots.get(slot_id), seconds, answer.stats, len(piece))
         self.book.answered(piece, answer, invalid)
@@ -151,7 +157,9 @@ class PoolCore:
     def died(self, slot_id: int, reason: str, preempted: bool = False, out_of_memory: bool = False) -> None:
         """The worker is gone. The piece that it was on is charged a try, unless the node was taken away.
 
-        out_of_memory: its node's memory ran out; where that repeats, workers hold one request at a time from then on.
+        Args:
+            out_of_memory: whether its node's memory ran out; where that repeats, workers hold one request at a time
+                from then on.
         """
         slot = self.slots.get(slot_id)
         if slot is None:

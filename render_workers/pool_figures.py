@@ -12,8 +12,13 @@ HOST_OOMS_FORGIVEN = 1
 
 @dataclass
 class PoolFigures:
-    """deaths: workers that went down by themselves. preempted: workers whose node was taken away on notice. halvings:
-    how often a worker halved its micro-batch. host_ooms: by node, workers that died because its memory ran out.
+    """Counts of what happened to a pool's workers.
+
+    Attributes:
+        deaths: workers that went down by themselves.
+        preempted: workers whose node was taken away on notice.
+        halvings: how often a worker halved its micro-batch.
+        host_ooms: node -> workers that died because its memory ran out.
     """
 
     deaths: int = 0
@@ -25,7 +30,13 @@ class PoolFigures:
     _seconds_a_pose: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
 
     def answered(self, slot: Slot | None, seconds: float, stats: Mapping[str, float], poses: int = 1) -> None:
-        """An answer came. seconds: the worker's own time; stats: as in `RenderAnswer`; poses: how many."""
+        """Take note of a worker's answer.
+
+        Args:
+            seconds: time that the worker took, as it says.
+            stats: as in `RenderAnswer`.
+            poses: number of poses.
+        """
         self._seconds.append(seconds)
         self._seconds_a_pose.append(seconds / max(1, poses))
         if slot is not None and "micro_batch" in stats:

@@ -10,17 +10,24 @@ QUARANTINE_FLOOR = 10
 
 @dataclass(frozen=True)
 class PoolOptions:
-    """How many workers, how hard to try, when to give up (SYSTEMS 2.4). Raises ValueError for senseless values.
+    """How many workers, how hard to try, when to give up (SYSTEMS 2.4).
 
-    actors: workers asked for at the start. min_actors: the first request is handed out once so many are live.
-    max_actors: how many the pool may grow to where it finds room; None (auto): as many as there is room for in a
-    cluster that the run `joined`, else `actors`. joined: the cluster is not the run's own. per_actor: requests held by
-    a worker, one running and the others staged. max_backlog: requests that wait before `submit` blocks; None: 4 x
-    workers. max_quarantine: 1 or more is a number of poses; below 1 it is a ratio of `epoch_poses` (of the poses
-    submitted so far where that is 0), of which ten are always forgiven; 0 forgives none. watchdog_s: silence of a
-    working worker after which it is replaced; None: max(30 s, 10 x p95). resource_patience_s: how long a cluster may
-    lack the resources asked for before the run has started; where an autoscaler can still bring them, and later on, it
-    is `start_timeout_s`.
+    Attributes:
+        actors: workers asked for at the start.
+        min_actors: the first request is handed out once so many are live.
+        max_actors: how many the pool may grow to where it finds room; None (auto): as many as there is room for in a
+            cluster that the run `joined`, else `actors`.
+        joined: whether the cluster is not the run's own.
+        per_actor: requests held by a worker, one running and the others staged.
+        max_backlog: requests that wait before `submit` blocks; None: 4 x workers.
+        max_quarantine: 1 or more is a number of poses; below 1 it is a ratio of `epoch_poses` (of the poses submitted
+            so far where that is 0), of which ten are always forgiven; 0 forgives none.
+        watchdog_s: silence of a working worker after which it is replaced; None: max(30 s, 10 x p95).
+        resource_patience_s: how long a cluster may lack the resources asked for before the run has started; where an
+            autoscaler can still bring them, and later on, it is `start_timeout_s`.
+
+    Raises:
+        ValueError: values out of range.
     """
 
     actors: int = 2

@@ -12,8 +12,12 @@ SAY_AFTER_S = 15.0
 class Outage:
     """A pool that has too few live workers to go on.
 
-    seconds: for so long. live, starting: workers. gone: hosts that held workers and have left the cluster. silent:
-    hosts that held workers and are in the cluster, still or again, without a live one.
+    Attributes:
+        seconds: how long the pool has had too few workers.
+        live: workers that are live.
+        starting: workers that are starting.
+        gone: hosts that held workers and have left the cluster.
+        silent: hosts that held workers and are in the cluster, still or again, without a live one.
     """
 
     seconds: float
@@ -44,7 +48,11 @@ class OutageLog:
         self._longest = 0.0
 
     def began(self, seconds: float) -> bool:
-        """Whether to say now that there are too few workers. seconds: since when; 0 while there are enough."""
+        """Return whether to say now that there are too few workers.
+
+        Args:
+            seconds: how long there have been too few; 0 while there are enough.
+        """
         first = self._longest == 0.0 and seconds >= SAY_AFTER_S
         if first or self._longest:
             self._longest = max(self._longest, seconds)

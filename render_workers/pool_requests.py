@@ -29,9 +29,13 @@ class PieceState(Enum):
 
 @dataclass(eq=False)
 class Piece:
-    """Rows [start, stop) of a request. avoid: the slot where it failed last. alone: it was aboard when a worker died,
-    so it travels with no other piece from then on; else an innocent neighbour could be blamed. lent: it was given to
-    another worker while the first one was silent.
+    """Rows [start, stop) of a request.
+
+    Attributes:
+        avoid: the slot where it failed last.
+        alone: whether it was aboard when a worker died, so it travels with no other piece from then on; else an
+            innocent neighbour could be blamed.
+        lent: whether it was given to another worker while the first one was silent.
     """
 
     request: int
@@ -73,7 +77,11 @@ class Resolved:
 
 
 class RequestBook:
-    """The queue, the budgets and the ledger. resolved: complete requests that nobody has taken yet."""
+    """The queue, the budgets and the ledger.
+
+    Attributes:
+        resolved: complete requests that nobody has taken yet.
+    """
 
     def __init__(self, options: PoolOptions) -> None:
         self.options = options
@@ -100,7 +108,11 @@ class RequestBook:
         piece.state, piece.slot = PieceState.IN_FLIGHT, slot
 
     def answered(self, piece: Piece, answer: RenderAnswer, invalid: Rows) -> None:
-        """The first answer of a piece counts, from wherever it comes. invalid: rows of the request without a value."""
+        """The first answer of a piece counts, from wherever it comes.
+
+        Args:
+            invalid: rows of the request without a value.
+        """
         if piece.state not in (PieceState.QUEUED, PieceState.IN_FLIGHT):
             self.ledger.duplicates += len(piece)
             return
@@ -124,7 +136,11 @@ class RequestBook:
             self._requeue(piece, front=False)
 
     def lost(self, piece: Piece, error: str, charge: bool) -> None:
-        """The piece went down with its worker, or on the way. charge: it may be the cause."""
+        """The piece went down with its worker, or on the way.
+
+        Args:
+            charge: whether it may be the cause.
+        """
         piece.infra_tries += charge
         if piece.infra_tries >= self.options.max_infra_tries:
             self._split(piece, error)

@@ -17,7 +17,12 @@ PATIENT_LOOKS = 3
 
 @dataclass(frozen=True)
 class Node:
-    """A live node: what it has and what of it is free. draining: it is being taken away. address: of its host."""
+    """A live node: what it has and what of it is free.
+
+    Attributes:
+        draining: whether it is being taken away.
+        address: address of its host.
+    """
 
     id: str
     total: Bundle
@@ -29,9 +34,13 @@ class Node:
 
 @dataclass(frozen=True)
 class ClusterView:
-    """A cluster at one moment. waiting: bundles that tasks and actors wait for, whoever's, and how often. launching:
-    nodes that an autoscaler is starting. limits: what it can grow the cluster to, None where that is not known.
-    exact: the nodes are the true ones, not the cluster's sums in the place of one node.
+    """A cluster at one moment.
+
+    Attributes:
+        waiting: bundles that tasks and actors wait for, whoever's, and how often.
+        launching: nodes that an autoscaler is starting.
+        limits: what it can grow the cluster to, None where that is not known.
+        exact: whether the nodes are the true ones, not the cluster's sums in the place of one node.
     """
 
     nodes: tuple[Node, ...]
@@ -47,14 +56,24 @@ class ClusterView:
 
 @dataclass(frozen=True)
 class Placed:
-    """Workers of a pool. by_node: those with a process. unplaced: those without one yet."""
+    """Workers of a pool.
+
+    Attributes:
+        by_node: workers with a process, counted by node.
+        unplaced: workers without a process yet.
+    """
 
     by_node: Mapping[str, int]
     unplaced: int
 
 
 def has_labels(node: Node, selector: Mapping[str, str]) -> bool:
-    """Whether a node is one that Ray's label selector wants: `value`, `!value`, `in(a, b)` or `!in(a, b)` by label."""
+    """Return whether a node has the labels that a label selector of Ray asks for.
+
+    Args:
+        node: with its labels.
+        selector: label -> `value`, `!value`, `in(a, b)` or `!in(a, b)`.
+    """
     return all(_matches(node.labels.get(label), wanted) for label, wanted in selector.items())
 
 
@@ -66,17 +85,36 @@ def _matches(value: str | None, wanted: str) -> bool:
 
 
 def how_many(free: Bundle, ask: Bundle) -> int:
-    """Bundles that fit into what is free; none of an empty bundle."""
+    """Return how many bundles fit into the free resources; 0 for an empty bundle.
+
+    Args:
+        free: free amounts by resource.
+        ask: amounts of one bundle.
+    """
     return min((int(free.get(name, 0) / amount + ROUNDING) for name, amount in ask.items()), default=0)
 
 
 def room(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) -> int:
-    """Workers that the nodes can hold: those that they hold already, and those that still fit."""
+    """Return how many workers the nodes can hold: those that they hold already, and those that still fit.
+
+    Args:
+        nodes: nodes to count on.
+        view: what the cluster says of itself.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+    """
     return housed(nodes, view, ask, placed) + sum(how_many(node.free, ask) for node in nodes)
 
 
 def housed(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) -> int:
-    """Workers that have found a place on the nodes, whether their process runs yet or not."""
+    """Return how many workers have found a place on the nodes, whether their process runs yet or not.
+
+    Args:
+        nodes: nodes to count on.
+        view: what the cluster says of itself.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+    """
     if not view.exact:
         return sum(placed.by_node.values())
     ids = {node.id for node in nodes}
@@ -87,18 +125,30 @@ def housed(nodes: list[Node], view: ClusterView, ask: Bundle, placed: Placed) ->
 
 
 def target_size(options: PoolOptions, room: int) -> int:
-    """Workers that a pool should have where there is room for so many.
+    """Return how many workers a pool should have.
 
-    With `max_actors` given, a joined cluster sees one worker more than it has room for: an autoscaler starts a node for
-    it. `actors` are always asked for.
+    With `max_actors` given, a joined cluster is asked for one worker more than it has room for, so that an autoscaler
+    starts a node for it. `actors` are always asked for.
+
+    Args:
+        options: of the pool.
+        room: workers that the cluster can hold.
     """
     more = 1 if options.joined and options.max_actors is not None else 0
     return max(options.actors, int(min(options.most_actors, room + more)))
 
 
 def crowded_out(view: ClusterView, ask: Bundle, placed: Placed) -> str | None:
-    """The node where others wait for what this pool's workers hold; None where nobody does. Empty: what they wait for
-    is free already, and only is not to be taken.
+    """Return the node on which others wait for resources that this pool's workers hold.
+
+    Args:
+        view: what the cluster says of itself, with the bundles that wait.
+        ask: resources of one worker.
+        placed: where the pool's workers are.
+
+    Returns:
+        The node's id; empty where what they wait for is free already and must only not be taken; None where nobody
+        waits for this pool.
     """
     nodes = view.lasting()
     for bundle, count in view.waiting:
@@ -127,9 +177,10 @@ class Sizer:
         self._crowded = 0
 
     def decide(self, view: ClusterView, placed: Placed, current: int) -> tuple[int, str]:
-        """The pool's new size, and the node where one worker more than that is to go; empty: none.
+        """Return the pool's new size, and the node that is to lose a worker; empty where none is.
 
-        current: the size until now.
+        Args:
+            current: the size until now.
         """
         if not view.exact:
             return current, ""
@@ -146,7 +197,15 @@ class Sizer:
 
 
 def shortage(options: PoolOptions, nodes: list[Node], view: ClusterView, placed: Placed, after_s: float) -> str:
-    """What was asked for, what there is, what to try."""
+    """Return a message that says what was asked for, what there is, and what to try.
+
+    Args:
+        options: of the pool.
+        nodes: nodes that could hold workers.
+        view: what the cluster says of itself.
+        placed: where the pool's workers are.
+        after_s: seconds that the pool has waited.
+    """
     ask = options.ask
     asked = " and ".join(f"{amount:g} {name}" for name, amount in ask.items())
     total, free = (_sums([getattr(node, part) for node in nodes], ask) for part in ("total", "free"))
@@ -173,7 +232,13 @@ def shortage(options: PoolOptions, nodes: list[Node], view: ClusterView, placed:
 
 
 def may_grow(options: PoolOptions, nodes: list[Node], view: ClusterView) -> bool:
-    """Whether an autoscaler is about to bring what lacks, or could."""
+    """Return whether an autoscaler is about to bring the missing resources, or could bring them.
+
+    Args:
+        options: of the pool.
+        nodes: nodes that could hold workers.
+        view: what the cluster says of itself.
+    """
     if view.limits is None:
         return view.launching > 0
     total = _sums([node.total for node in nodes], options.ask)

@@ -7,7 +7,7 @@ from render_workers.pool_requests import Piece, Resolved
 
 
 class SlotState(Enum):
-    """DRAINING: gets no more work and goes when it has finished what it holds."""
+    """The state of a worker's place; DRAINING gets no more work and goes when it has finished what it holds."""
 
     PENDING = auto()
     LIVE = auto()
@@ -19,10 +19,16 @@ class SlotState(Enum):
 
 @dataclass(eq=False)
 class Slot:
-    """The place of one worker. in_flight: oldest first. progress: when it last finished something, or got work after
-    idling. node: where its process runs; empty while it has none. leaving: that node is being taken away. silent: it
-    holds work and has not answered for unusually long. micro_batch, halvings: as its last answer had them
-    (`RenderWorker.depth`).
+    """The place of one worker.
+
+    Attributes:
+        in_flight: pieces that it holds, oldest first.
+        progress: when it last finished something, or got work after idling.
+        node: where its process runs; empty while it has none.
+        leaving: whether that node is being taken away.
+        silent: whether it holds work and has not answered for unusually long.
+        micro_batch: poses that it draws at once, by its last answer (`RenderWorker.depth`).
+        halvings: how often it has halved its micro-batch, by its last answer.
     """
 
     id: int
@@ -53,8 +59,11 @@ class Spawn:
 
 @dataclass(frozen=True)
 class Kill:
-    """Stop the worker, if it still runs, and forget its calls. request: what it was on; reason: empty if it is merely
-    one too many.
+    """Stop the worker, if it still runs, and forget its calls.
+
+    Attributes:
+        request: number of the request that it was working on.
+        reason: why it is stopped; empty if it is merely one too many.
     """
 
     slot: int

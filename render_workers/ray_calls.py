@@ -13,9 +13,14 @@ Failed = list[tuple[Call, Exception]]
 
 
 def completed(calls: "dict[ray.ObjectRef, Call]", timeout: float) -> "tuple[Returned[Call], Failed[Call]]":
-    """Take the calls that have ended out of `calls`: those with a value, and those with an error.
+    """Take the calls that have ended out of `calls`.
 
-    Waits until one has ended, but no longer than `timeout` seconds.
+    Args:
+        calls: reference of Ray -> the call; is changed.
+        timeout: seconds to wait at most until one has ended.
+
+    Returns:
+        The calls with their value, and those with their error.
     """
     if timeout and calls:
         ray.wait(list(calls), num_returns=1, timeout=timeout)

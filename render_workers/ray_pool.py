@@ -103,11 +103,14 @@ class _Call:
 
 
 class RayPool(CorePool[ray.ObjectRef]):
-    """Depth from Ray actors. Ray must be initialised; actors start at once and in the background. In a cluster that the
-    run joined their number follows the nodes (`PoolOptions.max_actors`).
+    """Depth from Ray actors.
 
-    label_selector: nodes that may hold the actors, as for `ray.remote(label_selector=...)`. env: environment variables
-    of the workers, besides the ones that keep a worker to its own cores and GPU.
+    Ray must be initialised; actors start at once and in the background. In a cluster that the run joined their number
+    follows the nodes (`PoolOptions.max_actors`).
+
+    Args:
+        label_selector: nodes that may hold the actors, as for `ray.remote(label_selector=...)`.
+        env: environment variables of the workers, besides the ones that keep a worker to its own cores and GPU.
     """
 
     def __init__(

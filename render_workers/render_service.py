@@ -42,8 +42,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, with what an owner's ledger needs beside it. quarantined: rows without a value, and why. retried:
-    poses that were tried again. status, last_error: of the service.
+    """An answer, with what an owner's ledger needs beside it.
+
+    Attributes:
+        quarantined: rows without a value, and why.
+        retried: poses that were tried again.
+        status: status of the service.
+        last_error: last error in the service.
     """
 
     answer: RenderAnswer
@@ -73,10 +78,14 @@ class _Owner:
 
 
 class RenderService:
-    """The actor. Every method is a coroutine on one event loop, which nothing blocks: there are no locks.
+    """The actor of a render service.
 
-    spec: what its workers are built from. options: of the pool; how many poses may be quarantined is the owners' own
-    affair. env: environment variables of the workers.
+    Every method is a coroutine on one event loop, which nothing blocks, so there are no locks.
+
+    Args:
+        spec: what its workers are built from.
+        options: options of the pool; how many poses may be quarantined is the owners' own affair.
+        env: environment variables of the workers.
     """
 
     def __init__(self, spec: WorkerSpec, options: PoolOptions, env: dict[str, str] | None = None) -> None:

@@ -21,8 +21,11 @@ WIDER_PX = (2, 4, 8)
 
 @dataclass(frozen=True)
 class JointDepth:
-    """depth: metres, NaN where an image shows no body; or the readings of each joint (`render_workers.uadd`). widened:
-    joints that looked further than their own pixels.
+    """Depth that was read at joints.
+
+    Attributes:
+        depth: metres, NaN where an image shows no body; or the readings of each joint (`render_workers.uadd`).
+        widened: joints that looked further than their own pixels.
     """
 
     depth: Float[Tensor, "batch joints *readings"]

@@ -16,7 +16,11 @@ from render_workers.ray_pool import RayPool, WorkerSpec, _Call
 
 
 class ServedFuture(PoolFuture):
-    """The answer to one request. abandoned: nobody waits for it any more."""
+    """The answer to one request.
+
+    Attributes:
+        abandoned: whether nobody waits for it any more.
+    """
 
     def __init__(self, pool: "ServedPool") -> None:
         super().__init__(pool)
@@ -28,7 +32,9 @@ class ServedFuture(PoolFuture):
 class ServedPool(RayPool):
     """A RayPool for a caller that must not block: `wake` is called, from another thread, when `poll` has work to do.
 
-    busy_s: seconds that workers have spent on answers. abandoned: poses that were not drawn as their owner was gone.
+    Attributes:
+        busy_s: seconds that workers have spent on answers.
+        abandoned: poses that were not drawn as their owner was gone.
     """
 
     def __init__(
@@ -43,7 +49,11 @@ class ServedPool(RayPool):
         self.core.lends = False
 
     def submit_packed(self, payload: ray.ObjectRef, shape: tuple[int, ...]) -> ServedFuture:
-        """Queue a request that is in the object store already. shape: of its answer's depth. Does not block."""
+        """Queue a request that is in the object store already; does not block.
+
+        Args:
+            shape: shape of its answer's depth.
+        """
         future = ServedFuture(self)
         self._open[self.core.submit(shape[0])] = _Open(future, payload, shape)
         self._command()

@@ -63,9 +63,15 @@ class _OwnBook(RequestBook):
 class ServicePool(CorePool[ray.ObjectRef]):
     """Depth from a render service. Ray must be initialised, in any namespace.
 
-    service: NAMESPACE/NAME. spec: what this run's workers would be built from; the service must draw the same.
-    options: `max_quarantine` and `epoch_poses` are this run's own, the rest is the service's. label: of this run.
-    Raises ResourceError where there is no such service, OptionError where it draws otherwise, and what stopped it.
+    Args:
+        service: NAMESPACE/NAME.
+        spec: what this run's workers would be built from; the service must draw the same.
+        options: `max_quarantine` and `epoch_poses` are this run's own, the rest is the service's.
+        label: name of this run.
+
+    Raises:
+        ResourceError: there is no such service.
+        OptionError: the service draws otherwise.
     """
 
     def __init__(self, service: str, spec: WorkerSpec, options: PoolOptions | None = None, label: str = "run") -> None:

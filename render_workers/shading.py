@@ -60,7 +60,11 @@ class ShadingRasterizer(Protocol):
 
 
 class Headlight:
-    """Shades pictures of one mesh's poses. faces: vertex numbers, outward or inward: the side that is seen is lit."""
+    """Shades pictures of one mesh's poses.
+
+    Args:
+        faces: vertex numbers of each triangle, outward or inward: the side that is seen is lit.
+    """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], look: Look = Look()) -> None:
         self.look = look

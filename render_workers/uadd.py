@@ -31,7 +31,14 @@ _REACHES = torch.tensor([*range(1, 11), 12, 14, 17, 20, 24, 28, 33, 40, 50, 70, 
 
 @dataclass(frozen=True)
 class UaddOptions:
-    """background_m: metres from the farthest joint to the wall behind it; 0: none. Raises ValueError below zero."""
+    """How requests for detections are answered.
+
+    Attributes:
+        background_m: metres from the farthest joint to the wall behind it; 0 for no wall.
+
+    Raises:
+        ValueError: `background_m` is negative.
+    """
 
     radius: RadiusLaw = field(default_factory=RadiusLaw)
     detector: SyntheticDetector = field(default_factory=SyntheticDetector)

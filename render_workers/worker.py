@@ -37,10 +37,16 @@ RENDER_VERSION = 1
 class WorkerSpec:
     """Everything that a worker is built from: plain values that travel to any process.
 
-    body_options, depth_options: fields of the plug-ins' Options. min_pool: 1, 3 or 5 pixels. micro_batch: poses drawn
-    at once. device: `auto` takes CUDA where there is one. deterministic: never change the micro-batch. source_digest:
-    what the digest of the networks' files must be where the worker is built; empty: anything. uadd: how requests for
-    detections are answered; None: there are none. features: what is read of networks' maps besides; None: nothing.
+    Attributes:
+        body_options: fields of the body's Options.
+        depth_options: fields of the depth source's Options.
+        min_pool: side of the minimum-pooling window, 1, 3 or 5 pixels.
+        micro_batch: poses drawn at once.
+        device: `auto` takes CUDA where there is one.
+        deterministic: whether the micro-batch never changes.
+        source_digest: what the digest of the networks' files must be where the worker is built; empty: anything.
+        uadd: how requests for detections are answered; None: there are none.
+        features: what is read of networks' maps besides; None: nothing.
     """
 
     body_name: str = "open"

@@ -85,10 +85,14 @@ class Scores:
 
 
 def parse_objective(text: str, targets: Sequence[str]) -> Objective:
-    """The objective that a text names: `source_val`, `oracle:TARGET` or `seconds`; the first two may end in `:FIGURE`.
+    """Return the objective that a text names.
 
-    targets: those of the runs, as `NAME:ARGUMENT`. Raises ConfigError for everything else, in particular for a target
-    that is not called an oracle.
+    Args:
+        text: `source_val`, `oracle:TARGET` or `seconds`; the first two may end in `:FIGURE`.
+        targets: targets of the runs, as `NAME:ARGUMENT`.
+
+    Raises:
+        ConfigError: any other text, in particular a target that is not called an oracle.
     """
     if text == SECONDS:
         return Objective(SECONDS, None, SECONDS)
@@ -117,7 +121,15 @@ def parse_objective(text: str, targets: Sequence[str]) -> Objective:
 
 
 def parse_objectives(texts: Sequence[str], targets: Sequence[str]) -> tuple[Objective, ...]:
-    """One objective or two. Raises ConfigError."""
+    """Return the one or two objectives that the texts name.
+
+    Args:
+        texts: as `parse_objective` takes them.
+        targets: targets of the runs, as `NAME:ARGUMENT`.
+
+    Raises:
+        ConfigError: none, more than two, two that are equal, or a text that names no objective.
+    """
     found = tuple(parse_objective(text, targets) for text in texts)
     if not 1 <= len(found) <= 2 or len({o.name for o in found}) < len(found):
         raise ConfigError(f"objectives must be one or two that differ, got {list(texts)}")

@@ -69,7 +69,15 @@ def problems(options: SweepOptions) -> list[str]:
 
 
 def pruner_of(options: SearchOptions, objectives: Sequence[Objective]) -> str:
-    """`median`, `hyperband` or `off`. Raises ConfigError where what was asked for cannot be."""
+    """Return the pruner of a search: `median`, `hyperband` or `off`.
+
+    Args:
+        options: of the search; `auto` takes `median` where pruning is possible.
+        objectives: what is optimised.
+
+    Raises:
+        ConfigError: a pruner was asked for where trials cannot be pruned.
+    """
     why = "trials with two objectives are not ordered, so none can be called bad early" if len(objectives) > 1 else ""
     if objectives[0].unit == "s" and not why:
         why = "seconds are known only at the end of a run"
@@ -79,7 +87,12 @@ def pruner_of(options: SearchOptions, objectives: Sequence[Objective]) -> str:
 
 
 def trials_at_once(options: SweepOptions, config: TrainConfig) -> int:
-    """`concurrency`; for auto as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3)."""
+    """Return how many trials run at once; for `auto` as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3).
+
+    Args:
+        options: of the sweep.
+        config: of the runs, with the sizes of the render pool.
+    """
     if options.concurrency != "auto":
         return int(options.concurrency)
     if not config.needs_depth:
@@ -97,8 +110,11 @@ Report = Callable[..., tuple[str, list[Path]]]
 class SweepPlan:
     """What one command has settled before anything starts.
 
-    shared: arguments of every run. config: what they mean. rendering: a configuration whose render workers would serve
-    all trials; None where they need none, or not the same.
+    Attributes:
+        shared: arguments of every run.
+        config: what they mean.
+        rendering: a configuration whose render workers would serve all trials; None where they need none, or not the
+            same.
     """
 
     options: SweepOptions

@@ -18,9 +18,12 @@ _GOOD_TRIALS = 5  # PED-ANOVA wants at least so many among the best
 
 @dataclass(frozen=True)
 class FinishedTrial:
-    """A trial that was trained to its end. objectives: of each, its value by seed; the others are MPJPE in millimetres.
+    """A trial that was trained to its end.
 
-    seconds: training time of all seeds. waiting: share of it that passed waiting for depth.
+    Attributes:
+        objectives: for each objective its value by seed; the others are MPJPE in millimetres.
+        seconds: training time of all seeds.
+        waiting: share of that time spent waiting for depth, in [0, 1].
     """
 
     params: dict[str, Value]
@@ -64,7 +67,13 @@ class Outcome:
 
 
 def outcome_of(study: optuna.Study, space: Space, objectives: tuple[Objective, ...]) -> Outcome:
-    """Read a study."""
+    """Read the finished and the pruned trials of a study.
+
+    Args:
+        study: of Optuna.
+        space: parameters and their ranges.
+        objectives: what the study optimises.
+    """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
     complete = [_finished(t, space) for t in trials if t.state == TrialState.COMPLETE]
     pruned = [
@@ -76,12 +85,25 @@ def outcome_of(study: optuna.Study, space: Space, objectives: tuple[Objective, .
 
 
 def best_of(finished: Sequence[FinishedTrial], objective: Objective) -> FinishedTrial:
-    """The best mean of the first objective, the earliest trial of equals."""
+    """Return the trial with the best mean of the first objective, the earliest of equals.
+
+    Args:
+        finished: at least one trial.
+        objective: the first objective, which says whether higher is better.
+    """
     return min(finished, key=lambda trial: (objective.sign * trial.means[0], trial.trial))
 
 
 def front_of(finished: Sequence[FinishedTrial], objectives: Sequence[Objective]) -> list[FinishedTrial]:
-    """The Pareto front: the trials that no other one equals or beats in every objective and beats in one."""
+    """Return the Pareto front: trials that no other one equals or beats in every objective and beats in one.
+
+    Args:
+        finished: the trials.
+        objectives: what is optimised, in the order of the trials' means.
+
+    Returns:
+        The trials of the front, ordered by the first objective.
+    """
     costs = {t.trial: tuple(o.sign * m for o, m in zip(objectives, t.means, strict=True)) for t in finished}
 
     def beaten(cost: tuple[float, ...]) -> bool:
@@ -91,7 +113,14 @@ def front_of(finished: Sequence[FinishedTrial], objectives: Sequence[Objective])
 
 
 def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str, float]]:
-    """For each objective by name: parameter -> importance; they sum to one. Needs `LEAST_TRIALS` finished trials.
+    """Compute the share of each parameter in reaching good trials.
+
+    Args:
+        study: of Optuna.
+        outcome: its trials, of which at least `LEAST_TRIALS` are finished.
+
+    Returns:
+        Objective's name -> parameter -> importance; the importances of an objective sum to one.
 
     Reference:
         PED-ANOVA (Watanabe et al., IJCAI 2023), as Optuna computes it.

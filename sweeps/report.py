@@ -22,7 +22,16 @@ SOURCE_LABEL = "source validation"
 
 
 def reference_depth_report(study: optuna.Study, outcome: Outcome, folder: Path) -> tuple[str, list[Path]]:
-    """The response curve over d_ref with all seeds, and how the search went."""
+    """Write the response curve over d_ref with all seeds, and the course of the search.
+
+    Args:
+        study: of Optuna.
+        outcome: its trials.
+        folder: where the files go.
+
+    Returns:
+        The text to print, and the files.
+    """
     (objective,), (name,) = outcome.objectives, outcome.space.names
     ordered = sorted(outcome.finished, key=lambda trial: (float(trial.params[name]), trial.trial))
     text = f"{response_table(ordered, objective, name)}\n{verdict(ordered, objective, name)}\n"
@@ -32,8 +41,17 @@ def reference_depth_report(study: optuna.Study, outcome: Outcome, folder: Path) 
 
 
 def search_report(study: optuna.Study, outcome: Outcome, folder: Path) -> tuple[str, list[Path]]:
-    """The table of trials, a response plot a parameter, importances, how the search went, and of two objectives the
-    Pareto front.
+    """Write the table of trials, a response plot for each parameter, importances and the course of the search.
+
+    Two objectives also get a plot of the Pareto front.
+
+    Args:
+        study: of Optuna.
+        outcome: its trials.
+        folder: where the files go.
+
+    Returns:
+        The text to print, and the files.
     """
     text = trials_table(outcome)
     files = write_files(folder, {"trials.txt": text})

@@ -50,7 +50,16 @@ def _main(args: list[str]) -> int:
 
 
 def make_plan(options: SearchOptions, shared: Sequence[str], given: Mapping[str, Parameter]) -> SweepPlan:
-    """Check everything, say what will be done. Raises ConfigError."""
+    """Check the settings of a search and return what will be done.
+
+    Args:
+        options: of the search.
+        shared: arguments of every run, `key=value` each.
+        given: searched parameters by key.
+
+    Raises:
+        ConfigError: settings that make no search.
+    """
     from sweeps.report import search_report
     from sweeps.space_check import check_space, idle_keys, renders
 

@@ -21,12 +21,14 @@ ANSWER_S = 10.0
 class SharedRendering:
     """While it is open, trials that are given `args()` train on one cluster and have their poses drawn by one pool.
 
-    config: what the trials share; its `render` is the pool, its `address` the cluster to join: without one they get a
-    cluster of the sweep's own, with room for all of them. concurrency: trials at a time. Does nothing where no trial
-    needs depth, with `pool=local`, and where the user has named a service already.
-
     The cluster and the service end with this process, however it ends. Entering raises what starting them raises:
     ResourceError, ConfigError, OptionError.
+
+    Args:
+        config: what the trials share; its `render` is the pool, its `address` the cluster to join: without one they get
+            a cluster of the sweep's own, with room for all of them.
+        concurrency: trials at a time. Does nothing where no trial needs depth, with `pool=local`, and where the user
+            has named a service already.
     """
 
     def __init__(self, config: TrainConfig, concurrency: int) -> None:

@@ -25,9 +25,15 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from low to high, both included. step: their distance; log: each scale alike; whole: integers.
+    """Numbers from low to high, both included.
 
-    Raises ValueError for one that holds no two numbers, or that cannot be sampled.
+    Attributes:
+        step: distance of the numbers; None for any number between.
+        log: whether numbers are drawn uniformly in the logarithm.
+        whole: whether they are integers.
+
+    Raises:
+        ValueError: a range that holds no two numbers, or that cannot be sampled.
     """
 
     low: float

@@ -23,8 +23,11 @@ _NOT_SEARCHED = {
 
 @dataclass(frozen=True)
 class CheckedSpace:
-    """A space that was checked. base: the configuration that all trials share. tried: what was tried out beside it,
-    and what it came to.
+    """A space that was checked.
+
+    Attributes:
+        base: the configuration that all trials share.
+        tried: the points that were tried with it, and the configuration of each.
     """
 
     space: Space
@@ -38,11 +41,17 @@ class CheckedSpace:
 
 
 def check_space(given: Mapping[str, Parameter], shared: Sequence[str]) -> CheckedSpace:
-    """Every end of a range and every choice, tried out beside the arguments that all trials share. Needs torch.
+    """Try every end of a range and every choice together with the arguments that all trials share; this needs torch.
 
-    Choices of a plug-in are tried with every option of it that is searched as well, what is refused alone beside each
-    other value; further combinations are looked at when a trial meets them (`refusal`). Raises ConfigError that lists
-    every problem.
+    Choices of a plug-in are tried with every searched option of that plug-in, and what is refused alone is tried beside
+    each other value. Further combinations are checked when a trial meets them (`refusal`).
+
+    Args:
+        given: parameters by key.
+        shared: arguments of every run, `key=value` each.
+
+    Raises:
+        ConfigError: with every problem, one a line.
     """
     found = [_not_searched(name) for name in given]
     found += [f"{name} is searched, so {arg!r} cannot be given too" for arg in shared for name in _own(arg, given)]

@@ -32,10 +32,19 @@ def open_study(
     objectives: Sequence[Objective] = (Objective(),),
     pruner: optuna.pruners.BasePruner | None = None,
 ) -> optuna.Study:
-    """Create or load a study that searches `space`.
+    """Create or load a study that searches a space.
 
-    storage: a database URL such as `sqlite:///study.db` or `postgresql://USER@HOST/DATABASE`, or `journal:FILE`, the
-    one to use on a network file system. Raises ConfigError when the storage cannot be used.
+    Args:
+        name: of the study.
+        storage: a database URL such as `sqlite:///study.db` or `postgresql://USER@HOST/DATABASE`, or `journal:FILE`,
+            the one to use on a network file system.
+        space: parameters and their ranges.
+        seed: of the sampler.
+        objectives: what is optimised, one or two.
+        pruner: ends bad trials early; Optuna's default if left out.
+
+    Raises:
+        ConfigError: the storage cannot be used.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     directions = [
@@ -106,10 +115,14 @@ def without_password(storage: str) -> str:
 
 
 def make_sampler(space: Space, objectives: Sequence[Objective], seed: int, trials: int) -> optuna.samplers.BaseSampler:
-    """A Gaussian process for one number, TPE for several parameters, a choice or two objectives.
+    """Return a Gaussian process sampler for one number, and TPE for several parameters, a choice or two objectives.
 
-    trials: how many the study holds. Each session draws from a stream of its own: one that began with the first seed
-    again would propose again what the session before has tried.
+    Args:
+        space: parameters and their ranges.
+        objectives: what is optimised.
+        seed: of the sweep.
+        trials: how many trials the study holds. It goes into the sampler's seed, because a session that began with the
+            first seed again would propose again what the session before has tried.
     """
     seed = int(np.random.SeedSequence([seed, trials]).generate_state(1)[0])
     (first, *more) = space.parameters.values()
@@ -121,7 +134,13 @@ def make_sampler(space: Space, objectives: Sequence[Objective], seed: int, trial
 
 
 def make_pruner(name: str, prune_after: int, epochs: int) -> optuna.pruners.BasePruner:
-    """`off`, `median` or `hyperband`. prune_after: epochs in which no trial ends; epochs: of a whole run."""
+    """Return Optuna's pruner of a name.
+
+    Args:
+        name: `off`, `median` or `hyperband`.
+        prune_after: epochs in which no trial is pruned.
+        epochs: of a whole run.
+    """
     if name == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=PRUNE_FROM_TRIAL, n_warmup_steps=prune_after)
     if name == "hyperband":
@@ -133,10 +152,17 @@ def make_pruner(name: str, prune_after: int, epochs: int) -> optuna.pruners.Base
 def fix_identity(
     study: optuna.Study, identity: Mapping[str, Any], details: Mapping[str, Any], begun: bool = True
 ) -> None:
-    """Write down what all trials of a study have in common.
+    """Write into the study what all its trials have in common, or check it against what stands there.
 
-    begun: the study holds results or checkpoints. Then an `identity` that differs raises ConfigError; `details` only
-    say in its message what changed. One that never got so far, as after a mistyped path, takes the new settings.
+    Args:
+        study: of Optuna.
+        identity: what must be equal for trials to belong to one study.
+        details: further settings, which only explain in the message what changed.
+        begun: whether the study holds results or checkpoints. One that does not, as after a mistyped path, takes the
+            new settings.
+
+    Raises:
+        ConfigError: a study that has begun has another identity.
     """
     before = study.user_attrs.get(IDENTITY)
     now = {IDENTITY: dict(identity), _DETAILS: {k: str(v) for k, v in details.items()}}

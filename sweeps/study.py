@@ -46,9 +46,11 @@ class TrialRequest:
 class TrialOutcome:
     """How a trial ended: with a value for each objective, or with an error.
 
-    facts: JSON-like, kept with the trial. settled: the same settings would fail again, so it is not retried.
-    fatal: the exit code of a failure that every trial would meet; the sweep ends. pruned_at: epoch at which the driver
-    gave it up.
+    Attributes:
+        facts: JSON-like, kept with the trial.
+        settled: whether the same settings would fail again, so that it is not retried.
+        fatal: the exit code of a failure that every trial would meet; the sweep ends.
+        pruned_at: epoch at which the driver gave it up.
     """
 
     values: tuple[float, ...] | None
@@ -112,7 +114,8 @@ class _Trial:
 class SweepDriver(Driver[_Trial, TrialOutcome]):
     """Runs trials until `trials` of them are settled.
 
-    prunes: Optuna's pruner is asked after each evaluation of a trial, and the trial ended when it says so.
+    Args:
+        prunes: whether Optuna's pruner is asked after each evaluation of a trial, and may end it.
     """
 
     def __init__(

@@ -27,10 +27,12 @@ SETTLED = (5, 6)  # diverged, too many quarantined poses: a seed makes them happ
 
 @dataclass(frozen=True)
 class TrialRunner:
-    """Starts the trials of a sweep. args: of dg.train, the same for all.
+    """Starts the trials of a sweep.
 
-    refusal: why dg.train would not take the arguments of a trial, empty where it does. epochs: of a trial that sets
-    none.
+    Attributes:
+        args: arguments of dg.train, the same for all.
+        refusal: why dg.train would not take the arguments of a trial, empty where it does.
+        epochs: epochs of a trial that sets none.
     """
 
     out: Path

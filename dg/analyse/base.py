@@ -21,7 +21,12 @@ Value = str | int | float | None
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is looked at. targets: `NAME:ARGUMENT` each, alike for all runs. metric: of `ERRORS`, a number a frame."""
+    """What an analysis compares: checkpoints on targets under one metric.
+
+    Attributes:
+        targets: `NAME:ARGUMENT` each, alike for all runs.
+        metric: one of `ERRORS`, which give a number for each frame.
+    """
 
     runs: Sequence[TrainedRun]
     targets: Sequence[str]
@@ -62,8 +67,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of named values, those of a checkpoint behind its name, `checkpoint`. side_by_side: which of them a printed
-    table shows for each checkpoint; the others stand in the files alone.
+    """Rows of named values, those of a checkpoint behind its name, `checkpoint`.
+
+    Attributes:
+        side_by_side: which of them a printed table shows for each checkpoint; the others stand in the files alone.
     """
 
     name: str
@@ -75,8 +82,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Findings:
-    """What an analysis found. ground_truth: what of it, beside the errors themselves, rests on ground truth, which no
-    user of a lifter has.
+    """What an analysis found.
+
+    Attributes:
+        ground_truth: what of it, beside the errors themselves, rests on ground truth, which no user of a lifter has.
     """
 
     tables: Sequence[Table]
@@ -103,5 +112,10 @@ class Analysis(ABC):
 
 
 def change_percent(value: float, reference: float) -> float | None:
-    """How much a value lies above a reference; None where the reference is zero."""
+    """Return by how many percent a value lies above a reference; None where the reference is zero.
+
+    Args:
+        value: any unit.
+        reference: same unit.
+    """
     return None if reference == 0 else 100 * (value / reference - 1)

@@ -33,7 +33,13 @@ class Curves:
 
 
 def grouped_bars(targets: Sequence[Panel], quantity: str, heading: str) -> "Figure":
-    """Bars from zero with their values; one legend."""
+    """Draw bars from zero with their values, one panel for each target and one legend.
+
+    Args:
+        targets: the panels.
+        quantity: label of the vertical axis.
+        heading: text above the figure.
+    """
     bars = max(len(target.ticks) for target in targets) * max(len(target.bars) for target in targets)
     size = (max(_PANEL_INCHES[0], 0.42 * bars + 1.5), _PANEL_INCHES[1])
     figure, axes = panels(len(targets), heading, size)
@@ -45,7 +51,15 @@ def grouped_bars(targets: Sequence[Panel], quantity: str, heading: str) -> "Figu
 
 
 def curves(targets: Sequence[Curves], x_name: str, y_name: str, heading: str, marks: Sequence[float] = ()) -> "Figure":
-    """A line for each checkpoint. marks: y values with a dotted line."""
+    """Draw a line for each checkpoint, one panel for each target.
+
+    Args:
+        targets: the panels.
+        x_name: label of the horizontal axis.
+        y_name: label of the vertical axis.
+        heading: text above the figure.
+        marks: y values at which a dotted line is drawn.
+    """
     figure, axes = panels(len(targets), heading, _PANEL_INCHES)
     for axis, target in zip(axes, targets, strict=True):
         for number, (label, (x, y)) in enumerate(target.lines.items()):

@@ -53,7 +53,12 @@ def flat_poses_mm(poses: PoseBatch) -> Float[Tensor, "frames coordinates"]:
 
 
 def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
-    """At most so many of the poses, evenly spaced; 0: all."""
+    """Return at most `most` of the poses, evenly spaced.
+
+    Args:
+        poses: to choose from.
+        most: number of poses; 0 takes all.
+    """
     if most == 0 or len(poses) <= most:
         return poses
     return poses[torch.arange(most) * len(poses) // most]
@@ -79,7 +84,15 @@ def cluster_centres(poses_mm: Float[Tensor, "poses coordinates"]) -> Float[Tenso
 def novelty_mm(
     poses_mm: Float[Tensor, "frames coordinates"], centres: Float[Tensor, "clusters coordinates"]
 ) -> Float[Tensor, " frames"]:
-    """Distance of each pose to the nearest centre."""
+    """Return the distance of each pose to the nearest cluster centre.
+
+    Args:
+        poses_mm: root-centred joint coordinates, millimetres.
+        centres: coordinates of the centres, millimetres.
+
+    Returns:
+        Millimetres, on the CPU.
+    """
     return torch.cdist(poses_mm.double().cpu(), centres).amin(-1)
 
 

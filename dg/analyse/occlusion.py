@@ -64,7 +64,14 @@ def occluded_joints(
     skeleton: Skeleton,
     options: OcclusionOptions = OcclusionOptions(),
 ) -> Bool[Tensor, "frames joints"]:
-    """Which joints another one hides. joints_3d: camera frame, metres; joints_2d: any unit, both axes alike."""
+    """Return which joints are hidden by another joint of the same person.
+
+    Args:
+        joints_3d: camera frame, metres; z forward.
+        joints_2d: any unit, the same for both axes.
+        skeleton: names of the joints, which set the radii.
+        options: whose radius counts, and by what it is scaled.
+    """
     low, high = joints_2d.amin(1), joints_2d.amax(1)
     side = (high - low).prod(-1).sqrt() if options.scale == "area" else (high - low)[:, 1]
     radius = side[:, None] * joint_radii(skeleton).to(joints_2d)

@@ -35,7 +35,12 @@ class OrdinalDepthOptions:
 
 
 def with_relative_depth(poses: PoseBatch, depth: Float[Tensor, "batch frames joints"]) -> PoseBatch:
-    """The poses with another depth of the joints relative to the root, whose own depth stays. Metres."""
+    """Return the poses with another depth of the joints relative to the root; the root keeps its own depth.
+
+    Args:
+        poses: with a depth channel, metres.
+        depth: of each joint relative to the root, metres.
+    """
     assert poses.depth is not None
     root = poses.skeleton.root
     return poses.replace(depth=poses.depth[..., root : root + 1] + (depth - depth[..., root : root + 1]))

@@ -35,9 +35,15 @@ class ReliabilityOptions:
 def detection_error_px(
     detected: Float[Tensor, "frames joints 2"], truth: Float[Tensor, "frames joints 2"], side_px: float
 ) -> Float[Tensor, " frames"]:
-    """Mean distance of a frame's joints, of those at most 100 pixels off; NaN where all are farther.
+    """Return the mean 2D distance of a frame's joints, of those that are at most 100 pixels off.
 
-    detected, truth: normalised by a side of `side_px` pixels, which spans 2.
+    Args:
+        detected: detected joints, normalised by a side of `side_px` pixels, which spans 2.
+        truth: projected ground-truth joints, normalised alike.
+        side_px: side of the image, pixels.
+
+    Returns:
+        Pixels; NaN where all joints are farther off.
     """
     distance = (detected - truth).norm(dim=-1) * (side_px / 2)
     return torch.where(distance <= LARGEST_PX, distance, torch.nan).nanmean(-1)

@@ -18,10 +18,16 @@ QUARTERS = (0.25, 0.5, 0.75)
 
 
 def strata(score: Float[Tensor, " frames"], shares: Sequence[float]) -> Int[Tensor, " frames"]:
-    """The group of each frame, 0 for the lowest scores. shares: of the frames below each border, rising.
+    """Return the group of each frame, 0 for the lowest scores.
 
-    Frames of equal score are never parted, so groups may differ in size where scores repeat. Frames whose score is not
-    a number are in group -1.
+    Frames of equal score are never parted, so groups may differ in size where scores repeat.
+
+    Args:
+        score: one number for each frame.
+        shares: shares of the frames below each border, rising, in (0, 1).
+
+    Returns:
+        Numbers of the groups; -1 for frames whose score is NaN.
     """
     known = score[~score.isnan()].double()
     if len(known) == 0:
@@ -36,7 +42,9 @@ def strata(score: Float[Tensor, " frames"], shares: Sequence[float]) -> Int[Tens
 class StratifiedAnalysis(Analysis):
     """Subclasses score each test frame, once for all checkpoints, and name the groups that the scores are cut into.
 
-    names: of the groups, lowest score first. shares: of the frames below each border.
+    Attributes:
+        names: names of the groups, lowest score first.
+        shares: share of the frames below each border, rising.
     """
 
     names: ClassVar[Sequence[str]]
@@ -115,5 +123,12 @@ def error_figures(error: Float[Tensor, " frames"]) -> dict[str, float | None]:
 
 
 def percentile(values: Float[Tensor, " values"], percent: float) -> float:
-    """With linear interpolation between neighbours. By numpy: torch.quantile takes no more than 16 million values."""
+    """Return a percentile with linear interpolation between neighbours.
+
+    numpy computes it, because torch.quantile takes no more than 16 million values.
+
+    Args:
+        values: at least one number, on the CPU.
+        percent: in [0, 100].
+    """
     return float(np.percentile(values.double().numpy(), percent))

@@ -52,9 +52,17 @@ def described(poses: PoseBatch) -> dict[str, Float[Tensor, " poses"]]:
 
 
 def augmented(run: TrainedRun, count: int) -> tuple[PoseBatch, PoseBatch]:
-    """So many source poses, drawn at random, and what the run's method makes of them, valid or not.
+    """Draw source poses at random and return them with what the run's method makes of them.
 
-    Raises AnalysisError for a method that adds no poses, or not yet.
+    Args:
+        run: the trained run.
+        count: number of source poses.
+
+    Returns:
+        The source poses and the method's poses, valid or not.
+
+    Raises:
+        AnalysisError: the method adds no poses, or not yet.
     """
     method = run.method()
     data = run.source("train")

@@ -27,8 +27,10 @@ from dg.training.problem import on_skeleton
 class Intrinsics:
     """The camera of the images, for lifters whose 2D is scaled by depth (`dscale2d=paper` or `focal`).
 
-    focal: pixels, one number or x and y. center: the principal point, pixels; without it the image's centre.
-    distortion: Human3.6M's k1, k2, k3, p1, p2.
+    Attributes:
+        focal: focal length in pixels, one number or x and y.
+        center: the principal point, pixels; without it the image's centre.
+        distortion: Human3.6M's k1, k2, k3, p1, p2.
     """
 
     focal: float | tuple[float, float]

@@ -47,8 +47,12 @@ def ray_folder(cluster: Path) -> Path:
 
 
 class Guardian:
-    """The driver's side. out: folder of the run. cluster: folder from `make_cluster_folder`, if the run has a Ray
-    cluster of its own. folders: where the run writes other files.
+    """The driver's side of the guardian process.
+
+    Args:
+        out: folder of the run.
+        cluster: folder from `make_cluster_folder`, if the run has a Ray cluster of its own.
+        folders: where the run writes other files.
     """
 
     def __init__(self, out: Path, cluster: Path | None = None, folders: Sequence[Path] = ()) -> None:
@@ -98,7 +102,11 @@ def guarded_runs() -> list[Path]:
 
 
 def main(words: Sequence[str]) -> int:
-    """words: out, cluster folder or nothing, other folders. Returns when the driver is gone and nothing is left."""
+    """Wait in a process of its own for the driver to end, then clear up; return when nothing is left.
+
+    Args:
+        words: folder of the run, folder of the cluster or nothing, and other folders of the run.
+    """
     out, cluster, *others = words
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -118,9 +126,11 @@ def main(words: Sequence[str]) -> int:
 
 
 def end_cluster(folder: Path, quiet_s: float = QUIET_S) -> None:
-    """End every process of the Ray cluster whose files are in `folder`, and remove the folder.
+    """End every process of the Ray cluster whose files are in a folder, and remove the folder.
 
-    quiet_s: how long no process may have been found before it is believed that there is none.
+    Args:
+        folder: folder of the cluster's files.
+        quiet_s: seconds without any such process after which the cluster counts as ended.
     """
     asked: dict[psutil.Process, float] = {}
     started = last_seen = time.monotonic()
@@ -181,7 +191,12 @@ def _press(process: psutil.Process, since_asked_s: float) -> None:
 
 
 def ended(pid: int, patience_s: float) -> bool:
-    """Whether a process has ended, after waiting for it so long."""
+    """Wait for a process to end and return whether it has.
+
+    Args:
+        pid: id of the process.
+        patience_s: seconds to wait at most.
+    """
     give_up = time.monotonic() + patience_s
     while True:
         try:
@@ -195,7 +210,12 @@ def ended(pid: int, patience_s: float) -> bool:
 
 
 def remove_half_files(folders: Sequence[Path], pid: int) -> None:
-    """Remove what `dg.files.atomic.replace_file` had not finished in a process that has ended."""
+    """Remove the unfinished files that `dg.files.atomic.replace_file` left in a process that has ended.
+
+    Args:
+        folders: where to look, without subfolders.
+        pid: id of the process.
+    """
     for folder in folders:
         for path in folder.glob(f".*.{pid}.tmp"):
             path.unlink(missing_ok=True)

@@ -58,7 +58,13 @@ class Pause:
 
 
 class Rejoin:
-    """The loop. command: of `ray start`, blocking. head: its host and port. say: takes a line for the user."""
+    """The loop that keeps a node in its Ray cluster.
+
+    Args:
+        command: the command `ray start`, which blocks.
+        head: host and port of the cluster's head.
+        say: takes a line for the user.
+    """
 
     def __init__(
         self, command: Sequence[str], head: tuple[str, int], patience_s: float, say: Callable[[str], object]
@@ -118,7 +124,13 @@ class Rejoin:
 
 @dataclass(frozen=True)
 class Words:
-    """What was asked for. command: of `ray start`. head: its host and port. detach: log file, or empty."""
+    """The arguments of the command.
+
+    Attributes:
+        command: the command `ray start`.
+        head: host and port of the cluster's head.
+        detach: log file, or empty.
+    """
 
     command: list[str]
     head: tuple[str, int]

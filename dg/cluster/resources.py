@@ -23,9 +23,16 @@ def cores_of_run(config: TrainConfig) -> int:
 
 
 def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
-    """GPUs of the trainer and of each render actor: a whole one each where they suffice, else equal fractions.
+    """Divide GPUs among the trainer and the render actors: a whole one each where they suffice, else equal fractions.
 
-    With a render service, whose workers have theirs already, the trainer takes as much as one of them.
+    With a render service, whose workers have their GPUs already, the trainer takes as much as one of them.
+
+    Args:
+        config: of the run.
+        gpus: GPUs that there are.
+
+    Returns:
+        GPUs of the trainer, and of each render actor.
     """
     if config.render.service:
         share = config.render.gpus_per_actor
@@ -39,12 +46,23 @@ def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
 
 
 def trainer_ask(gpus: float, cluster: Mapping[str, float]) -> dict[str, float]:
-    """What the trainer asks for: its own kind of node too, where the cluster has one."""
+    """Return the resources that the trainer asks for, with its own kind of node where the cluster has one.
+
+    Args:
+        gpus: GPUs of the trainer; a fraction shares one.
+        cluster: amounts by resource of the whole cluster.
+    """
     return {"CPU": 1.0, "GPU": gpus} | ({TRAINER: 1.0} if cluster.get(TRAINER, 0) >= 1 else {})
 
 
 def asked(config: TrainConfig, trainer: Mapping[str, float], actor_gpus: float) -> str:
-    """What a run asks for, in words. trainer: from `trainer_ask`."""
+    """Return as text what a run asks for.
+
+    Args:
+        config: of the run.
+        trainer: amounts by resource, from `trainer_ask`.
+        actor_gpus: GPUs of each render actor.
+    """
     text = f"a trainer with {amounts(trainer)}"
     if config.needs_depth and config.render.service:
         text += f" and the workers of the render service {config.render.service}"

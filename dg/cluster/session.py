@@ -29,7 +29,12 @@ ATTEMPTS = 2
 
 
 class RaySession:
-    """This process' connection to Ray. own: the cluster ends with `close`. folder: for its files, where it is own."""
+    """This process' connection to Ray.
+
+    Args:
+        own: whether the cluster ends with `close`.
+        folder: folder of the cluster's files, where it is the run's own.
+    """
 
     def __init__(self, address: str, own: bool, folder: Path | None = None, guardian: Guardian | None = None) -> None:
         self.address, self.own, self.folder, self.guardian = address, own, folder, guardian
@@ -78,10 +83,17 @@ class RaySession:
 
 
 def open_session(config: TrainConfig, out: Path, folders: Sequence[Path] = ()) -> RaySession:
-    """Join the cluster that the configuration names, or start one. out, folders: what the run writes to.
+    """Join the Ray cluster that the configuration names, or start one.
 
-    Uses the connection that this process has already, if any, and leaves that open. Raises ResourceError when the
-    cluster does not answer or refuses.
+    A connection that this process has already is used instead, and left open.
+
+    Args:
+        config: of the run; its address decides.
+        out: folder that the run writes to.
+        folders: further folders that it writes to.
+
+    Raises:
+        ResourceError: the cluster does not answer or refuses.
     """
     if ray.is_initialized():
         return RaySession("", own=False)

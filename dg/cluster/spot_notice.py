@@ -79,7 +79,12 @@ def _main(args: list[str]) -> int:
 
 
 def wait_for_notice(metadata: str, poll_s: float = POLL_S) -> int:
-    """Seconds that the node has left, as soon as the cloud says so."""
+    """Wait until the cloud announces that it takes the node away, and return the seconds left.
+
+    Args:
+        metadata: address of the node's metadata service.
+        poll_s: seconds between two requests.
+    """
     while True:
         try:
             notice = _notice(metadata)

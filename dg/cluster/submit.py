@@ -40,9 +40,18 @@ NOT_FOUND, NO_MODULE = 127, "No module named"
 
 
 def submit(config: TrainConfig, words: Sequence[str], what: str) -> int:
-    """Send the run, show its log until it ends; returns its exit code, or 0 at Ctrl-C, which leaves it running.
+    """Submit the run as a job and show its log until it ends; Ctrl-C leaves it running.
 
-    words: as typed. what: the run in a line. Raises ResourceError when no cluster takes the job.
+    Args:
+        config: of the run, with the cluster's address and the folder to write to.
+        words: arguments of `dg.train` as they were typed.
+        what: description of the run, one line.
+
+    Returns:
+        The job's exit code, or 0 at Ctrl-C.
+
+    Raises:
+        ResourceError: no cluster takes the job.
     """
     client, url = connect(config.address)
     own = [word for word in words if word.partition("=")[0] not in ("submit", "address", "out")]
@@ -124,14 +133,32 @@ def _without_ray_addresses() -> Iterator[None]:
 
 
 def entrypoint(module: str, words: Sequence[str]) -> str:
-    """The shell command that the cluster runs. `exec`: signals and exit code are the program's own."""
+    """Return the shell command that the cluster runs; by `exec` signals and exit code are the program's own.
+
+    Args:
+        module: run as `python -m`.
+        words: its arguments, which are quoted for the shell.
+    """
     here = os.environ.get(PYTHON)
     python = shlex.join(shlex.split(here)) if here else f"${{{PYTHON}:-python}}"
     return f"exec {python} -m {module} {shlex.join(words)}".rstrip()
 
 
 def start_job(client: "JobSubmissionClient", module: str, words: Sequence[str], metadata: dict[str, str]) -> str:
-    """Submit; returns the job's id. Raises ResourceError when the cluster refuses it."""
+    """Submit a module as a job of the cluster.
+
+    Args:
+        client: Ray's client for jobs.
+        module: run as `python -m`.
+        words: its arguments.
+        metadata: text by key, which Ray shows with the job.
+
+    Returns:
+        The job's id.
+
+    Raises:
+        ResourceError: the cluster refuses the job.
+    """
     job = f"{module.replace('.', '-')}-{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
     variables = {"PYTHONUNBUFFERED": "1", "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
     try:
@@ -147,7 +174,15 @@ def start_job(client: "JobSubmissionClient", module: str, words: Sequence[str], 
 
 
 def follow_job(client: "JobSubmissionClient", job: str) -> int:
-    """Print the job's log until it ends; returns its exit code. KeyboardInterrupt leaves it running."""
+    """Print the job's log until it ends; KeyboardInterrupt leaves the job running.
+
+    Args:
+        client: Ray's client for jobs.
+        job: the job's id.
+
+    Returns:
+        The job's exit code.
+    """
     from ray.job_submission import JobStatus
 
     shown = _shown_log(client, job)

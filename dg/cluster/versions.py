@@ -13,8 +13,11 @@ PACKAGES = ("dg", "lifters", "render_workers")
 
 @dataclass(frozen=True)
 class NodeVersions:
-    """Versions, and a digest of this project's own source. torch: without its build (`+cpu`, `+cu126`), which may
-    differ between nodes with and without a GPU.
+    """Versions, and a digest of this project's own source.
+
+    Attributes:
+        torch: PyTorch's version without its build (`+cpu`, `+cu126`), which may differ between nodes with and without a
+            GPU.
     """
 
     python: str
@@ -53,7 +56,12 @@ def source_digest() -> str:
 
 
 def differences(driver: NodeVersions, nodes: Mapping[str, "NodeVersions | str"]) -> list[str]:
-    """A line for each node that differs from the driver. nodes: versions, or the error in their place, by node."""
+    """Return one line for each node whose versions differ from the driver's.
+
+    Args:
+        driver: versions on the driver.
+        nodes: node -> its versions, or the error that came in their place.
+    """
     found = []
     for node, theirs in sorted(nodes.items()):
         if isinstance(theirs, str):

@@ -39,11 +39,22 @@ class Interval:
 def paired_interval(
     differences: Sequence[float], level: float = LEVEL, resamples: int = RESAMPLES, seed: int = 0
 ) -> Interval:
-    """The expanded percentile interval of the mean of `differences`, one number a seed; the same for the same numbers.
+    """Return the expanded percentile interval of the mean difference; equal numbers give equal intervals.
 
-    Expanded: percentiles are taken further out, as far as Student's t lies beyond the normal distribution, which a
-    bootstrap of few values needs (Hesterberg, What Teachers Should Know about the Bootstrap, 2015).
-    Raises ValueError for no difference at all.
+    Expanded means that percentiles are taken further out, as far as Student's t lies beyond the normal distribution,
+    which a bootstrap of few values needs.
+
+    Args:
+        differences: one number for each seed.
+        level: share of intervals that should hold the true mean, in (0, 1).
+        resamples: bootstrap samples.
+        seed: of their draw.
+
+    Raises:
+        ValueError: no difference at all.
+
+    Reference:
+        Hesterberg, What Teachers Should Know about the Bootstrap, 2015.
     """
     import numpy as np
     from scipy.special import ndtr, stdtrit

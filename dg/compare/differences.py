@@ -7,7 +7,12 @@ from dg.tracking.names import HIGHER_IS_BETTER
 
 
 def add_differences(table: ComparisonTable, baseline: str) -> None:
-    """Compare each row with the baseline method's row of the same input, lifter and adaptation, where there is one."""
+    """Add to the table how each row differs from the baseline's row of equal input, lifter and adaptation.
+
+    Args:
+        table: is filled with differences and remarks.
+        baseline: name of the baseline method.
+    """
     if not baseline:
         return
     table.baseline = baseline
@@ -27,7 +32,16 @@ def add_differences(table: ComparisonTable, baseline: str) -> None:
 
 
 def baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
-    """The baseline's row to compare with. None where there is none, or several that the settings do not tell apart."""
+    """Return the baseline's row to compare a row with.
+
+    Args:
+        table: where to look.
+        row: the row to compare.
+        baseline: name of the baseline method.
+
+    Returns:
+        None where there is no such row, or several that the settings do not tell apart.
+    """
     fitting = [r for r in table.rows if r.method == baseline and (r.inputs, r.lifter) == (row.inputs, row.lifter)]
     if len(fitting) > 1:
         fitting = [r for r in fitting if _shared(r) == _shared(row)]

@@ -30,7 +30,11 @@ class Configuration:
 
 @dataclass(frozen=True)
 class PaperCell:
-    """One published number with what we have for it. why: reasons that runs of ours do not count."""
+    """One published number with what we have for it.
+
+    Attributes:
+        why: reasons that runs of ours do not count.
+    """
 
     published: PublishedResult
     state: str
@@ -50,7 +54,13 @@ class PaperCell:
 def fill(
     entries: Sequence[PublishedResult], runs: Mapping[str, Sequence[RunResult]], selection: str
 ) -> list[PaperCell]:
-    """A cell for each number. runs: metric -> our results under the asked selection."""
+    """Return a cell for each published number, with our values where our runs fit.
+
+    Args:
+        entries: published numbers.
+        runs: metric -> our results under the asked selection.
+        selection: one of `SELECTIONS`.
+    """
     return [_fill_one(entry, runs.get(entry.meaning.metric or "", ()), selection) for entry in entries]
 
 
@@ -80,7 +90,12 @@ def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str)
 
 
 def same_method(entry: PublishedResult, run: RunResult) -> bool:
-    """Whether a run is of the entry's method, input and lifter; any lifter where the paper does not say."""
+    """Return whether a run has the entry's method, input and lifter; any lifter fits where the paper names none.
+
+    Args:
+        entry: the published number.
+        run: a result of ours.
+    """
     m = entry.meaning
     ours = (run.method, run.regime, run.inputs)
     lifter = m.lifter == ANY_LIFTER or (run.lifter, run.lifter_frames) == (m.lifter, m.lifter_frames)
@@ -88,7 +103,12 @@ def same_method(entry: PublishedResult, run: RunResult) -> bool:
 
 
 def training_differences(entry: PublishedResult, run: RunResult) -> list[str]:
-    """How a run's training data and input scale differ from those of the paper's row, ours first."""
+    """Return how a run's training data and input scale differ from those of the paper's row, ours named first.
+
+    Args:
+        entry: the published number.
+        run: a result of ours.
+    """
     found, meaning = [], entry.meaning
     trained, two_d = training_set(run.params), training_2d(run.params)
     if trained != meaning.train:
@@ -101,7 +121,13 @@ def training_differences(entry: PublishedResult, run: RunResult) -> list[str]:
 
 
 def paper_sheets(cells: Sequence[PaperCell], selection: str, remarks: Sequence[str] = ()) -> list[Sheet]:
-    """One sheet for each place of the paper that the cells come from."""
+    """Return one sheet for each place of the paper that the cells come from.
+
+    Args:
+        cells: published numbers with ours.
+        selection: one of `SELECTIONS`.
+        remarks: what a reader of the numbers may want to know further.
+    """
     return [
         _sheet([c for c in cells if c.published.where == where], selection, remarks)
         for where in dict.fromkeys(c.published.where for c in cells)

@@ -14,10 +14,14 @@ PAPERS = {
 
 
 def find_table(paper: str, table: str) -> list[PublishedResult]:
-    """Every number of one table, in the paper's order.
+    """Return every number of one table of a paper, in the paper's order.
 
-    paper: one of `PAPERS`. table: `4`, `A`, `Table 4` or any other place, such as `text 4.2`, whatever its case.
-    Raises OptionError listing what there is.
+    Args:
+        paper: one of `PAPERS`.
+        table: `4`, `A`, `Table 4` or any other place, such as `text 4.2`, whatever its case.
+
+    Raises:
+        OptionError: an unknown paper or table; the message lists what there is.
     """
     key = paper.strip().lower()
     if key not in PAPERS:

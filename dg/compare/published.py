@@ -29,10 +29,17 @@ class PublishedError(ValueError):
 class Meaning:
     """An entry in our terms; None or empty where the paper does not say or we have no such thing.
 
-    metric: of `dg.evaluation.metrics`. method, inputs, dscale2d: our plug-in and its input. lifter, lifter_frames:
-    our plug-in and its window, `*` for one that is not stated. source_2d_train: 2D in training.
-    regime: DG | DA | supervised. selection: `oracle` or empty.
-    adapted_to: the data set whose 2D was seen, where it is not the test's.
+    Attributes:
+        metric: name of the metric in `dg.evaluation.metrics`.
+        method: our plug-in of the method.
+        inputs: our name of its input channels.
+        dscale2d: the scale normalisation of its 2D input.
+        lifter: our plug-in of the lifter, `*` for one that is not stated.
+        lifter_frames: length of the lifter's window.
+        source_2d_train: source of the 2D poses in training.
+        regime: `DG`, `DA` or `supervised`.
+        selection: `oracle` or empty.
+        adapted_to: the data set whose 2D was seen, where it is not the test's.
     """
 
     protocol: Protocol
@@ -57,7 +64,11 @@ class Meaning:
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One number of a paper, in the paper's words. cited: the paper quotes it from another work."""
+    """One number of a paper, in the paper's words.
+
+    Attributes:
+        cited: whether the paper quotes it from another work.
+    """
 
     id: str
     paper: str

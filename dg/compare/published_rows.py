@@ -16,9 +16,12 @@ _SHOWN_REASONS = 8
 
 
 def add_published(table: ComparisonTable, results: Iterable[PublishedResult], which: str = SIMILAR) -> None:
-    """Fill the table's published rows and say in its remarks why others are not there.
+    """Fill the table's published rows, and say in its remarks why others are not there.
 
-    which: `similar` shows the table's own lifters and training 2D, `all` every one that fits, `off` nothing.
+    Args:
+        table: is filled.
+        results: published numbers.
+        which: `similar` for the table's own lifters and training 2D, `all` for every number that fits, `off` for none.
     """
     if which == OFF:
         return
@@ -45,9 +48,11 @@ def add_published(table: ComparisonTable, results: Iterable[PublishedResult], wh
 
 
 def differences_to(ours: Protocol, result: PublishedResult) -> list[str]:
-    """Why a published number may not stand in a column of ours; empty where it may.
+    """Return why a published number may not stand in a column of ours; empty where it may.
 
-    A number without depth has no depth source to disagree about, as with our own runs.
+    Args:
+        ours: the column's protocol.
+        result: the published number. One without depth has no depth source to disagree about, as with our own runs.
     """
     theirs = result.meaning.protocol
     return ours.differences(theirs, leave_out=("depth",) if theirs.depth == NO_DEPTH else ())

@@ -17,9 +17,10 @@ _ROW = ("method.name", "lifter.name", "inputs", "dscale2d", "depth.name")
 
 @dataclass(frozen=True)
 class RunResult:
-    """One finished run: who it is, its flat parameters, and its value with the protocol id for each target.
+    """One finished run: its labels, its flat parameters, and its value with the protocol id for each target.
 
-    adapted_to: `NAME:train` or `NAME:test`, whose 2D a domain-adaptation run saw; empty for any other.
+    Attributes:
+        adapted_to: `NAME:train` or `NAME:test`, whose 2D a domain-adaptation run saw; empty for any other.
     """
 
     method: str

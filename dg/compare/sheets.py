@@ -103,12 +103,22 @@ def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = No
 
 
 def spell(values: Sequence[float], plus_minus: str = "±") -> str:
-    """`mean ± standard deviation (seeds)`; `-` of no values."""
+    """Return the values as `mean ± standard deviation (seeds)`, or `-` where there are none.
+
+    Args:
+        values: one for each seed.
+        plus_minus: the sign between mean and deviation.
+    """
     return f"{spread(values, plus_minus)} ({len(values)})" if len(values) else "-"
 
 
 def spread(values: Sequence[float], plus_minus: str = "±") -> str:
-    """`61.2 ± 0.4`: mean and sample standard deviation; of one value itself."""
+    """Return mean and sample standard deviation as text such as `61.2 ± 0.4`; one value alone has no deviation.
+
+    Args:
+        values: at least one.
+        plus_minus: the sign between mean and deviation.
+    """
     deviation = f" {plus_minus} {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{deviation}"
 

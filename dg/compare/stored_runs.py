@@ -40,10 +40,16 @@ class NothingToCompareError(ValueError):
 
 
 def stored_runs(uri: str, experiment: str, parent: str = "") -> "list[Run]":
-    """Every run of an experiment; with `parent` only those that this run started.
+    """Return every run of an experiment, or those that one run started.
 
-    Raises NothingToCompareError where there is no such store, experiment or child run, TrackingError for a wrong uri
-    or a store that cannot be read.
+    Args:
+        uri: tracking store.
+        experiment: name of the MLflow experiment.
+        parent: id of the run whose child runs are wanted; empty for all runs.
+
+    Raises:
+        NothingToCompareError: there is no such store, experiment or child run.
+        TrackingError: a wrong uri, or a store that cannot be read.
     """
     uri = tracking_uri(uri)
     file = sqlite_file(uri)
@@ -92,7 +98,17 @@ def _all_runs(client: "MlflowClient", uri: str, experiment: str, parent: str) ->
 def read_results(
     runs: "Iterable[Run]", selection: str, metric: str, regime: str = "all"
 ) -> tuple[list[RunResult], Counter[str]]:
-    """The runs that have such a result, and for the others how many were left out for which reason."""
+    """Read the runs that have a result of one selection and metric.
+
+    Args:
+        runs: as MLflow keeps them.
+        selection: one of `SELECTIONS`.
+        metric: such as `mpjpe_mm`.
+        regime: `DG`, `DA`, or `all`.
+
+    Returns:
+        The results, and for the other runs how many were left out for which reason.
+    """
     results, left_out = [], Counter()
     for run in runs:
         values = _values(run, selection, metric)

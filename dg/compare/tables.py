@@ -37,7 +37,11 @@ class Column:
 
 @dataclass
 class Row:
-    """Runs that differ in their seed alone. cells: column -> seed -> (start of the run, value)."""
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        cells: column -> seed -> (start of the run, value).
+    """
 
     method: str
     inputs: str
@@ -73,7 +77,12 @@ class Row:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One method of one paper's table, in the papers' words. cells: column -> value. depth: its own source."""
+    """One method of one paper's table, in the papers' words.
+
+    Attributes:
+        cells: column -> value.
+        depth: name of the method's own depth source.
+    """
 
     labels: tuple[str, str, str, str]
     settings: str
@@ -174,7 +183,13 @@ class ComparisonTable:
 
 
 def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list[ComparisonTable]:
-    """One table for each regime and budget, DG first."""
+    """Build one table for each regime and budget, domain generalisation first.
+
+    Args:
+        runs: results, all of one selection and metric.
+        selection: one of `SELECTIONS`.
+        metric: such as `mpjpe_mm`.
+    """
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[RunResult]] = defaultdict(list)
     for run in runs:
         groups[run.regime, tuple(sorted(run.budget.items()))].append(run)
@@ -196,7 +211,12 @@ def without_depth(protocol: str) -> str:
 
 
 def with_depth(protocol: str, depth: str) -> str:
-    """A protocol id with another depth source."""
+    """Return a protocol id with another depth source.
+
+    Args:
+        protocol: the id.
+        depth: name of the depth source to put in.
+    """
     return re.sub(r"/depth_data=[^/]*", "", re.sub(r"/depth=[^/]*", f"/depth={depth}", protocol))
 
 

@@ -177,7 +177,11 @@ def auc(
 
 @dataclass(frozen=True)
 class PoseErrors:
-    """One number a frame and metric: millimetres, pck150 and auc in percent. action: numbers of the frames' actions."""
+    """One number for each frame and metric, in millimetres; pck150 and auc are in percent.
+
+    Attributes:
+        action: number of each frame's action.
+    """
 
     mpjpe_mm: Float[Tensor, " frames"]
     pa_mpjpe_mm: Float[Tensor, " frames"]

@@ -36,8 +36,15 @@ class AlignmentError(ValueError):
 
 @dataclass(frozen=True)
 class GroundCamera:
-    """A camera above a floor. height_m: above it. horizon: its row, as a share of the image's height from the top.
-    focal: in shorter sides of the image. Raises ValueError for a height or focal length that is not positive.
+    """A camera above a floor.
+
+    Attributes:
+        height_m: height above the floor, metres.
+        horizon: row of the horizon, as a share of the image's height from the top.
+        focal: focal length in shorter sides of the image.
+
+    Raises:
+        ValueError: a height or focal length that is not positive.
     """
 
     height_m: float

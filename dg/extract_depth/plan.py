@@ -25,8 +25,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Shard:
-    """Frames that are worked on and stored together. keypoints: of these frames, by their number; None: they are to be
-    detected. rows: the row of each in the keypoint file.
+    """Frames that are worked on and stored together.
+
+    Attributes:
+        keypoints: keypoints of these frames, by the frames' number; None where they are to be detected.
+        rows: the row of each person in the keypoint file.
     """
 
     number: int
@@ -37,11 +40,14 @@ class Shard:
 
 @dataclass(frozen=True)
 class ExtractionPlan:
-    """What is to be done.
+    """What an extraction is to do.
 
-    frames: those with keypoints, or all for a detector. frame_of_row: number of the frame of each row of the keypoint
-    file; -1: it has none. missing: names in the keypoint file that no frame has. unused: number of frames that the
-    keypoint file does not name. provenance: everything that decides a value, for the result.
+    Attributes:
+        frames: frames with keypoints, or all frames for a detector.
+        frame_of_row: number of the frame of each row of the keypoint file; -1 where it has none.
+        missing: names in the keypoint file that no frame has.
+        unused: number of frames that the keypoint file does not name.
+        provenance: everything that decides a value, for the result.
     """
 
     options: ExtractOptions

@@ -8,7 +8,12 @@ EVERY_S_IN_FILES = 30.0
 
 
 class ExtractionProgress:
-    """Counts images. total: of the extraction. done: by earlier processes, which `rate` does not count."""
+    """Counts the images of an extraction.
+
+    Args:
+        total: images of the extraction.
+        done: images that earlier processes have done, which `rate` does not count.
+    """
 
     def __init__(self, total: int, done: int) -> None:
         self.total, self.done, self._before = total, done, done

@@ -35,7 +35,12 @@ Image = UInt8[np.ndarray, "height width 3"]
 
 @dataclass(frozen=True)
 class People:
-    """Those of one image. joints_px: on the skeleton, NaN where unknown. known: their depth, where the file has it."""
+    """The people of one image.
+
+    Attributes:
+        joints_px: joints on the skeleton in pixels, NaN where unknown.
+        known: depth at the joints, where the file has it.
+    """
 
     rows: np.ndarray
     joints_px: Float32[np.ndarray, "people joints 2"]

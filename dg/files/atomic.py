@@ -7,7 +7,12 @@ from typing import IO
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Have `write` fill a file so that a reader, or a crash, sees the old content or the new, never a part."""
+    """Write a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: the file to write or replace; its folder is made where it does not exist.
+        write: fills the binary file that it is given.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

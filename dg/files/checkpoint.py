@@ -27,7 +27,12 @@ class CheckpointError(ValueError):
 
 
 def save_file(path: Path, state: dict[str, Any]) -> None:
-    """Save tensors, numbers and containers, nothing else: `load_file` refuses more."""
+    """Save a checkpoint of tensors, numbers and containers alone; `load_file` refuses anything else.
+
+    Args:
+        path: the file to write or replace, whole or not at all.
+        state: what to save.
+    """
     replace_file(path, lambda file: torch.save(state, file))
 
 

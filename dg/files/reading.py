@@ -55,7 +55,15 @@ def kind_of(path: Path) -> str:
 
 
 def check_fits(size: int, what: str) -> None:
-    """Raises FileFormatError for content of `size` bytes that the free memory does not hold."""
+    """Check that content fits into the free memory.
+
+    Args:
+        size: bytes of memory that the content takes.
+        what: name of the content, for the message.
+
+    Raises:
+        FileFormatError: the free memory does not hold it.
+    """
     free = available_memory()
     if size > free:
         raise FileFormatError(

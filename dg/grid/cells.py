@@ -85,7 +85,11 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Cell:
-    """One run. args: of dg.train, all but the driver's own (folder, tracking, resume)."""
+    """One run of a grid.
+
+    Attributes:
+        args: arguments of dg.train, all but the driver's own (folder, tracking, resume).
+    """
 
     method: Spec
     lifter: Spec
@@ -125,8 +129,15 @@ def read_grid(args: Sequence[str]) -> tuple[GridOptions, list[str]]:
 
 
 def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[str]) -> list[Cell]:
-    """Every cell, all of the first seed first: so a whole table stands after one seed. adapting: names of the methods
-    that are domain adaptation. Raises ConfigError where they and `adapt_to` disagree.
+    """Return every cell of the grid, all of the first seed first, so that a whole table stands after one seed.
+
+    Args:
+        options: the grid's own settings.
+        shared: arguments of every run, `key=value` each.
+        adapting: names of the methods that are domain adaptation.
+
+    Raises:
+        ConfigError: these methods and `adapt_to` disagree.
     """
     _check_adaptation(options, shared, adapting)
     common = with_own(shared, default_args(shared))
@@ -171,7 +182,15 @@ def parse_specs(texts: Sequence[str]) -> list[Spec]:
 
 
 def check_grid(options: GridOptions, shared: Sequence[str]) -> None:
-    """Raises ConfigError for names that no plug-in has, and for options that are given twice."""
+    """Check the names and options of a grid.
+
+    Args:
+        options: the grid's own settings.
+        shared: arguments of every run, `key=value` each.
+
+    Raises:
+        ConfigError: names that no plug-in has, or options that are given twice; with every problem, one a line.
+    """
     if not options.methods:
         raise ConfigError(f"say which methods to compare: methods=[erm,...]; known: {sorted(table_of('method'))}")
     found = []

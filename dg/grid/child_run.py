@@ -36,7 +36,12 @@ class RunEnd:
 
 
 class ChildRun:
-    """A run under way. args: of dg.train, without `out=`. environment: variables set besides this process's own."""
+    """A run under way.
+
+    Args:
+        args: arguments of dg.train, without `out=`.
+        environment: variables set besides this process's own.
+    """
 
     def __init__(
         self,
@@ -82,7 +87,11 @@ class ChildRun:
             end_process(self.pid, at_once)
 
     def end(self, code: int, stopped: bool) -> RunEnd:
-        """What an exit code means. stopped: whether the run was asked to end."""
+        """Return what an exit code means for the run.
+
+        Args:
+            stopped: whether the run was asked to end.
+        """
         summary = finished_summary(self.folder) if code == 0 else None
         if summary is not None:
             return RunEnd("finished", summary)
@@ -110,7 +119,12 @@ def out_arg(folder: Path) -> str:
 
 
 def with_own(args: Sequence[str], own: Mapping[str, str]) -> tuple[str, ...]:
-    """The user's arguments with the driver's own behind them: the last of two for one key holds."""
+    """Return the user's arguments followed by the driver's own; the last of two for one key holds.
+
+    Args:
+        args: `key=value` each.
+        own: the driver's values by key, which are quoted.
+    """
     return (*args, *(f"{key}={quoted(value)}" for key, value in own.items()))
 
 
@@ -170,7 +184,12 @@ def last_error(lines: Sequence[str]) -> str:
 
 
 def end_process(pid: int, at_once: bool) -> None:
-    """SIGINT, at which dg.train checkpoints and ends; at once: SIGKILL, to all that it started as well."""
+    """Ask a process of dg.train to checkpoint and end, or kill it with everything that it started.
+
+    Args:
+        pid: id of the process; one that has ended is no error.
+        at_once: whether to send SIGKILL to the process and its descendants; else SIGINT to the process alone.
+    """
     try:
         process = psutil.Process(pid)
         family = process.children(recursive=True) if at_once else []
@@ -184,11 +203,18 @@ def end_process(pid: int, at_once: bool) -> None:
 
 
 def end_orphan(folder: Path, patience_s: float = ORPHAN_PATIENCE_S) -> bool:
-    """End what a dead driver left running in a folder; whether there was anything.
+    """End the run that a dead driver left in a folder.
 
-    It gets `patience_s` to end by itself (dg.grid.train_child sees that its driver is gone; a second SIGINT would
-    cost it its checkpoint), as long again after a SIGINT, then it is killed. Only a process whose command line names
-    this very folder is touched: its number may long belong to another.
+    The process gets `patience_s` to end by itself, as dg.grid.train_child sees that its driver is gone and a second
+    SIGINT would cost it its checkpoint; then as long again after a SIGINT; then it is killed. Only a process whose
+    command line names this very folder is touched, since its id may long belong to another.
+
+    Args:
+        folder: of the run.
+        patience_s: seconds of each of the two waits.
+
+    Returns:
+        Whether there was such a process.
     """
     process = _noted_process(folder)
     if process is not None and _outlives(process, patience_s):

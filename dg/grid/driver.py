@@ -31,7 +31,12 @@ class DriverBusyError(RuntimeError):
 
 @dataclass(frozen=True)
 class Running(Generic[Item]):
-    """A child that runs. place: its number among those that run at once. since: on the monotonic clock."""
+    """A child that runs.
+
+    Attributes:
+        place: its number among those that run at once.
+        since: when it was started, on the monotonic clock.
+    """
 
     item: Item
     child: Any

@@ -18,7 +18,11 @@ CELL_BYTES = 2 << 30
 
 @dataclass(frozen=True)
 class Resources:
-    """What there is. gpus: what CUDA_VISIBLE_DEVICES calls each of them."""
+    """The resources of a machine or a cluster.
+
+    Attributes:
+        gpus: what CUDA_VISIBLE_DEVICES calls each of them.
+    """
 
     cores: float
     memory: float = float("inf")
@@ -27,7 +31,13 @@ class Resources:
 
 @dataclass(frozen=True)
 class Places:
-    """parallel: cells at once. why: in words. environments: variables of the n-th cell among those that run at once."""
+    """How many cells run at once, and where.
+
+    Attributes:
+        parallel: cells at once.
+        why: the reason for that number, as text.
+        environments: environment variables of the n-th cell among those that run at once.
+    """
 
     parallel: int
     why: str
@@ -44,9 +54,13 @@ def find_places(
     machine: "Callable[[bool], Resources] | None" = None,
     cluster: "Callable[[str], Resources] | None" = None,
 ) -> Places:
-    """Places for runs that all have one pool and address. asked: a number, or 0 for as many as fit, at least 1.
+    """Decide how many runs go on at once, and with which environment variables.
 
-    machine, cluster: what is asked for resources, `this_machine` and `ray_cluster`.
+    Args:
+        configs: of the runs, which all have one pool and one address.
+        asked: number of runs at once; 0 for as many as fit, at least 1.
+        machine: called for the resources of this machine; `this_machine` if left out.
+        cluster: called with an address for the resources of a Ray cluster; `ray_cluster` if left out.
     """
     config = configs[0]
     machine, cluster = machine or this_machine, cluster or ray_cluster

@@ -59,9 +59,15 @@ class GridPlan:
 
 
 def make_plan(options: GridOptions, shared: Sequence[str]) -> GridPlan:
-    """Parse every cell, plug-in options included (needs torch).
+    """Parse the configuration of every cell, plug-in options included; this needs torch.
 
-    Raises ConfigError that lists every problem and the cells which have it, TrackingError for an impossible store.
+    Args:
+        options: the grid's own settings.
+        shared: arguments of every run, `key=value` each.
+
+    Raises:
+        ConfigError: with every problem and the cells which have it.
+        TrackingError: an impossible tracking store.
     """
     cells = make_cells(options, shared, adapting_methods(parse_specs(options.methods)))
     configs: dict[tuple[Spec, Spec, Spec, int], TrainConfig] = {}
@@ -118,7 +124,13 @@ def _check_distinct(cells: Sequence[PlannedCell]) -> None:
 
 
 def choose_folder(asked: str, plan: GridPlan, runs: Path = Path(RUNS)) -> Path:
-    """Where the grid lives: the folder asked for, else the newest `runs/grid-*` of these very cells, else a new one."""
+    """Return the grid's folder: the one asked for, else the newest `runs/grid-*` of these very cells, else a new one.
+
+    Args:
+        asked: a path, or empty.
+        plan: the grid's cells.
+        runs: folder in which grids are looked for and made.
+    """
     if asked:
         return Path(asked).absolute()
     names = {planned.name: planned.digest for planned in plan.cells}
@@ -139,7 +151,15 @@ def load_record(folder: Path) -> dict[str, Any] | None:
 
 
 def check_folder(folder: Path, plan: GridPlan) -> None:
-    """Raise ConfigError where a folder was begun with other settings, saying which."""
+    """Check that a folder holds no grid or cell with other settings.
+
+    Args:
+        folder: of the grid; it need not exist.
+        plan: the grid's cells.
+
+    Raises:
+        ConfigError: the folder was begun with other settings; the message says which.
+    """
     before = load_record(folder)
     if before is not None:
         changed = _changes(before, plan)
@@ -156,7 +176,14 @@ def check_folder(folder: Path, plan: GridPlan) -> None:
 
 
 def write_record(folder: Path, plan: GridPlan, grid_id: str, parent_run_id: str) -> None:
-    """`grid.json`, whole or not at all; cells of earlier commands stay in it."""
+    """Write `grid.json`, whole or not at all; cells of earlier commands stay in it.
+
+    Args:
+        folder: of the grid.
+        plan: cells to add or replace.
+        grid_id: the grid's own id.
+        parent_run_id: MLflow's id of the run under which the cells are logged.
+    """
     before = load_record(folder)
     cells = {cell["name"]: cell for cell in (before or {}).get("cells", [])}
     for planned in plan.cells:
@@ -183,20 +210,35 @@ def write_record(folder: Path, plan: GridPlan, grid_id: str, parent_run_id: str)
 
 
 def mark_cell(folder: Path, planned: PlannedCell) -> Path:
-    """Write into a cell's folder whose it is; returns that folder."""
+    """Write the name and the configuration's digest of a cell into the cell's folder, and return that folder.
+
+    Args:
+        folder: of the grid.
+        planned: the cell.
+    """
     own = folder / planned.name
     _write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "args": list(planned.cell.args)})
     return own
 
 
 def finished(folder: Path, planned: PlannedCell) -> dict[str, Any] | None:
-    """The summary of a finished cell whose configuration is still the same, else None."""
+    """Return the summary of a finished cell whose configuration is still the same, else None.
+
+    Args:
+        folder: of the grid.
+        planned: the cell.
+    """
     own = folder / planned.name
     return finished_summary(own) if _digest_in(own) == planned.digest else None
 
 
 def begun(folder: Path, planned: PlannedCell) -> bool:
-    """Whether a cell has a checkpoint to go on from."""
+    """Return whether a cell has a checkpoint from which it can resume.
+
+    Args:
+        folder: of the grid.
+        planned: the cell.
+    """
     return (folder / planned.name / "latest").is_file()
 
 

@@ -80,7 +80,11 @@ def run_grid(
 
 
 class GridSession:
-    """Takes over what an earlier driver left in `folder`, runs the rest, and compares. program: what a cell runs."""
+    """Takes over what an earlier driver left in `folder`, runs the rest, and compares.
+
+    Args:
+        program: the command that a cell runs.
+    """
 
     def __init__(self, plan: GridPlan, folder: Path, places: Places, program: Sequence[str] = PROGRAM) -> None:
         """Raises ConfigError, TrackingError, or DriverBusyError."""

@@ -20,7 +20,12 @@ QUIET_S = 60.0  # without a terminal: a line at least so often
 
 @dataclass(frozen=True)
 class CellProgress:
-    """A cell under way. share: of its work done in these seconds; 0 where that is not known. last: line of its log."""
+    """A cell under way.
+
+    Attributes:
+        share: share of its work done in these seconds, in [0, 1]; 0 where that is not known.
+        last: last line of its log.
+    """
 
     kind: Hashable
     seconds: float

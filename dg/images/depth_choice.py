@@ -13,7 +13,13 @@ from render_workers.depth.network_source import NetworkDepthSource, NetworkFacts
 
 @dataclass(frozen=True)
 class DepthChoice:
-    """A depth source for photographs. name: in `DEPTH_SOURCES`. kind: its class. options: its `ImageOptions`."""
+    """A depth source for photographs.
+
+    Attributes:
+        name: its name in `DEPTH_SOURCES`.
+        kind: its class.
+        options: its `ImageOptions`.
+    """
 
     name: str
     kind: type[NetworkDepthSource]

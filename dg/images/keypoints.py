@@ -35,9 +35,12 @@ _BY_COUNT = {len(H36M_17): H36M_17, len(H36M_16): H36M_16}
 class Keypoints:
     """Keypoints of people, one person a row.
 
-    names: of the images. image: number of each row's image, into `names`. joints_2d: pixels of an image of `size`, or
-    of the image as it is where `size` is None; normalised by the longer side where `normalised` is set. depth: metres,
-    where it is known.
+    Attributes:
+        names: names of the images.
+        image: number of each row's image, into `names`.
+        joints_2d: joints in pixels of an image of `size`, or of the image as it is where `size` is None; normalised by
+            the longer side where `normalised` is set.
+        depth: depth at the joints, metres, where it is known.
     """
 
     names: tuple[str, ...]

@@ -13,8 +13,11 @@ from dg.pose.skeleton import COCO_17, Skeleton
 class Person:
     """One person in an image, in its pixels, whose centres lie at +0.5: (0, 0) is the image's corner.
 
-    box: left, top, right, bottom. score: of the box, in [0, 1]. keypoints: in COCO's order. confidence: of each
-    keypoint, in [0, 1].
+    Attributes:
+        box: left, top, right and bottom, pixels.
+        score: score of the box, in [0, 1].
+        keypoints: keypoints in COCO's order, pixels.
+        confidence: confidence of each keypoint, in [0, 1].
     """
 
     box: Float32[np.ndarray, "4"]

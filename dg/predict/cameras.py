@@ -15,7 +15,13 @@ from dg.predict.settings import PredictOptions
 
 @dataclass(frozen=True)
 class ImageCamera:
-    """Intrinsics of one image. focal_px, center_px: x and y, pixels. known: they were given, and not assumed."""
+    """Intrinsics of one image.
+
+    Attributes:
+        focal_px: focal length along x and y, pixels.
+        center_px: principal point, x and y, pixels.
+        known: whether they were given, and not assumed.
+    """
 
     size_px: tuple[int, int]
     focal_px: tuple[float, float]

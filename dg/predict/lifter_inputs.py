@@ -15,9 +15,14 @@ from dg.predict.cameras import ImageCamera
 class PersonInputs:
     """One person on the lifter's skeleton.
 
-    person: as detected. joints_px: pixels, centres at +0.5. confidence: of each joint, in [0, 1]. depth: at each joint,
-    metres; None where the lifter takes none. nearest, farthest: in the disk around each joint, whose median is then the
-    depth; None where the lifter was trained with depth right at the joint.
+    Attributes:
+        person: the person as detected.
+        joints_px: joints in pixels, pixel centres at +0.5.
+        confidence: confidence of each joint, in [0, 1].
+        depth: depth at each joint, metres; None where the lifter takes none.
+        nearest: nearest depth in the disk around each joint, metres, the disk's median being the depth; None where the
+            lifter was trained with depth right at the joint.
+        farthest: farthest depth in that disk, metres; None where `nearest` is.
     """
 
     person: Person
@@ -32,8 +37,11 @@ class PersonInputs:
 class ImageInputs:
     """One image with the people in it.
 
-    path: of the file. name: below the folder of images. thumbnail, depth_thumbnail: the image and its depth map
-    (metres), made smaller by the factor `shrink`, for the picture.
+    Attributes:
+        path: path of the file.
+        name: path below the folder of images.
+        thumbnail: the image made smaller by the factor `shrink`, for the picture.
+        depth_thumbnail: its depth map in metres, made smaller likewise.
     """
 
     path: Path
@@ -49,7 +57,9 @@ class ImageInputs:
 class LiftedPerson:
     """A person with 3D joints in the camera's axes, metres.
 
-    joints_3d: relative to the root. placed: in the camera's space; None where that is not known.
+    Attributes:
+        joints_3d: joints relative to the root, metres.
+        placed: joints in the camera's frame, metres; None where that is not known.
     """
 
     inputs: PersonInputs

@@ -21,7 +21,11 @@ _KNOWN = ("confidence", "depth", "nearest", "farthest")
 
 @dataclass(frozen=True)
 class ImageLifter:
-    """A stored lifter for detected people. tta: one of `dg.evaluation.predictions.TTA`."""
+    """A stored lifter for detected people.
+
+    Attributes:
+        tta: one of `dg.evaluation.predictions.TTA`.
+    """
 
     stored: StoredLifter
     device: torch.device
@@ -85,10 +89,19 @@ def _stacked(values: Sequence[np.ndarray | None]) -> torch.Tensor | None:
 def place(
     joints_3d: Float32[np.ndarray, "joints 3"], person: PersonInputs, camera: ImageCamera, root: int
 ) -> Float32[np.ndarray, "joints 3"] | None:
-    """Root-relative joints in the camera's space, metres; None unless depth and camera are known.
+    """Move root-relative joints to where the person stands in the camera's frame.
 
     The root lies on the ray of its pixel, as far away as the surface that is seen there. The pelvis itself lies some
     centimetres behind that surface; nothing is added for this.
+
+    Args:
+        joints_3d: relative to the root, metres.
+        person: the person's joints in pixels and their depth in metres.
+        camera: of the image.
+        root: number of the root joint.
+
+    Returns:
+        Camera frame, metres; None unless depth and camera are known.
     """
     if person.depth is None or not camera.known:
         return None

@@ -31,7 +31,17 @@ def shrink_of(width: int, height: int) -> float:
 
 
 def draw_picture(image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton, caption: str) -> "Figure":
-    """A figure without a window. Raises ValueError for an image without a thumbnail."""
+    """Draw an image with the lifted people; the figure opens no window.
+
+    Args:
+        image: the image with its thumbnail.
+        people: lifted people, of whom the first `SHOWN` are drawn.
+        skeleton: of their joints.
+        caption: text of the figure.
+
+    Raises:
+        ValueError: the image has no thumbnail.
+    """
     from matplotlib.figure import Figure
 
     if image.thumbnail is None:

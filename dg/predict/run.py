@@ -40,7 +40,11 @@ Say = Callable[[str], None]
 
 @dataclass
 class Tally:
-    """What became of the images. unreadable: file -> reason."""
+    """What became of the images.
+
+    Attributes:
+        unreadable: file -> reason.
+    """
 
     images: int = 0
     people: int = 0

@@ -24,7 +24,11 @@ Numbers = dict[str, float]
 
 
 class RunStatus:
-    """Gathers a run's state from its progress records. pool: numbers of the render pool and the last error in it."""
+    """Gathers a run's state from its progress records.
+
+    Args:
+        pool: numbers of the render pool and the last error in it.
+    """
 
     def __init__(self, config: TrainConfig, info: RunInfo, pool: Callable[[], tuple[Numbers, str]]) -> None:
         self._pool, self._batch_size = pool, config.batch_size

@@ -24,7 +24,8 @@ SHORT_S = 15.0  # a pool with too few workers for so long is told of
 class TrainerActor:
     """One run. `run` blocks; the other methods are called meanwhile from other threads.
 
-    guarded: somebody else clears up half-written files if this process is killed.
+    Args:
+        guarded: whether another process clears up half-written files if this process is killed.
     """
 
     def __init__(self, config: TrainConfig, info: RunInfo, guarded: bool = True) -> None:

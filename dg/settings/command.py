@@ -16,10 +16,16 @@ SIGPIPE = 141
 class Command:
     """A command of `dg`: what its help says.
 
-    name: as in `dg NAME`. about: its first line is the summary. settings: the dataclass of its keys. usage: arguments
-    before the keys. program: what stands before the name. train_keys: what is said of the keys of `dg train`, where it
-    takes them too. plugin_options: the dataclass of a plug-in that `GROUP=NAME --help` lists. codes: exit codes besides
-    0 and 2. needs: whether it does nothing without an argument, and shows its help instead.
+    Attributes:
+        name: as in `dg NAME`.
+        about: its first line is the summary.
+        settings: the dataclass of its keys.
+        usage: arguments before the keys.
+        program: what stands before the name.
+        train_keys: what is said of the keys of `dg train`, where it takes them too.
+        plugin_options: the dataclass of a plug-in that `GROUP=NAME --help` lists.
+        codes: exit codes besides 0 and 2.
+        needs: whether it does nothing without an argument, and shows its help instead.
     """
 
     name: str

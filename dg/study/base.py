@@ -38,8 +38,11 @@ class Study(ABC):
 class GridStudy(Study):
     """A study whose runs are one grid, and whose errors are read from MLflow.
 
-    Options: dataclass of its keys, for the help. name: of the study and its files. heading: of its figure, with
-    `{metric}` and `{selection}`. axis: what it varies.
+    Attributes:
+        Options: dataclass of its keys, for the help.
+        name: of the study and its files.
+        heading: of its figure, with `{metric}` and `{selection}`.
+        axis: what it varies.
     """
 
     Options: ClassVar[type[Any]]
@@ -49,7 +52,11 @@ class GridStudy(Study):
 
     @abstractmethod
     def frame(self, session: "GridSession", runs: Sequence[RunResult]) -> "DataFrame":
-        """The errors of the runs, as `dg.study.results` has them. runs: ordered by input, newer ones last."""
+        """The errors of the runs, as `dg.study.results` has them.
+
+        Args:
+            runs: results, ordered by input, newer ones last.
+        """
 
     @abstractmethod
     def sheets(self, frame: "DataFrame", metric: str, heading: str) -> list[Sheet]:

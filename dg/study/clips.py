@@ -20,7 +20,11 @@ AS_RECORDED = "recorded"
 
 @dataclass(frozen=True)
 class TimeChange:
-    """What is done to the time of every clip. label: in protocol ids, after `time=`."""
+    """What is done to the time of every clip.
+
+    Attributes:
+        label: name of the change in protocol ids, after `time=`.
+    """
 
     label: str
     apply: Callable[[PoseDataset], PoseDataset]
@@ -31,7 +35,13 @@ class TimeChange:
 
 
 def time_changes(slowest: float, fastest: float, seed: int) -> tuple[TimeChange, ...]:
-    """As recorded, reversed, and each clip at a speed of its own."""
+    """Return three changes of time: none, reversal, and a random speed for each clip.
+
+    Args:
+        slowest: lowest speed; 1 is the speed as recorded.
+        fastest: highest speed.
+        seed: of the draw of speeds.
+    """
 
     def varied(dataset: PoseDataset) -> PoseDataset:
         clips = len(dataset.clip.unique_consecutive())
@@ -45,15 +55,26 @@ def time_changes(slowest: float, fastest: float, seed: int) -> tuple[TimeChange,
 
 
 def draw_speeds(clips: int, slowest: float, fastest: float, seed: int) -> Float64[Tensor, " clips"]:
-    """Uniform in [slowest, fastest], one a clip."""
+    """Draw one speed for each clip, uniform in [slowest, fastest].
+
+    Args:
+        clips: number of clips.
+        slowest: lowest speed; 1 is the speed as recorded.
+        fastest: highest speed.
+        seed: of the draw.
+    """
     drawn = torch.rand(clips, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     return slowest + (fastest - slowest) * drawn
 
 
 def frame_weights(recorded: PoseDataset, changed: PoseDataset) -> Float64[Tensor, " rows"]:
-    """Weights of the changed clips' frames under which a clip counts as much as it does as recorded.
+    """Return weights of the changed clips' frames under which each clip counts as much as it does as recorded.
 
-    Otherwise slow clips would count more, and an average would move without any frame's error moving.
+    Without them slow clips would count more, and an average would move without any frame's error moving.
+
+    Args:
+        recorded: the clips as recorded.
+        changed: the same clips, in the same order, in changed time.
     """
     before = recorded.clip.unique_consecutive(return_counts=True)[1]
     number, after = changed.clip.unique_consecutive(return_inverse=True, return_counts=True)[1:]
@@ -68,11 +89,18 @@ def reversed_in_time(dataset: PoseDataset) -> PoseDataset:
 
 
 def at_speeds(dataset: PoseDataset, speeds: Float[Tensor, " clips"]) -> PoseDataset:
-    """Every clip at its speed: n frames become round(n / speed), of which first and last are the clip's own.
+    """Play every clip at its speed: n frames become round(n / speed), of which first and last are the clip's own.
 
-    In between joints are interpolated linearly, and their 2D is projected again (detected 2D and its confidence are
-    interpolated instead). Frames that fall on a recorded one stay exactly as they are. Depth is dropped, since it
-    belongs to the recorded poses. Raises ValueError for speeds that are not positive, or not one a clip.
+    In between joints are interpolated linearly and their 2D is projected again; detected 2D and its confidence are
+    interpolated instead. Frames that fall on a recorded one stay exactly as they are. Depth is dropped, since it
+    belongs to the recorded poses.
+
+    Args:
+        dataset: clips of frames.
+        speeds: one positive speed for each clip, in their order; 1 leaves a clip as it is.
+
+    Raises:
+        ValueError: speeds that are not positive, or not one for each clip.
     """
     lengths = dataset.clip.unique_consecutive(return_counts=True)[1].cpu()
     if len(speeds) != len(lengths) or not (speeds > 0).all():

@@ -114,7 +114,11 @@ def _spell(value: Any) -> str:  # noqa: ANN401 - what YAML may hold
 
 
 def rows_of(runs: Sequence[RunResult], in_domain: str) -> list[dict[str, Any]]:
-    """A row for each run and target. in_domain: the target of the source's domain, which is marked."""
+    """Return a row for each run and target.
+
+    Args:
+        in_domain: the target of the source's domain, which is marked.
+    """
     return [
         {
             "target": target + IN_DOMAIN if target == in_domain else target,

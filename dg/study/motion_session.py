@@ -54,7 +54,11 @@ class MotionOptions:
 
 @dataclass(frozen=True)
 class TrainedCell:
-    """A finished run of the grid. digest: of its weights, so that a run that was trained again is evaluated again."""
+    """A finished run of the grid.
+
+    Attributes:
+        digest: digest of its weights, so that a run that was trained again is evaluated again.
+    """
 
     name: str
     folder: Path
@@ -65,7 +69,11 @@ class TrainedCell:
 
 
 class MotionSession:
-    """Evaluates what is not evaluated yet. recorded: the word for clips whose time is as recorded."""
+    """Evaluates what is not evaluated yet.
+
+    Attributes:
+        recorded: the word for clips whose time is as recorded.
+    """
 
     recorded = AS_RECORDED
 

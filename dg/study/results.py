@@ -28,7 +28,13 @@ SHOWN_ALONE = ("target",)  # labels that a table shows even where all lines agre
 
 @dataclass(frozen=True)
 class Axis:
-    """What a study varies. name: in CSV files; column: a table's heading of one value; label: below the figure."""
+    """What a study varies.
+
+    Attributes:
+        name: its name in CSV files.
+        column: a table's heading of one value.
+        label: text below the figure's axis.
+    """
 
     name: str
     column: str

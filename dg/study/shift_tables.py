@@ -25,7 +25,12 @@ STILL_FALLING_PERCENT = -5.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One finished run. part: the grid it belongs to; kind: `across` (camera and dataset), `motion` or `limited`."""
+    """One finished run.
+
+    Attributes:
+        part: the grid it belongs to.
+        kind: `across` (camera and dataset), `motion` or `limited`.
+    """
 
     part: str
     kind: str
@@ -48,7 +53,11 @@ Rows = dict[tuple[str, ...], list[Entry]]
 def sheets_of(
     entries: Sequence[Entry], targets: Mapping[str, Sequence[str]], metric: str, selection: str
 ) -> list[Sheet]:
-    """All tables. targets: names of those of camera and of data set shift."""
+    """Return all tables of the study.
+
+    Args:
+        targets: names of the targets of camera shift, and of data set shift.
+    """
     sheets = []
     for kind, title in TITLES.items():
         chosen = [e for e in entries if e.kind == ("across" if kind in ("camera", "dataset") else kind)]

@@ -37,8 +37,13 @@ _CHANNELS = {
 class LifterDescription:
     """Input and output of a lifter file.
 
-    frames: of a window. unit: of the output, `m` or `mm`. Raises ValueError for another unit or a window without
-    frames, KeyError for an unknown skeleton.
+    Attributes:
+        frames: length of a window.
+        unit: unit of the output, `m` or `mm`.
+
+    Raises:
+        ValueError: another unit, or a window without frames.
+        KeyError: an unknown skeleton.
     """
 
     skeleton: Skeleton
@@ -78,7 +83,11 @@ class LifterDescription:
         return dict(zip(SETTINGS, values, strict=True)) | more
 
     def document(self, answers: slice) -> dict[str, Any]:
-        """The whole description as plain containers. answers: which frames of a window the output stands for."""
+        """Return the whole description as plain containers.
+
+        Args:
+            answers: which frames of a window the output stands for.
+        """
         joints, spec = len(self.skeleton), self.inputs
         window = [] if self.frames == 1 else [self.frames]
         answered = len(range(self.frames)[answers])
@@ -133,7 +142,15 @@ class LifterDescription:
 
 
 def parse_description(text: str, where: str) -> LifterDescription:
-    """Read a document back. Raises CheckpointError naming the file and what is wrong with it."""
+    """Read the description of a lifter back from its JSON document.
+
+    Args:
+        text: the document.
+        where: name of the file, for messages.
+
+    Raises:
+        CheckpointError: the document is not valid; the message names the file and what is wrong.
+    """
     try:
         document = json.loads(text)
         if document["format"] != FORMAT:

@@ -52,7 +52,12 @@ class TargetResult:
 
 
 def write_errors(results: Sequence[TargetResult], path: Path) -> None:
-    """The errors of every frame, `TARGET/mpjpe_mm` and so on, in the order of the data sets' rows."""
+    """Write the errors of every frame as an npz file, under names such as `TARGET/mpjpe_mm`.
+
+    Args:
+        results: evaluations, one for each target; rows keep the order of the data sets.
+        path: the file to write or replace.
+    """
     arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
     replace_file(path, lambda file: np.savez_compressed(file, **arrays))
 

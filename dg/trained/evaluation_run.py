@@ -63,7 +63,15 @@ def load_lifter(options: EvaluateOptions) -> StoredLifter:
 
 
 def evaluate_lifter(stored: StoredLifter, tta: str = PROTOCOL) -> list[TargetResult]:
-    """The lifter on every target of its configuration, as `evaluate_on` has it."""
+    """Evaluate the lifter on every target of its configuration.
+
+    Args:
+        stored: the lifter, with the configuration under which it is evaluated.
+        tta: one of `dg.evaluation.predictions.TTA`, or `protocol` for each test set's own.
+
+    Returns:
+        One result for each target, as `evaluate_on` returns them.
+    """
     stored.check_places(("targets",))
     return evaluate_on(stored, targets_of(stored.config), tta)
 

@@ -31,7 +31,11 @@ _PROBE = 2
 
 @dataclass(frozen=True)
 class LifterProgram:
-    """What a file computes. shape: of its input as the file declares it, None for a free size; empty: not declared."""
+    """What a file computes.
+
+    Attributes:
+        shape: shape of its input as the file declares it, None for a free size; empty where it is not declared.
+    """
 
     path: Path
     run: Callable[[Tensor], Any]
@@ -43,8 +47,13 @@ class LifterProgram:
 def open_program(path: Path, trust: bool) -> LifterProgram:
     """Open a TorchScript or ONNX file, told apart by their suffix.
 
-    trust: that a TorchScript file may run. Raises CheckpointError for a file that is missing, damaged or of another
-    kind, ConfigError for a TorchScript file without trust or for a missing onnxruntime.
+    Args:
+        path: the file.
+        trust: whether a TorchScript file may run; it is a program.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another kind.
+        ConfigError: a TorchScript file without trust, or onnxruntime is not installed.
     """
     kinds = {**dict.fromkeys(ONNX, open_onnx), **dict.fromkeys(TORCHSCRIPT, open_torchscript)}
     if path.suffix.lower() not in kinds:

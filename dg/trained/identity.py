@@ -32,7 +32,11 @@ class Identity:
     adapted_to: str = ""
 
     def tags(self, config: TrainConfig, selection: str, protocols: Mapping[str, str]) -> dict[str, str]:
-        """A run's tags. protocols: target -> protocol id."""
+        """Return the tags of a run.
+
+        Args:
+            protocols: target -> protocol id.
+        """
         return run_tags(
             method=self.method,
             regime=self.regime,

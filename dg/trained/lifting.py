@@ -23,9 +23,14 @@ from dg.trained.stored import StoredLifter
 class PixelPoses:
     """What is known of poses in images, on the lifter's skeleton.
 
-    pixels: centres at +0.5. size_px: width and height of each pose's image. camera: each one's, normalised by the
-    longer side. confidence: of the 2D, in [0, 1]. depth: at each joint, metres. nearest, farthest: in the disk around
-    each joint, metres, for lifters that were trained with that range.
+    Attributes:
+        pixels: joints in pixels, pixel centres at +0.5.
+        size_px: width and height of each pose's image.
+        camera: camera of each pose, normalised by the image's longer side.
+        confidence: confidence of the 2D, in [0, 1].
+        depth: at each joint, metres.
+        nearest: nearest depth in the disk around each joint, metres, for lifters that were trained with that range.
+        farthest: farthest depth in the disk around each joint, metres, for lifters that were trained with that range.
     """
 
     pixels: Float[Tensor, "poses joints 2"]

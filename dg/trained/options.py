@@ -19,7 +19,18 @@ LIFTER_KEYS = ("lifter", *SETTINGS)
 
 
 def stored_lifter(checkpoint: str, published: str, weights: str, args: Sequence[str]) -> StoredLifter:
-    """The lifter of a checkpoint, its configuration with the args' changes. Raises ConfigError and CheckpointError."""
+    """Load the lifter of a checkpoint, with the changes that the command line makes to its configuration.
+
+    Args:
+        checkpoint: a run's folder or a checkpoint's file; empty where `published` is given.
+        published: a checkpoint published by PoseAug, whose lifter and inputs `args` must describe; else empty.
+        weights: which file of a run's folder, as `checkpoint_file` has it.
+        args: `key=value` each.
+
+    Raises:
+        ConfigError: not exactly one source, or args that are not allowed.
+        CheckpointError: a file that is missing, damaged or does not fit.
+    """
     one_source(checkpoint=checkpoint, published=published)
     if published:
         return load_weights(Path(published), described(args, ("lifter", "inputs")))
@@ -28,10 +39,15 @@ def stored_lifter(checkpoint: str, published: str, weights: str, args: Sequence[
 
 
 def described(args: Sequence[str], required: Sequence[str] = (), known: Mapping[str, Any] | None = None) -> TrainConfig:
-    """A configuration for a lifter from a file that carries none, in this process unless `pool` is given.
+    """Build the configuration of a lifter whose file carries none; it runs in this process unless `pool` is given.
 
-    required: what the args must say. known: settings that the file tells; the args may repeat them. Raises
-    ConfigError for args that say more, less or other.
+    Args:
+        args: `key=value` each.
+        required: keys that the args must set.
+        known: settings that the file tells; the args may repeat them.
+
+    Raises:
+        ConfigError: args that set more than is allowed, less than is required, or other values than are known.
     """
     named = _heads(args)
     _only(named, (*LIFTER_KEYS, *RUN_KEYS), "has no meaning for a lifter that is not trained")
@@ -48,9 +64,15 @@ def described(args: Sequence[str], required: Sequence[str] = (), known: Mapping[
 
 
 def overridden(config: TrainConfig, args: Sequence[str], allowed: Sequence[str] = RUN_KEYS) -> TrainConfig:
-    """A run's configuration with other targets, depth or places, in this process unless `pool` is given.
+    """Return a run's configuration with other targets, depth or places; in this process unless `pool` is given.
 
-    Raises ConfigError for a key that would make another lifter of it.
+    Args:
+        config: as the checkpoint carries it.
+        args: `key=value` each.
+        allowed: keys that may be set.
+
+    Raises:
+        ConfigError: a key that would make another lifter of it.
     """
     named = _heads(args)
     _only(named, allowed, "is part of what the lifter was trained with, and taken from the checkpoint")

@@ -20,10 +20,13 @@ from lifters.base import Lifter
 class StoredLifter:
     """A lifter with its weights and where they come from.
 
-    selection: `source_val` for the weights that were best by source validation, else `last`. epoch: None where the
-    file does not tell. run_id: of the run that trained it; empty where there is none. config: without the places of
-    that run (`dg.trained.places`); recorded: with them, None where the file carries no configuration. args: `key=value`
-    with which the caller has changed the configuration.
+    Attributes:
+        selection: `source_val` for weights that were best by source validation, else `last`.
+        epoch: None where the file does not tell.
+        run_id: id of the run that trained it; empty where there is none.
+        config: configuration without the places of that run (`dg.trained.places`).
+        recorded: configuration with these places, None where the file carries no configuration.
+        args: `key=value` with which the caller has changed the configuration.
     """
 
     path: Path
@@ -52,9 +55,14 @@ class StoredLifter:
 
 
 def checkpoint_file(place: Path, weights: str = "auto") -> Path:
-    """The checkpoint that is meant: the file itself, or in a run's folder `best.pt` (auto, best) or the newest (last).
+    """Return the checkpoint that a place stands for: the file itself, or one of the files in a run's folder.
 
-    Raises CheckpointError for a folder without it, and for a file beside which the other weights are asked for.
+    Args:
+        place: a checkpoint's file or a run's folder.
+        weights: in a folder `best` takes `best.pt`, `last` the newest checkpoint, `auto` the best or else the newest.
+
+    Raises:
+        CheckpointError: the folder has no such file, or `weights` was given beside a file.
     """
     if not place.is_dir():
         if weights != "auto":
@@ -70,10 +78,17 @@ def checkpoint_file(place: Path, weights: str = "auto") -> Path:
 
 
 def load_checkpoint(place: Path, weights: str = "auto") -> StoredLifter:
-    """The lifter of one of our runs, on the CPU, rebuilt from the checkpoint's own configuration without its places.
+    """Load the lifter of one of our runs onto the CPU, rebuilt from the checkpoint's own configuration.
 
-    Raises CheckpointError for a file that is missing, damaged, without configuration or with weights that do not fit
-    it; ConfigError for a configuration that this version cannot read.
+    Places in that configuration, such as files and addresses, are left out.
+
+    Args:
+        place: a checkpoint's file or a run's folder.
+        weights: which file of a folder, as `checkpoint_file` has it.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, without configuration, or its weights do not fit.
+        ConfigError: the configuration cannot be read by this version.
     """
     path = checkpoint_file(place, weights)
     state = load_file(path)
@@ -87,9 +102,15 @@ def load_checkpoint(place: Path, weights: str = "auto") -> StoredLifter:
 
 
 def load_weights(path: Path, config: TrainConfig, selection: str = "last") -> StoredLifter:
-    """A lifter described by a configuration with the weights of any checkpoint: PoseAug's, or an older one of ours.
+    """Load the weights of any checkpoint into a lifter that a configuration describes.
 
-    Raises CheckpointError for a file that is missing, damaged or does not fit.
+    Args:
+        path: a checkpoint of PoseAug's, or an older one of ours.
+        config: describes the lifter and its inputs.
+        selection: how the weights were chosen among a run's epochs.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or does not fit.
     """
     config = with_feature_sizes(config)
     lifter, inputs = _filled(path, config)

@@ -30,7 +30,17 @@ def device_of(config: TrainConfig) -> torch.device:
 
 
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:
-    """Lifter and method, seeded, with the budget in lifter steps."""
+    """Build the lifter and its method with the run's seed, and the training plan counted in lifter steps.
+
+    Args:
+        config: of the run.
+        options: options of each plug-in, by group; `lifter` and `method` are used here.
+        problem: the run's data.
+
+    Raises:
+        ConfigError: a batch larger than the training windows, or windows that lifter or method cannot take.
+        CheckpointError: `init_from` names a file that does not fit the lifter.
+    """
     skeleton = problem.train.poses.skeleton
     config = with_feature_sizes(with_box_size(config, problem.train))
     inputs = inputs_of(config)
@@ -69,7 +79,15 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
 
 
 def options_for_windows(config: TrainConfig, options: Any) -> Any:  # noqa: ANN401 - the lifter's own dataclass
-    """The lifter's options for the run's windows. Raises ConfigError for a length that it cannot take."""
+    """Return the lifter's options adjusted to the length of the run's windows.
+
+    Args:
+        config: of the run; `frames` is the length of a window.
+        options: the lifter's own options.
+
+    Raises:
+        ConfigError: the lifter cannot take windows of this length.
+    """
     try:
         return lifter_class(config).for_frames(options, config.frames)
     except ValueError as error:
@@ -95,9 +113,16 @@ def inputs_of(config: TrainConfig) -> InputSpec:
 
 
 def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, inputs: InputSpec) -> Lifter:  # noqa: ANN401
-    """The lifter with fresh weights, behind the embedding of features where the inputs have some.
+    """Build the lifter with fresh weights, behind the embedding of features where the inputs have some.
 
-    Raises ConfigError where it cannot take the run's windows.
+    Args:
+        config: of the run, with the lifter's name and the length of a window.
+        options: the lifter's own options.
+        skeleton: joints that the lifter sees and answers for.
+        inputs: what the lifter sees at each joint.
+
+    Raises:
+        ConfigError: the lifter cannot take the run's windows.
     """
     kind: Any = lifter_class(config)
     lifter: Lifter = kind(skeleton, fused_channels(len(inputs.names), inputs.sources), options)
@@ -111,16 +136,26 @@ def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, inputs: I
 
 
 def resolved_recipe(config: TrainConfig, original: Recipe) -> Recipe:
-    """How the run trains its lifter: the original or the common recipe, and what the command line changes of it."""
+    """Return how the run trains its lifter: the original or the common recipe, with the command line's changes.
+
+    Args:
+        config: of the run; `recipe`, `lr` and `lr_schedule` are used.
+        original: the recipe of the lifter's own paper.
+    """
     recipe = original if config.recipe == "original" else Recipe()
     schedule = recipe.lr_schedule if config.lr_schedule == "auto" else config.lr_schedule
     return replace(recipe, lr=config.lr or recipe.lr, lr_schedule=schedule)
 
 
 def initialise(lifter: Lifter, path: Path) -> None:
-    """Fill a lifter from a checkpoint: `best.pt`, a run's `checkpoint-STEP.pt`, or one published by PoseAug.
+    """Fill a lifter with the weights of a checkpoint.
 
-    Raises CheckpointError naming the file and what does not fit.
+    Args:
+        lifter: whose weights are replaced.
+        path: `best.pt`, a run's `checkpoint-STEP.pt`, or a checkpoint published by PoseAug.
+
+    Raises:
+        CheckpointError: the file is missing or damaged, or does not fit; the message says what.
     """
     state = load_file(path)
     prefix = "lifter."

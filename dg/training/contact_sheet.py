@@ -36,10 +36,20 @@ def contact_sheet(
     source_px: Shaped[Array, "poses joints 2"] | None = None,
     columns: int = 4,
 ) -> Image.Image:
-    """One tile a pose: render with skeleton, depth map, and with `source_px` the pose it was made from (grey).
+    """Draw one tile for each pose: the render with its skeleton, the depth map, and the source pose where it is given.
 
-    rgb: bytes, or floats in [0, 1]. depth: metres, background not finite; near is red, each map over its own range,
-    which its caption names. joints_px: pixels of the crop, pixel centres at +0.5; a person's left is orange.
+    Args:
+        rgb: bytes, or floats in [0, 1].
+        depth: metres, background not finite. Near is red; each map has its own range, which its caption names.
+        joints_px: pixels of the crop, pixel centres at +0.5. A person's left is orange.
+        skeleton: joints and bones to draw.
+        titles: one for each pose.
+        heading: text above the page.
+        source_px: joints of the pose that each one was made from, pixels of the same crop; drawn in grey.
+        columns: tiles in a row.
+
+    Raises:
+        ValueError: not one title for each pose.
     """
     images, maps, joints = _bytes(rgb), np.asarray(depth, np.float64), np.asarray(joints_px, np.float64)
     sources = None if source_px is None else np.asarray(source_px, np.float64)

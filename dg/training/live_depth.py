@@ -29,8 +29,10 @@ AHEAD = 8  # chunks on their way while a data set is drawn
 class PendingDepth:
     """Poses on their way. `result()` waits for the depth of those rows that were worth drawing.
 
-    rows: the poses, or windows of several frames, that were sent; their frames travel one after another. detect: they
-    come back as a detector sees them. features: channels of the features that come with it.
+    Attributes:
+        rows: the poses, or windows of several frames, that were sent; their frames travel one after another.
+        detect: whether they come back as a detector sees them.
+        features: channels of the features that come with it.
     """
 
     poses: PoseBatch
@@ -72,9 +74,11 @@ class PendingDepth:
 class LiveDepth:
     """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it.
 
-    detect: poses come back as a detector sees them (`render_workers.uadd`): those that have a confidence keep their 2D
-    as the detection that it is, the others get synthetic detections. features: channels of the features that the
-    pool's workers read (`render_workers.joint_features`), which then come with depth.
+    Args:
+        detect: whether poses come back as a detector sees them (`render_workers.uadd`): those that have a confidence
+            keep their 2D as the detection that it is, the others get synthetic detections.
+        features: channels of the features that the pool's workers read (`render_workers.joint_features`), which then
+            come with depth.
     """
 
     def __init__(
@@ -85,9 +89,12 @@ class LiveDepth:
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
     ) -> PendingDepth:
-        """Send the valid poses off. seed: of this batch; a frame's noise depends on it, the row and the frame alone.
+        """Send the valid poses to the pool.
 
-        reference: the un-augmented poses of the same rows, for `bone_scale=relative`. cache: where to look first.
+        Args:
+            seed: seed of this batch; a frame's noise depends on it, the row and the frame alone.
+            reference: the un-augmented poses of the same rows, for `bone_scale=relative`.
+            cache: where to look first.
         """
         rows = poses.valid.nonzero()[:, 0]
         if len(rows) == 0:
@@ -105,8 +112,9 @@ class LiveDepth:
         offset between depth and joint that the drawn poses have: its own z alone is ground truth, which no lifter may
         see at test time. `valid` is false then.
 
-        digest: of the data set; a noisy depth source draws from it, so that every run sees the same depth. Of several
-        processes that share the cache one draws, and the others wait for what it stores.
+        Args:
+            digest: digest of the data set; a noisy depth source draws from it, so that every run sees the same depth.
+                Of several processes that share the cache one draws, and the others wait for what it stores.
         """
         return self._of_dataset(poses, digest)[0]
 

@@ -34,7 +34,11 @@ def relative_change(steps: Sequence[int], losses: Sequence[float], part: float =
 
 
 def made_of(method: DGMethod, curve: Sequence[tuple[int, float]]) -> dict[str, float]:
-    """The figures of a run so far. curve: lifter steps and mean loss, one point an epoch."""
+    """Return the figures of a run so far.
+
+    Args:
+        curve: lifter steps and mean loss, one point an epoch.
+    """
     change = relative_change([s for s, _ in curve], [loss for _, loss in curve])
     figures = {
         "lifter_steps": float(method.lifter_steps),

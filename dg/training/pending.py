@@ -18,7 +18,16 @@ def save_pending(in_flight: Sequence[tuple[StepKey, PoseBatch | None]]) -> list[
 def load_pending(
     saved: Sequence[dict[str, Any]], skeleton: Skeleton, device: torch.device
 ) -> list[tuple[int, PoseBatch | None]]:
-    """The inverse of `save_pending`."""
+    """Read back what `save_pending` made.
+
+    Args:
+        saved: one dictionary for each proposal.
+        skeleton: of the poses.
+        device: where the poses are put.
+
+    Returns:
+        The number of each proposal's batch, and its poses or None.
+    """
     return [
         (s["batch"], None if s["poses"] is None else PoseBatch.from_state(s["poses"], skeleton).to(device))
         for s in saved

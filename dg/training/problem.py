@@ -30,7 +30,11 @@ _VIRTUAL_POSES = 8192
 
 @dataclass(frozen=True)
 class Problem:
-    """Everything that does not change during a run. virtual: the held-out part as other cameras would see it."""
+    """Everything that does not change during a run.
+
+    Attributes:
+        virtual: the held-out part as other cameras would see it; None where the run wants none.
+    """
 
     train: PoseDataset
     val: PoseDataset
@@ -54,7 +58,20 @@ class Problem:
 
 
 def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
-    """The source's training and validation part and every target, on the run's skeleton."""
+    """Load the source's training and validation part and every target, on the run's skeleton.
+
+    Args:
+        config: of the run.
+        options: options of each plug-in, by group; `data` is used here.
+
+    Returns:
+        The data sets with the name of their depth source.
+
+    Raises:
+        OptionError: an unknown data set or option.
+        DataError: a file that cannot be used, data that are not what they say, or data other than `data_content` names.
+        ConfigError: two targets of one name, or settings that do not fit the data.
+    """
     source = resolve(DATASETS, "data", config.data["name"])(options["data"])
     skeleton = skeleton_named(config.skeleton)
     train, val = (
@@ -67,9 +84,15 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
 
 
 def with_virtual_cameras(config: TrainConfig, train: PoseDataset, val: PoseDataset) -> PoseDataset | None:
-    """The held-out part as virtual cameras see it, about `_VIRTUAL_POSES` at most.
+    """Return the held-out part as virtual cameras see it, about `_VIRTUAL_POSES` poses at most.
 
-    None where the run wants none, and where 2D or depth came with the source's own images.
+    Args:
+        config: of the run; `virtual_cameras` says how many cameras.
+        train: training poses, from which the cameras are drawn.
+        val: the held-out part.
+
+    Returns:
+        The data set, or None where the run wants none, or where 2D or depth came with the source's own images.
     """
     if not config.virtual_cameras or val.source_depth or val.source_2d not in ("gt", SYNTHETIC_DETECTIONS):
         return None
@@ -109,10 +132,16 @@ def load_targets(names: Sequence[str], checks: str = REFUSE) -> list[PoseDataset
 
 
 def load_target(name: str, split: str = "test", checks: str = REFUSE) -> PoseDataset:
-    """A part of the data set behind `NAME:PLACE?option=value`, examined, called by its `label` where it has one.
+    """Load a part of a target's data set and examine it; it is called by its `label` where it has one.
 
-    Raises OptionError for an unknown data set or option, DataError for a file that cannot be used or data that are not
-    what they say.
+    Args:
+        name: `NAME:PLACE?option=value`.
+        split: part of the data set.
+        checks: what to do where the data gravely break a law, `refuse` or `warn`.
+
+    Raises:
+        OptionError: an unknown data set or option.
+        DataError: a file that cannot be used, or data that are not what they say.
     """
     dataset, label = open_target(name)
     found = examined(dataset.load(split), name, checks)
@@ -128,7 +157,18 @@ def open_target(name: str) -> tuple[Dataset, str]:
 
 
 def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | None:
-    """The 2D that a domain-adaptation method may see. Raises ConfigError where method and adapt_to disagree."""
+    """Load the 2D poses of the target that a domain-adaptation method may see.
+
+    Args:
+        config: of the run.
+        skeleton: the run's skeleton, to which the poses are converted.
+
+    Returns:
+        2D poses and cameras without 3D; None for a domain-generalisation method.
+
+    Raises:
+        ConfigError: method and `adapt_to` disagree.
+    """
     name = config.method["name"]
     adapts = resolve(table_of("method"), "method", name).regime == "DA"
     if adapts and not config.adapt_to:
@@ -145,9 +185,14 @@ def load_adaptation(config: TrainConfig, skeleton: Skeleton) -> TargetPoses | No
 
 
 def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
-    """A data set on the run's skeleton, its 2D named after what the lifter will be given.
+    """Return a data set on the run's skeleton, its 2D named after what the lifter will be given.
 
-    Raises ConfigError for detected 2D without confidence where the run's poses are seen as a detector sees them.
+    Args:
+        dataset: as it was loaded.
+        config: of the run.
+
+    Raises:
+        ConfigError: detected 2D without confidence where the run's poses are seen as a detector sees them.
     """
     poses = on_skeleton(dataset, config)
     if not config.detects or poses.confidence is not None:
@@ -161,9 +206,14 @@ def prepared(dataset: PoseDataset, config: TrainConfig) -> PoseDataset:
 
 
 def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
-    """A data set's poses on the run's skeleton, with the depth from images that they may bring with them.
+    """Return a data set's poses on the run's skeleton, with the depth from images that they may bring with them.
 
-    Raises ConfigError where the run's inputs need more than was extracted from the images.
+    Args:
+        dataset: as it was loaded.
+        config: of the run, with its skeleton and inputs.
+
+    Raises:
+        ConfigError: the run's inputs need more than was extracted from the images.
     """
     poses = converted(dataset.poses, skeleton_named(config.skeleton))
     if poses.depth is None:
@@ -183,12 +233,25 @@ def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
 
 
 def source_content(train: PoseDataset, val: PoseDataset) -> str:
-    """Which data a run is trained and validated on, by content."""
+    """Return an id of the training and validation data that depends on their content alone.
+
+    Args:
+        train: the training part.
+        val: the held-out part.
+    """
     return content_id(train.identity, val.identity)
 
 
 def check_same_data(state: Mapping[str, Any], problem: Problem) -> None:
-    """Raises DataError for a checkpoint of a run that was trained on other data than those that were loaded now."""
+    """Check that the data are those on which a checkpoint's run was trained.
+
+    Args:
+        state: content of the checkpoint.
+        problem: the data that were loaded now.
+
+    Raises:
+        DataError: the run was trained on other data.
+    """
     config = state.get("config") or {}
     if config.get("data_content"):
         _check_content(TrainConfig.from_plain(config), problem.train, problem.val)
@@ -206,7 +269,12 @@ def _check_content(config: TrainConfig, train: PoseDataset, val: PoseDataset) ->
 
 
 def with_box_size(config: TrainConfig, train: PoseDataset) -> TrainConfig:
-    """With the mean box of the training poses as `box_ref` where dscale2d=box leaves it open."""
+    """Return the configuration with the mean box of the training poses as `box_ref`, where dscale2d=box leaves it open.
+
+    Args:
+        config: of the run.
+        train: training poses, with 2D normalised to a frame of width 2.
+    """
     if config.dscale2d_resolved != "box" or config.box_ref > 0:
         return config
     poses = train.poses

@@ -87,7 +87,16 @@ def _feature_sizes(config: TrainConfig, spec: WorkerSpec) -> list[int]:
 
 
 def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
-    """Body and pool, or None when the inputs need no depth."""
+    """Build the body, the render pool and the cache of a run whose inputs need depth.
+
+    Args:
+        config: of the run.
+        options: options of each plug-in, by group; `body` is used here.
+        gpus_per_actor: GPUs of each render actor; a fraction shares one.
+
+    Returns:
+        The source of depth during training, or None when the inputs need none.
+    """
     if not config.needs_depth:
         return None
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
@@ -98,7 +107,13 @@ def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor
 
 
 def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
-    """The pool that the configuration names."""
+    """Build the render pool that the configuration names: local, of Ray actors, or a render service.
+
+    Args:
+        config: of the run.
+        spec: builds a worker.
+        gpus_per_actor: GPUs of each render actor; a fraction shares one.
+    """
     render = config.render
     if config.pool == "local":
         from render_workers.pool import LocalPool
@@ -114,7 +129,12 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> R
 
 
 def pool_options(config: TrainConfig, gpus_per_actor: float) -> PoolOptions:
-    """Of a pool of Ray actors, be it the run's own or one that several runs share."""
+    """Return the options of a pool of Ray actors, be it the run's own or one that several runs share.
+
+    Args:
+        config: of the run.
+        gpus_per_actor: GPUs of each render actor; a fraction shares one.
+    """
     render = config.render
     return PoolOptions(
         actors=render.actors,

@@ -22,10 +22,17 @@ _CLASS, _KIND, _METRIC = "DepthAnythingForDepthEstimation", "depth_anything", "m
 class DepthAnythingNetwork:
     """One copy of the weights; it follows its input to the input's device, once.
 
-    folder: of the checkpoint, with safetensors (pickles are never read). input_px: the shorter side of what the network
-    sees, a multiple of 14. batch: images at once. precision: auto is bfloat16 on a GPU and float32 elsewhere.
-    metric: it answers metres, up to max_depth; else disparity up to scale and shift, larger for what is nearer.
-    Raises DepthCheckpointError for a folder that holds something else, OptionError where transformers is missing.
+    Attributes:
+        folder: folder of the checkpoint, with safetensors (pickles are never read).
+        input_px: the shorter side of what the network sees, a multiple of 14.
+        batch: images at once.
+        precision: auto is bfloat16 on a GPU and float32 elsewhere.
+        metric: whether it answers metres, up to max_depth; else disparity up to scale and shift, larger for what is
+            nearer.
+
+    Raises:
+        DepthCheckpointError: a folder that holds something else.
+        OptionError: transformers is not installed.
     """
 
     def __init__(self, folder: Path, input_px: int = 140, batch: int = 256, precision: str = "auto") -> None:

@@ -20,10 +20,13 @@ from render_workers.shading import Look
 class NetworkFacts:
     """What is known of a network before its weights are loaded.
 
-    checkpoint: what records call it; no place on this machine. weights: digest of its files. metric: it answers metres;
-    else disparity up to a scale and a shift, larger for what is nearer. trained_focal: focal length, in shorter sides
-    of the image, of the camera for which its metres hold; 0: they are to be taken as they are. settings: the options
-    that decide an estimate besides the weights and `trained_focal`.
+    Attributes:
+        checkpoint: what records call it; no place on this machine.
+        weights: digest of its files.
+        metric: whether it answers metres; else disparity up to a scale and a shift, larger for what is nearer.
+        trained_focal: focal length, in shorter sides of the image, of the camera for which its metres hold; 0: they are
+            to be taken as they are.
+        settings: the options that decide an estimate besides the weights and `trained_focal`.
     """
 
     checkpoint: str

@@ -28,9 +28,14 @@ _COCO_EXPERT = 0
 class PoseNetwork:
     """One copy of the backbone; it follows its input to the input's device, once.
 
-    folder: of the checkpoint, with safetensors. batch: people at once. precision: auto is bfloat16 on a GPU and float32
-    elsewhere. Raises DepthCheckpointError for a folder that holds something else, OptionError where transformers is
-    missing.
+    Args:
+        folder: folder of the checkpoint, with safetensors.
+        batch: people at once.
+        precision: auto is bfloat16 on a GPU and float32 elsewhere.
+
+    Raises:
+        DepthCheckpointError: a folder that holds something else.
+        OptionError: transformers is not installed.
     """
 
     def __init__(self, folder: Path, batch: int = 256, precision: str = "auto") -> None:
@@ -88,7 +93,11 @@ def cut(
     zoom: Float[Tensor, "batch 1"],
     size: tuple[int, int],
 ) -> Float[Tensor, "batch 3 rows columns"]:
-    """Windows of images, bilinear, the border's colour beyond the border. size: rows and columns of the answer."""
+    """Cut windows out of images by bilinear sampling, with the border's colour beyond the border.
+
+    Args:
+        size: rows and columns of the answer.
+    """
     rows, columns = (torch.arange(n, device=rgb.device) + 0.5 for n in size)
     inside = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
     points = corner[:, None, None] + inside / zoom[:, None, None]

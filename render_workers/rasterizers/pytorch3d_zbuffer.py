@@ -21,9 +21,14 @@ TURN = (-1.0, -1.0, 1.0)
 
 
 class PyTorch3DZBuffer(Rasterizer):
-    """faces: vertex numbers, outward. device: where vertices will come from. Raises OptionError without PyTorch3D.
+    """Exact, on one face a pixel: no blur, no bins. Faces that reach behind the camera are PyTorch3D's to skip.
 
-    Exact, on one face a pixel: no blur, no bins. Faces that reach behind the camera are PyTorch3D's to skip.
+    Args:
+        faces: vertex numbers of each triangle, facing outward.
+        device: device of the vertices to come.
+
+    Raises:
+        OptionError: PyTorch3D is not installed.
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:

@@ -166,9 +166,14 @@ def _rasterize(
 
 
 class WarpZBuffer(Rasterizer):
-    """Rasterises batches of one mesh's poses. faces: vertex numbers. device: where vertices will come from.
+    """Rasterises batches of one mesh's poses.
 
-    Raises ValueError for images of fewer than four pixels a side.
+    Args:
+        faces: vertex numbers of each triangle.
+        device: device of the vertices to come.
+
+    Raises:
+        ValueError: images of fewer than four pixels a side.
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:
