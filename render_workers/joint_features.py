@@ -113,6 +113,7 @@ class FeatureReader:
         """Return the features at the places as float16, sources in their order; NaN where a network's map is.
 
         Args:
+            crop: the crop that the maps show.
             places_px: where to read, pixels of the crop.
             depth_map: last map of the depth network, for its features.
             rgb: the picture, for a pose network, which sees the box of the crop's joints.

@@ -117,6 +117,10 @@ class PoolCore:
         """Take note of a worker's answer.
 
         Args:
+            slot_id: number of the worker's slot.
+            piece: the piece that was answered.
+            answer: the worker's answer.
+            now: time of the event, seconds.
             seconds: time that the worker took, as it says.
             invalid: rows of the request that it has no value for.
         """
@@ -158,6 +162,9 @@ class PoolCore:
         """The worker is gone. The piece that it was on is charged a try, unless the node was taken away.
 
         Args:
+            slot_id: number of the worker's slot.
+            reason: why it is gone, as text.
+            preempted: whether its node was taken away.
             out_of_memory: whether its node's memory ran out; where that repeats, workers hold one request at a time
                 from then on.
         """

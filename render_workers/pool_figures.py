@@ -33,6 +33,7 @@ class PoolFigures:
         """Take note of a worker's answer.
 
         Args:
+            slot: slot of the worker; None where it is no longer there.
             seconds: time that the worker took, as it says.
             stats: as in `RenderAnswer`.
             poses: number of poses.

@@ -111,6 +111,8 @@ class RequestBook:
         """The first answer of a piece counts, from wherever it comes.
 
         Args:
+            piece: the piece that was answered.
+            answer: the worker's answer.
             invalid: rows of the request without a value.
         """
         if piece.state not in (PieceState.QUEUED, PieceState.IN_FLIGHT):
@@ -139,6 +141,8 @@ class RequestBook:
         """The piece went down with its worker, or on the way.
 
         Args:
+            piece: the piece.
+            error: what happened, as text.
             charge: whether it may be the cause.
         """
         piece.infra_tries += charge

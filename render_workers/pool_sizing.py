@@ -180,6 +180,8 @@ class Sizer:
         """Return the pool's new size, and the node that is to lose a worker; empty where none is.
 
         Args:
+            view: what the cluster says of itself.
+            placed: where the pool's workers are.
             current: the size until now.
         """
         if not view.exact:

@@ -52,6 +52,7 @@ class ServedPool(RayPool):
         """Queue a request that is in the object store already; does not block.
 
         Args:
+            payload: reference to the request in Ray's object store.
             shape: shape of its answer's depth.
         """
         future = ServedFuture(self)

@@ -90,6 +90,7 @@ class ChildRun:
         """Return what an exit code means for the run.
 
         Args:
+            code: exit code of the process.
             stopped: whether the run was asked to end.
         """
         summary = finished_summary(self.folder) if code == 0 else None

@@ -55,6 +55,7 @@ class GridStudy(Study):
         """The errors of the runs, as `dg.study.results` has them.
 
         Args:
+            session: the grid that ran, with its finished cells.
             runs: results, ordered by input, newer ones last.
         """
 

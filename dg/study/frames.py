@@ -117,6 +117,7 @@ def rows_of(runs: Sequence[RunResult], in_domain: str) -> list[dict[str, Any]]:
     """Return a row for each run and target.
 
     Args:
+        runs: results of the grid's runs.
         in_domain: the target of the source's domain, which is marked.
     """
     return [

@@ -56,6 +56,9 @@ def sheets_of(
     """Return all tables of the study.
 
     Args:
+        entries: the finished runs.
+        metric: such as `mpjpe_mm`.
+        selection: one of `SELECTIONS`.
         targets: names of the targets of camera shift, and of data set shift.
     """
     sheets = []

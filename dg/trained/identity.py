@@ -35,6 +35,8 @@ class Identity:
         """Return the tags of a run.
 
         Args:
+            config: configuration under which the lifter was evaluated.
+            selection: how its weights were chosen.
             protocols: target -> protocol id.
         """
         return run_tags(

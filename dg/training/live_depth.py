@@ -92,6 +92,7 @@ class LiveDepth:
         """Send the valid poses to the pool.
 
         Args:
+            poses: single poses or windows; only valid rows are sent.
             seed: seed of this batch; a frame's noise depends on it, the row and the frame alone.
             reference: the un-augmented poses of the same rows, for `bone_scale=relative`.
             cache: where to look first.
@@ -113,6 +114,7 @@ class LiveDepth:
         see at test time. `valid` is false then.
 
         Args:
+            poses: poses of the data set.
             digest: digest of the data set; a noisy depth source draws from it, so that every run sees the same depth.
                 Of several processes that share the cache one draws, and the others wait for what it stores.
         """

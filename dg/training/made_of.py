@@ -37,6 +37,7 @@ def made_of(method: DGMethod, curve: Sequence[tuple[int, float]]) -> dict[str, f
     """Return the figures of a run so far.
 
     Args:
+        method: the method that is being trained.
         curve: lifter steps and mean loss, one point an epoch.
     """
     change = relative_change([s for s, _ in curve], [loss for _, loss in curve])

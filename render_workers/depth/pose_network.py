@@ -96,6 +96,9 @@ def cut(
     """Cut windows out of images by bilinear sampling, with the border's colour beyond the border.
 
     Args:
+        rgb: images to cut from.
+        corner: first corner of each window, pixels of its image.
+        zoom: pixels of the window for each pixel of the image.
         size: rows and columns of the answer.
     """
     rows, columns = (torch.arange(n, device=rgb.device) + 0.5 for n in size)
