@@ -177,6 +177,7 @@ class DepthRasterizer(Protocol):
         resolution: int,
     ) -> Float[Tensor, "batch height width"]:
         """Return camera-space z in metres at pixel centres; background is inf, as `Rasterizer.zbuffer` has it."""
+        ...
 
 
 class DepthSource(ABC):

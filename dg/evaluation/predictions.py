@@ -26,9 +26,11 @@ class Predictor(Protocol):
     @property
     def lifter(self) -> Lifter:
         """The lifter whose windows, inputs and skeleton the predictions follow."""
+        ...
 
     def predict(self, poses: PoseBatch) -> Tensor:
         """Return root-relative joints `[batch, target frames, joints, 3]` in metres."""
+        ...
 
 
 @dataclass(frozen=True)
