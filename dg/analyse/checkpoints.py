@@ -122,7 +122,10 @@ class TrainedRun:
     def check_places(self, used: Collection[str]) -> None:
         """Raises ConfigError where the checkpoint alone names a place that is about to be visited."""
         if not self._own:
-            check_places(self.path, self.config, self._places, used, inside="places")
+            # Targets have a key of their own.
+            check_places(
+                self.path, self.config, self._places, used, inside="" if set(used) <= {"targets"} else "places"
+            )
 
     def close(self) -> None:
         """Close the render pool of the run's live depth, if one was opened."""

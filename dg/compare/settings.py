@@ -17,8 +17,8 @@ class CompareOptions:
     tracking_uri: str = ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db
     parent: str = ""  # MLflow run id: only the runs that it started (a grid's)
     selection: Selection = "source_val"  # oracle: best by the target itself, not fair
-    metric: Metric | ActionMetric = "mpjpe_mm"  # _action: averaged over actions
-    regime: Regime | Literal["all"] = "all"  # never in one table
+    metric: Literal[Metric, ActionMetric] = "mpjpe_mm"  # _action: averaged over actions
+    regime: Literal[Regime, "all"] = "all"  # never in one table
     baseline: str = "erm"  # method that the others are compared with, seed by seed; empty: none
     published: Literal["similar", "all", "off"] = "similar"  # published numbers that fit: of similar lifters and 2D
     format: Literal["markdown", "csv", "latex", "png"] = "markdown"  # png needs out=

@@ -29,7 +29,7 @@ class EvaluateOptions:
     unit: Literal["m", "mm"] = "m"  # of such a file's output
     trust: bool = False  # true: a TorchScript file may run; it is a program, with all the rights that you have
     weights: Weights = "auto"  # of a run's folder: best by source validation, or last; auto: best where there is one
-    tta: Literal["protocol"] | Tta = "protocol"  # instead of the test set's own;
+    tta: Literal["protocol", Tta] = "protocol"  # instead of the test set's own;
     # reverse turns windows around in time
     label: str = ""  # what tables call the lifter of published= or model=; empty: the file's name
     regime: Literal["DG", "DA"] = "DG"  # of the same

@@ -38,7 +38,7 @@ def test_options_are_a_frozen_dataclass(dataset):
 
 
 TEXTS = {"domain", "label", "validation", "keypoints", "takes", "protocol", "gt", "intrinsics", "source_2d", "kind",
-         "units"}  # fmt: skip
+         "units", "normalise"}  # fmt: skip
 
 
 def test_every_text_option_is_known_to_be_a_place_or_none(dataset):

@@ -95,11 +95,11 @@ def poke(values, row, value):
 
 INSIDE, OUTSIDE = "intrinsics_w_distortion", "extrinsics"
 MALFORMED = {
-    "empty file": (JOINTS, text(""), "JSON"),
+    "empty file": (JOINTS, text(""), "empty"),
     "web page": (JOINTS, text("<html>"), "JSON"),
     "truncated": (JOINTS, lambda path: path.write_text(path.read_text()[:1000]), "truncated"),
     "binary": (JOINTS, lambda path: path.write_bytes(b"\x80\x04\x95\xff"), "another kind"),
-    "nested too deeply": (JOINTS, text("[" * 100_000), "another kind"),
+    "nested too deeply": (JOINTS, text("[" * 100_000), "nested too deep"),
     "wrong key": (JOINTS, text('{"joints": []}'), "joints3d_25"),
     "a list": (JOINTS, text("[1, 2]"), "list"),
     "24 joints": (JOINTS, joints(lambda j: j[:, :24]), "25, 3"),

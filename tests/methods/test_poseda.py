@@ -221,7 +221,7 @@ def test_a_run_with_a_reused_generator_can_give_it_on(tmp_path):
         (lambda path: path.write_bytes(b"not weights"), "cannot be loaded as weights"),
         (lambda path: torch.save({"lifter": {"weight": torch.zeros(1)}, "epoch": 3}, path), "holds no generator"),
         (lambda path: torch.save({"method": make("erm").state_dict()}, path), "holds no generator"),
-        (lambda path: torch.save([1, 2], path), "holds no generator"),
+        (lambda path: torch.save([1, 2], path), "should hold a dictionary of weights, it holds a list"),
         (lambda path: torch.save({"method": make("poseaug", H36M_16).state_dict()}, path), "does not fit"),
         (lambda path: torch.save({"method": make("poseda", H36M_17).state_dict()}, path), "does not fit"),
         (lambda path: torch.save(poseda(rotation="yaw_tilt").generator.state_dict(), path), "rotation"),

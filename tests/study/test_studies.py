@@ -106,7 +106,7 @@ def test_the_source_as_a_target_has_the_sources_options(words):
     assert plugin.options == make_options(type(plugin), "data", config.data["name"], given)
     first = parse_training(with_targets(words, "")).target_names
     assert first == [target, "synthetic:near", "synthetic:wide"]
-    assert parse_training(with_targets(words, "npz:b?c=1")).target_names[0] == "npz:b?c=1"
+    assert parse_training(with_targets(words, "npz:b?stride=1")).target_names[0] == "npz:b?stride=1"
     again = parse_training(with_targets(["targets=['npz:b']", *words], "npz:b")).target_names
     assert again == ["npz:b"], "no target twice"
 

@@ -121,7 +121,7 @@ def test_posebench3d_scores_the_file_as_we_score_the_checkpoint(mlp, people, tmp
     out = mlp / f"lifter.{SUFFIX[file_format]}"
     lines = json.loads(out.with_name(f"{out.name}.json").read_text())["posebench3d"]
     row = score(people, tmp_path, str(mlp / "best.pt"))
-    config = load_lifter(EvaluateOptions(str(mlp / "best.pt"), words=(people,))).config
+    config = load_lifter(EvaluateOptions(str(mlp / "best.pt"), args=(people,))).config
     (poses,) = (data.poses for data in targets_of(config))
     printed = harness(
         out, "ONNX" if file_format == "onnx" else "JIT",
@@ -162,7 +162,7 @@ def test_a_round_trip_through_evaluate_changes_nothing_and_needs_no_settings(tmp
     assert rows[0]["protocol"] == rows[1]["protocol"]
     assert rows[0]["mpjpe_mm"] == pytest.approx(rows[1]["mpjpe_mm"], abs=1e-2)
     with pytest.raises(ConfigError, match="not what the file says"):
-        load_lifter(EvaluateOptions(model=str(out), trust=True, words=("d_ref=4",)))
+        load_lifter(EvaluateOptions(model=str(out), trust=True, args=("d_ref=4",)))
 
 
 def test_the_description_beside_the_file_is_the_one_in_it(tmp_path):

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from dg import evaluate, train
+from dg import evaluate
 from dg.body.open_body import OpenBody
 from dg.files.checkpoint import load_file
 from dg.methods import METHODS
 from dg.pose.windows import Windows
 from dg.settings.command_line import check_plugins, parse
 from dg.settings.config import ConfigError
+from dg.settings.errors import exit_code
 from dg.settings.plugins import resolve
 from dg.train import run
 from dg.trained.description import LifterDescription, parse_description
@@ -89,9 +90,10 @@ def test_a_checkpoint_carries_its_sizes_and_evaluates_to_the_same_number(trained
     stored = load_checkpoint(out)
     assert stored.config.feature_sizes == [DEPTH_WIDTH, POSE_WIDTH]
     assert isinstance(stored.lifter, FusedLifter)
-    done = evaluate.main([str(out), "weights=last", "tracking.uri=off", f"out={tmp_path / 'result.json'}"])
+    networks = (f"depth.checkpoint={place / 'depth'}", f"pose_network={place / 'pose'}")
+    done = evaluate.main([str(out), "weights=last", "tracking.uri=off", *networks, f"out={tmp_path / 'result.json'}"])
     assert done == 0
-    results = evaluate_lifter(load_lifter(EvaluateOptions(checkpoint=str(out), weights="last")))
+    results = evaluate_lifter(load_lifter(EvaluateOptions(checkpoint=str(out), weights="last", args=networks)))
     last = rows_of(summary, "last")
     for result in results:
         assert result.row("last", None)["mpjpe_mm"] == pytest.approx(last[result.target][1], abs=1e-9)
@@ -169,11 +171,11 @@ def test_depth_features_without_a_network_are_one_clear_error(place, tmp_path, c
     config = tiny(place, tmp_path / "run", "inputs=xyd+depth_features", "depth=zbuffer")
     with pytest.raises(ConfigError, match="needs depth=depth_anything_v2; zbuffer has no features") as error:
         run(config, quiet=True)
-    assert train.exit_code(error.value) == 2
+    assert exit_code(error.value) == 2
     missing = replace(config, inputs="xyd+image_features", pose_network=str(tmp_path / "none"))
     with pytest.raises(Exception, match=r"pose_network=.*none: expected a folder or a hub id") as error:
         run(missing, quiet=True)
-    assert train.exit_code(error.value) == 4
+    assert exit_code(error.value) == 4
 
 
 def test_a_data_set_is_drawn_once_for_its_features_and_anew_for_other_networks(place, tmp_path):
