@@ -113,8 +113,9 @@ class TrainedRun:
                 f"{self.path} holds the lifter alone; give a checkpoint-STEP.pt of the same folder, or the folder and "
                 "weights=last: it holds the method's own networks too"
             )
-        self.check_places(("data", "targets", "adapt_to"))
-        config = replace(self.config, init_from="")
+        self.check_places(("data", "adapt_to"))
+        # A method is built from its source; its targets, which may be files, are left alone.
+        config = replace(self.config, init_from="", targets=["synthetic:near"])
         method = make_method(config, self._options, load_problem(config, self._options))
         method.load_state_dict(state["method"])
         return method
