@@ -81,6 +81,8 @@ def run_command(command: Command, args: Sequence[str], run: Callable[[list[str]]
         return SIGPIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+    except MemoryError as error:
+        return fail(f"the memory of this machine does not suffice{f': {error}' if str(error) else ''}", RESOURCES)
     except Exception as error:
         code = exit_code(error)
         if code is None and isinstance(error, OSError):
