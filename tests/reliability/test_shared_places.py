@@ -16,7 +16,8 @@ from dg.settings.command_line import parse
 from dg.train import run
 from tests.train_process import QUIET
 
-pytestmark = pytest.mark.reliability
+# Written on a machine too busy to finish them: `pytest -m slow tests/reliability/test_shared_places.py`.
+pytestmark = pytest.mark.slow
 SMALL = [
     "pool=local", "method=random_rigid", "data.clips=6", "data.frames=20", "batch_size=32", "lifter.width=16",
     "epochs=1", "evaluate_every=1", "device=cpu", "threads=1",
