@@ -130,7 +130,7 @@ def test_a_submitted_run_shows_its_log_and_leaves_its_results(tmp_path, head):
     done = command("dg.train", *WORDS, *SHORT, *words, **HERE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith(f"dg.train as a job on the Ray cluster at {head.url}: random_rigid")
-    assert f"dg.train on the Ray cluster at {head.address}" in done.stdout, "the job's own first line"
+    assert f"dg train on the Ray cluster at {head.address}" in done.stdout, "the job's own first line"
     assert "asked for a trainer with 1 CPU, 1 trainer and 1 render actors" in done.stdout
     assert "found 1 node with 4 CPU, 1 trainer" in done.stdout
     assert done.stdout.count("poses rendered,") == done.stdout.count("epoch   2/2") == 1, "the log, once"
@@ -189,7 +189,7 @@ def test_the_trainer_does_not_outlive_a_driver_that_joined_and_was_killed(tmp_pa
     wait_for(lambda: has_checkpoint(tmp_path))
     second = command("dg.train", *WORDS, *words, f"out={tmp_path / 'run'}", "resume=auto")
     assert second.returncode == 3, "two runs must not write to one folder"
-    assert "already training in" in second.stderr
+    assert f"a run is at work in {tmp_path / 'run'}" in second.stderr
     trainer = psutil.Process(status_of(tmp_path)["pid"])
     half = tmp_path / "run" / f".latest.{trainer.pid}.tmp"
     half.write_bytes(b"half")

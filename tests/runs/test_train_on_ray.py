@@ -39,7 +39,7 @@ def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_pa
     assert ledger["submitted"] == ledger["done"] > 0
     assert ledger["quarantined"] == 0
     assert same_weights(tmp_path / "local", tmp_path / "ray")
-    assert out.startswith("dg.train on this machine, in a Ray cluster of its own: random_rigid")
+    assert out.startswith("dg train on this machine, in a Ray cluster of its own: random_rigid")
     assert "asked for a trainer with 1 CPU and 2 render actors with 1 CPU each; found 1 node with " in out
     assert "mlflow ui --backend-store-uri sqlite:///" in out
     assert "synthetic_near" in out
