@@ -35,7 +35,7 @@ test: setup
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 # A real `ray up` on hosts of this machine (network namespaces; as root, with the Debian packages openssh-server, rsync and
-# iproute2), else on loopback addresses. 6 to 8 minutes.
+# iproute2), else on loopback addresses. about 9 minutes.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster -rP tests/cluster $(ARGS)
 

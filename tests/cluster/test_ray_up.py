@@ -1,4 +1,4 @@
-"""`ray up` with the repository's own cluster.yaml, and a run on it while things happen to its hosts (6 to 8 minutes).
+"""`ray up` with the repository's own cluster.yaml, and a run on it while things happen to its hosts (about 9 minutes).
 
 The hosts are network namespaces that a bridge joins (tests/cluster/namespaces.py). Where namespaces are not allowed
 they are loopback addresses, and of what happens only the loss of a Ray process is left. Not shown: clocks that differ,
