@@ -84,11 +84,12 @@ class TrainerActor:
 
     def _note_outage(self) -> None:
         figures, trouble = self._pool_figures()
-        short = figures.get("short_s", 0.0) >= SHORT_S
+        # While the first actors start, the pool has no outage to tell of.
+        short = figures.get("short_s", 0.0) >= SHORT_S and trouble.startswith("too few render actors")
         if short and not self._outage_told:
             self._records.append({"kind": "note", "text": trouble})
         elif self._outage_told and not short:
-            self._records.append({"kind": "note", "text": f"{figures['live']:.0f} render actors are live again"})
+            self._records.append({"kind": "note", "text": f"{figures.get('live', 0):.0f} render actors are live again"})
         self._outage_told = short
 
     def _watch(self, pool: "RenderPool") -> None:
