@@ -84,7 +84,7 @@ class RenderConfig:
     start_timeout_s: Positive = 300.0  # the first actor must have started by then
     watchdog_s: float | None = None  # an actor that answers nothing for so long is replaced; none: by measured times
     max_quarantine: NotNegative = 1e-4  # share (or, from 1 on, number) of poses that may fail before the run stops
-    rasterizer: Literal["warp", "pytorch3d"] = "warp"
+    rasterizer: str = "warp"  # warp | pytorch3d
     resolution: Count = 128  # pixels of the square crop around a person
     subject_span_px: Count = 100  # of these, what the person's larger side takes
     min_pool: MinPool = 3  # window of the minimum around a joint, pixels

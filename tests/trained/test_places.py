@@ -90,7 +90,7 @@ def test_an_analysis_asks_for_targets_and_data_too(tmp_path, monkeypatch, capsys
     np.savez(tmp_path / "people.npz", **cross_arrays())
     path = evil(tmp_path / "run", f"targets=[npz:{tmp_path}/people.npz]", "tracking.uri=off")
     assert analyse(["tail", str(path)]) == 2
-    assert "give places=[targets=" in capsys.readouterr().err
+    assert "give targets=[" in capsys.readouterr().err
     assert analyse(["tail", str(path), f"targets=npz:{tmp_path}/people.npz"]) == 0
 
 
