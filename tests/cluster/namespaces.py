@@ -236,7 +236,7 @@ class NamespaceCluster(StartedCluster):
         for path in self.root.glob("*.log"):
             shutil.copy(path, folder)
         for host in self.hosts.values():
-            for logs in Path(f"/proc/{host.init.pid}/root/tmp/ray").glob("session_2*/logs"):
+            for logs in Path("/proc", str(host.init.pid), "root", "tmp", "ray").glob("session_2*/logs"):
                 shutil.copytree(logs, folder / host.name, dirs_exist_ok=True, ignore_dangling_symlinks=True)
 
     # -- how a host starts
