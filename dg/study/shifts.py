@@ -15,7 +15,7 @@ The runs of a kind are one grid (dg.grid) in a folder of its own; the same comma
 in shifts.md and shifts.csv. Differences to erm are called certain from five seeds on.
 
 part=core is erm, random_rigid, poseaug and evoskeleton; xy, and xyd with focal dscale2d; three seeds; motion and
-limited without depth: sized for two hours on 2 idle cores with the example below. part=full is every DG method, also
+limited without depth: meant for two hours on 2 idle cores (an estimate). part=full is every DG method, also
 noisy depth, and five seeds: for a GPU. methods=, inputs= and seeds= take the place of the part's own. Example:
   python -m dg.study shifts data=h36m data.label=cmu data.root=shared/data/cmu data.stride=60
       cross=shared/data/cross 'few=[60_*]' 'same=[61_*]' device=cpu parallel=2
