@@ -124,13 +124,16 @@ def test_detections_are_drawn_once_and_found_again_and_plain_depth_beside_them(t
 def test_pieces_of_a_request_come_back_as_one_and_poses_that_were_not_drawn_stay_finite(tmp_path):
     config = tiny(tmp_path, "inputs=uadd")
     poses = problem_of(config).train.poses[:9]
-    poses = poses.replace(valid=torch.arange(9) != 4)
+    behind = torch.arange(9) == 4
+    poses = poses.replace(joints_3d=poses.joints_3d - behind[:, None, None, None] * torch.tensor([0.0, 0.0, 20.0]))
     spec, body = worker_spec(config), OpenBody()
     with LocalPool(spec.build, PoolOptions(actors=1)) as pool:
         seen = LiveDepth(body, pool, DepthCache(tmp_path / "c", spec.digest()), detect=True).of_dataset(poses, "d")
-    assert seen.valid.tolist() == poses.valid.tolist()
-    assert torch.equal(seen.depth[4], poses.joints_3d[4, ..., 2])
-    assert all((part[4] == 0).all() for part in (seen.confidence, seen.depth_spread, seen.detection_error))
+    assert seen.valid.tolist() == (~behind).tolist()
+    drawn, z = seen.valid, poses.joints_3d[..., 2]
+    assert torch.allclose(seen.depth[4] - z[4], (seen.depth - z)[drawn].mean((0, 1)), atol=1e-6)
+    assert torch.allclose(seen.depth_spread[4, 0], seen.depth_spread[drawn].mean((0, 1)), atol=1e-6)
+    assert all((part[4] == 0).all() for part in (seen.confidence, seen.detection_error))
     none = LiveDepth(body, pool, None, detect=True).submit(poses.replace(valid=torch.zeros(9).bool()), 0).result()
     assert (none.confidence == 0).all()
 

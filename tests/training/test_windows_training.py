@@ -31,7 +31,8 @@ def test_each_frame_is_rendered_once_a_pass_however_many_windows_hold_it(tmp_pat
     config = small(tmp_path, "epochs=2", "evaluate_every=2")
     summary = run(config, quiet=True)
     problem = load_problem(config, check_plugins(config))
-    unmoved = len(problem.train) + len(problem.val) + sum(map(len, problem.targets))
+    assert problem.virtual is not None
+    unmoved = len(problem.train) + len(problem.val) + len(problem.virtual) + sum(map(len, problem.targets))
     assert summary["ledger"]["done"] == unmoved + 2 * len(problem.train)
 
 
