@@ -23,8 +23,8 @@ def measure(words: list[str]) -> dict[str, float]:
         )
         peak, processes = 0, 0
         while process.poll() is None:
-            tree = _tree(process.pid)
-            peak, processes = max(peak, sum(tree)), max(processes, len(tree))
+            family = family_of(process.pid)
+            peak, processes = max(peak, sum(map(memory_of, family))), max(processes, len(family))
             time.sleep(0.5)
         wall = time.monotonic() - start
         summary = json.loads((Path(folder) / "run" / "summary.json").read_text())
@@ -42,19 +42,20 @@ def measure(words: list[str]) -> dict[str, float]:
     }
 
 
-def _tree(pid: int) -> list[int]:
-    """Proportional set sizes of a process and its descendants, bytes."""
-    sizes = []
+def family_of(pid: int) -> list[psutil.Process]:
+    """A process and its descendants; none once it has gone."""
     try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        return [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
-    for member in family:
-        try:
-            sizes.append(member.memory_full_info().pss)
-        except (psutil.NoSuchProcess, psutil.AccessDenied, AttributeError):
-            continue
-    return sizes
+
+
+def memory_of(process: psutil.Process) -> int:
+    """Proportional set size in bytes, shared pages counted once among those who share them; 0 once it has gone."""
+    try:
+        return process.memory_full_info().pss
+    except (psutil.NoSuchProcess, psutil.AccessDenied, AttributeError):
+        return 0
 
 
 if __name__ == "__main__":
