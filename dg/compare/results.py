@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 
 from dg.settings.config import FREE_KEYS
@@ -21,6 +21,7 @@ class RunResult:
 
     Attributes:
         adapted_to: `NAME:train` or `NAME:test`, whose 2D a domain-adaptation run saw; empty for any other.
+        made_of: what `dg.training.made_of` says of it; empty for a run of a version that did not.
     """
 
     method: str
@@ -36,6 +37,7 @@ class RunResult:
     protocols: Mapping[str, str]
     oracle: str = ""
     adapted_to: str = ""
+    made_of: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def input_label(self) -> str:

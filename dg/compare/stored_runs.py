@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from dg.compare.made_of import PREFIX
 from dg.compare.results import RunResult
 from dg.files.plain_text import MAX_CELL, one_line
 from dg.settings.errors import DATA
@@ -152,7 +153,13 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
         protocols={target: tags[one_line(protocol_tag(target))] for target in values},
         oracle=tags.get(TAG_ORACLE, ""),
         adapted_to=(tags.get(TAG_ADAPTED) or "not stated") if regime == "DA" else "",
+        made_of=_made_of(run.data.metrics),
     )
+
+
+def _made_of(metrics: Mapping[str, float]) -> dict[str, float]:
+    found = {name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)}
+    return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def _plain(texts: Mapping[str, str]) -> dict[str, str]:

@@ -41,6 +41,7 @@ class Row:
 
     Attributes:
         cells: column -> seed -> (start of the run, value).
+        made_of: seed -> what its newest run is made of.
     """
 
     method: str
@@ -50,12 +51,14 @@ class Row:
     adapted_to: str = ""
     oracle: str = ""
     cells: dict[Column, dict[str, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))
+    made_of: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
     def add(self, column: Column, run: RunResult) -> None:
         """A newer run of the same seed replaces an older one."""
         known = self.cells[column].get(run.seed)
         if known is None or known[0] < run.started:
             self.cells[column][run.seed] = (run.started, run.values[column.target])
+            self.made_of[run.seed] = run.made_of
 
     def by_seed(self, column: Column) -> dict[str, float]:
         """Return the value of each seed in one column; empty where the row has none."""

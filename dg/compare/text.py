@@ -3,7 +3,9 @@
 import statistics
 from collections.abc import Callable, Sequence
 
+from dg.compare.bootstrap import MIN_SEEDS
 from dg.compare.differences import differences_sheet, find_difference
+from dg.compare.made_of import made_sheet
 from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet, to_csv, to_latex, to_markdown
 from dg.compare.tables import OURS, ComparisonTable, with_depth
 
@@ -14,15 +16,19 @@ CSV_HEAD = (
 
 
 def sheets_of(tables: Sequence[ComparisonTable]) -> list[Sheet]:
-    """Each table, and behind it its differences to the baseline."""
+    """Each table, and behind it its differences to the baseline and what its numbers are made of."""
     sheets = []
     for table in tables:
         labels = len(table.label_heads())
         notes = [*table.legend(), "mean ± standard deviation (seeds)"]
+        if any(0 < len(row.values(column)) < MIN_SEEDS for row in table.rows for column in table.columns):
+            notes.append(f"fewer than {MIN_SEEDS} seeds: a look, no claim")
         body = table.body(BOLD, PLUS_MINUS)
         sheets.append(Sheet.of(table.title, table.head(), body, labels, notes, table.remarks))
         differences = differences_sheet(table)
-        sheets += [differences] if differences else []
+        made = [(table.labels(row), list(row.made_of.values())) for row in table.rows]
+        made_of = made_sheet(table.title, table.label_heads(), made)
+        sheets += [sheet for sheet in (differences, made_of) if sheet]
     return sheets
 
 

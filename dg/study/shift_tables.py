@@ -9,6 +9,7 @@ from typing import Any
 
 from dg.compare.bootstrap import MIN_SEEDS, paired_interval
 from dg.compare.differences import spell_interval
+from dg.compare.made_of import MADE, TITLE, made_cells, made_notes
 from dg.compare.sheets import PLUS_MINUS, Sheet, spell
 from dg.compare.tables import SELECTION_TITLES
 from dg.tracking.names import SELECTIONS
@@ -20,7 +21,6 @@ TITLES = {
     "motion": "Motion shift: trained on few activities, people not in training",
     "limited": "Limited data: fewer people in training",
 }
-STILL_FALLING_PERCENT = -5.0
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,6 @@ def _differences(title: str, rows: Rows, names: Sequence[str], metric: str, sele
     return [Sheet.of(f"Difference to {BASELINE} · {title} · {metric}", [*heads, *names], lines, len(heads), notes)]
 
 
-_MADE = (
-    ("steps", "lifter_steps", "{:,.0f}"),
-    ("source poses", "source_poses", "{:,.0f}"),
-    ("augmented poses", "augmented_poses", "{:,.0f}"),
-    ("generator steps", "generator_steps", "{:,.0f}"),
-    ("loss, last fifth (%)", "loss_change_last_fifth_percent", "{:+.1f}"),
-)
 _VIEWS = ("views/proposals/elevation_deg_p5", "views/proposals/elevation_deg_p50", "views/proposals/elevation_deg_p95")
 
 
@@ -145,25 +138,19 @@ def _made_of(entries: Sequence[Entry]) -> Sheet:
     rows: Rows = {}
     for entry in entries:
         rows.setdefault((entry.part, entry.method, entry.inputs), []).append(entry)
-    lines, falling = [], False
+    lines = []
     for labels, group in rows.items():
-        cells = [_mean(group, lambda e, k=k: e.summary["made_of"].get(k), shape) for _, k, shape in _MADE]
+        cells = made_cells([e.summary["made_of"] for e in group])
         views = [_mean(group, lambda e, k=k: e.summary["views"].get(k), "{:.0f}") for k in _VIEWS]
         spread = _mean(group, lambda e: e.summary["views"].get("views/spread_over_noise_deg"), "{:.0f}")
         told = sorted({kind for e in group for kind in e.summary["views"].get("warnings", ())})
-        changes = _values(group, lambda e: e.summary["made_of"].get("loss_change_last_fifth_percent"))
-        falling = falling or (bool(changes) and statistics.fmean(changes) < STILL_FALLING_PERCENT)
         minutes = _mean(group, lambda e: e.summary["seconds"] / 60, "{:.1f}")
         lines.append([*labels, *cells, ", ".join(views) if "-" not in views else "-", spread, ", ".join(told), minutes])
     heads = ["part", "method", "input"]
-    columns = [*(head for head, _, _ in _MADE), "elevation, 5, 50, 95 % (deg)", "spread over noise (deg)", "warnings"]
-    notes = [
-        "means over the seeds; loss: change over the last fifth of the steps, of a line fitted to it; elevation: of "
-        "the camera against the trunk, of augmented poses at the end"
-    ]
-    if falling:
-        notes.append(f"a loss that falls by more than {-STILL_FALLING_PERCENT:.0f} % has not converged")
-    return Sheet.of("What the numbers are made of", [*heads, *columns, "minutes"], lines, len(heads), notes)
+    columns = [*(head for head, _, _ in MADE), "elevation, 5, 50, 95 % (deg)", "spread over noise (deg)", "warnings"]
+    notes = made_notes([[e.summary["made_of"] for e in group] for group in rows.values()])
+    notes.append("elevation: of the camera against the trunk, of augmented poses at the end")
+    return Sheet.of(TITLE, [*heads, *columns, "minutes"], lines, len(heads), notes)
 
 
 def _values(entries: Sequence[Entry], value: Callable[[Entry], float | None]) -> list[float]:
@@ -179,7 +166,7 @@ def to_csv(entries: Sequence[Entry], metric: str) -> str:
     """One row for each run, target and selection."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    made = [key for _, key, _ in _MADE]
+    made = [key for _, key, _ in MADE]
     writer.writerow(["part", "method", "inputs", "seed", "target", "selection", metric, "virtual_cameras", *made])
     for e in entries:
         parts = [e.summary["made_of"].get(key, "") for key in made]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DEFAULT_URI = "sqlite:///mlflow.db"
+# Several runs that start at once on a busy machine wait for each other's imports and migrations of the database.
+CREATION_S = 600.0
 OFF = ("off", "none")
 TAG_HOST, TAG_HEARTBEAT = "dg.host", "heartbeat"
 # A server on a loopback address asks nobody who they are, and need not: others come through ssh, which does.
@@ -199,7 +201,7 @@ def _creation_lock(file: Path | None) -> AbstractContextManager[object]:
     from filelock import FileLock
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file.with_name(f"{file.name}.lock"), timeout=60)
+    return FileLock(file.with_name(f"{file.name}.lock"), timeout=CREATION_S)
 
 
 def _git(*arguments: str) -> str:

@@ -34,6 +34,7 @@ def test_the_text_of_a_small_comparison():
         "\n"
         "- near: near/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none/data=0a1b\n"
         "- mean ± standard deviation (seeds)\n"
+        "- fewer than 5 seeds: a look, no claim\n"
         "- no published number of this metric is about near\n"
         "\n"
         "### Difference to erm · DG · mpjpe_mm · best by source validation · data.name=h36m epochs=20 batch_size=1024\n"
@@ -47,6 +48,21 @@ def test_the_text_of_a_small_comparison():
         "- fewer than 5 seeds: such an interval is too narrow, and one seed has none; no difference is called certain "
         "on them\n"
     )
+
+
+def test_a_table_says_what_its_numbers_are_made_of_and_whether_the_loss_still_fell():
+    figures = {"lifter_steps": 5440.0, "source_poses": 1392640.0, "generator_steps": 0.0}
+    other = figures | {"generator_steps": 3265.0, "loss_change_last_fifth_percent": -9.0}
+    runs = [run(100.0, 0, made_of=figures), run(89.0, 0, method="poseaug", made_of=other)]
+    text = tables_to_markdown(tables(*runs))
+    made = text[text.index("### What the numbers are made of") :]
+    assert re.search(r"\| erm .*\| 5,440 \| 1,392,640 +\| - +\| 0 +\| - ", made)
+    assert re.search(r"\| poseaug .*\| 3,265 +\| -9\.0 ", made)
+    assert "has not converged" in made
+    newer = run(100.0, 0, started=2, made_of=figures | {"lifter_steps": 10880.0})
+    assert "10,880" in tables_to_markdown(tables(runs[0], newer))
+    assert "5,440" not in tables_to_markdown(tables(runs[0], newer))
+    assert "made of" not in tables_to_markdown(tables(run(100.0, 0)))
 
 
 def test_markdown_has_one_row_a_line_and_marks_the_best():
