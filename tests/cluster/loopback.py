@@ -8,6 +8,7 @@ import getpass
 import hashlib
 import os
 import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -36,12 +37,16 @@ class LoopbackCluster(StartedCluster):
         for folder in (self.home / "dg", self.root / "bin"):
             folder.mkdir(parents=True)
         (self.home / "dg/.venv").symlink_to(sys.prefix)  # where `make setup` would have put it
+        token = self.home / ".ray/auth_token"
+        token.parent.mkdir(mode=0o700)
+        token.touch(mode=0o600)
+        token.write_text(secrets.token_hex(32))
 
     @property
     def environment(self) -> dict[str, str]:
         """For programs that talk to the cluster as its user would."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-        return kept | self._node_environment() | {"PATH": self._path(), "RAY_AUTH_MODE": "disabled"}
+        return kept | self._node_environment() | {"PATH": self._path(), "RAY_AUTH_MODE": "token"}
 
     def submit(self, *words: str) -> list[str]:
         """What sends a run to the cluster as a job and follows it."""
@@ -59,11 +64,11 @@ class LoopbackCluster(StartedCluster):
         with log.open("wb") as output:
             done = subprocess.run(
                 [str(ray), "up", "-y", "--no-config-cache", str(file)],
-                cwd=REPOSITORY, env=self.environment, stdout=output, stderr=subprocess.STDOUT, timeout=180, check=False,
+                cwd=REPOSITORY, env=self.environment, stdout=output, stderr=subprocess.STDOUT, timeout=600, check=False,
             )  # fmt: skip
         assert done.returncode == 0, log.read_text()[-5000:]
-        wait_for(lambda: set(self.raylets()) >= {HEAD, TRAINER, RENDER}, 180, "three nodes")
-        wait_for(lambda: _answers("127.0.0.1", self.dashboard_port), 60, "dashboard, which takes jobs")
+        wait_for(lambda: set(self.raylets()) >= {HEAD, TRAINER, RENDER}, 600, "three nodes")
+        wait_for(lambda: _answers("127.0.0.1", self.dashboard_port), 300, "dashboard, which takes jobs")
 
     def description(self) -> dict[str, Any]:
         """The repository's cluster.yaml with this machine's addresses, key, ports and ready-made environment."""
@@ -72,7 +77,7 @@ class LoopbackCluster(StartedCluster):
         cluster["cluster_name"] = self.root.name
         cluster["provider"] |= {"head_ip": HEAD, "worker_ips": [TRAINER, RENDER]}
         cluster["auth"] = {"ssh_user": getpass.getuser(), "ssh_private_key": str(self.root / "key")}
-        del cluster["file_mounts"]["~/.ray/auth_token"]
+        del cluster["file_mounts"]["~/.ray/auth_token"]  # all nodes have one home, where it lies already
         cluster["setup_commands"] = [c for c in cluster["setup_commands"] if "make " not in c]
         head = {
             "port": self.gcs_port,
@@ -83,7 +88,6 @@ class LoopbackCluster(StartedCluster):
         # A folder each: nodes that start at the same moment would take the same names for their sockets.
         worker = {"num-cpus": CPUS, "num-gpus": 0, "dashboard-agent-listen-port": 0, "temp-dir": f"{self.root}/$ip"}
         changes = {
-            "RAY_AUTH_MODE=token": "RAY_AUTH_MODE=disabled",
             "--port=6379": _options(head),
             "$RAY_HEAD_IP:6379": f"$RAY_HEAD_IP:{self.gcs_port} {_options(worker)}",
             trainer: TRAINER,

@@ -49,10 +49,15 @@ def require_programs() -> None:
         pytest.skip(reason)
 
 
+def asked_for_loopback() -> str:
+    """`DG_CLUSTER_HOSTS=loopback make test-cluster` tries what machines without namespaces get."""
+    return "DG_CLUSTER_HOSTS=loopback" if os.environ.get("DG_CLUSTER_HOSTS") == "loopback" else ""
+
+
 @pytest.fixture
 def cluster(tmp_path) -> Iterator[StartedCluster]:
     require_programs()
-    if reason := namespaces.why_not():
+    if reason := asked_for_loopback() or namespaces.why_not():
         warnings.warn(f"hosts are loopback addresses, no network is cut or slowed down: {reason}", stacklevel=1)
     cluster: StartedCluster = LoopbackCluster() if reason else NamespaceCluster()
     try:
@@ -269,7 +274,7 @@ def actor_pids(cluster, address: str) -> set[int]:
 def test_a_killed_test_leaves_no_host_behind(tmp_path):
     """The hosts end with the process that started them, however it ends; the next test removes their folder."""
     require_programs()
-    if reason := namespaces.why_not():
+    if reason := asked_for_loopback() or namespaces.why_not():
         pytest.skip(reason)
     program = (
         "import time; from tests.cluster.namespaces import *; cluster = NamespaceCluster(); cluster._write_files()\n"

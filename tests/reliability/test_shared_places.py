@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from dg.settings.command_line import parse
 from dg.train import run
 from tests.train_process import QUIET
 
-# Written on a machine too busy to finish them: `pytest -m slow tests/reliability/test_shared_places.py`.
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.reliability
 SMALL = [
     "pool=local", "method=random_rigid", "data.clips=6", "data.frames=20", "batch_size=32", "lifter.width=16",
     "epochs=1", "evaluate_every=1", "device=cpu", "threads=1",
 ]  # fmt: skip
-RUNS = 12
+RUNS = 8
+LONG_SERIES = int(os.environ.get("DG_SERIES", "30"))
 
 
 def start(folder: Path, module: str, *words: str) -> "subprocess.Popen[str]":
@@ -60,12 +61,12 @@ def test_kills_during_evaluation_and_cache_writes_leave_whole_files_or_none(tmp_
     whole = start(tmp_path, "dg.evaluate", *words)
     assert whole.wait(300) == 0, whole.stdout.read()
     seconds, expected = time.monotonic() - began, json.loads(out.read_text())["results"]
-    for number in range(8):
+    for number in range(5):
         for path in (tmp_path / "cache").glob("*.npz"):
             path.unlink()
         out.unlink(missing_ok=True)
         process = start(tmp_path, "dg.evaluate", *words)
-        time.sleep(seconds * (0.5 + 0.06 * number))
+        time.sleep(seconds * (0.5 + 0.1 * number))
         process.kill()
         process.wait()
         if out.exists():
@@ -77,16 +78,38 @@ def test_kills_during_evaluation_and_cache_writes_leave_whole_files_or_none(tmp_
     assert json.loads(out.read_text())["results"] == expected
 
 
-def test_a_series_of_runs_leaves_nothing_in_the_process(tmp_path):
-    """Files, threads, children and memory of a process that runs one training after another."""
+def figures_of(me: psutil.Process) -> tuple[int, int, int, int]:
+    """Open files, threads, children and MB of memory of a process, after a collection."""
+    gc.collect()
+    children = len(me.children(recursive=True))
+    return me.num_fds(), me.num_threads(), children, round(me.memory_info().rss / 1e6)
+
+
+def check_series(folder: Path, runs: int, *words: str) -> None:
+    """One process runs one training after another: what it holds does not grow after the first half."""
     me, figures = psutil.Process(), []
-    for number in range(RUNS):
-        run(parse([*SMALL, *shared(tmp_path), f"seed={number}", f"out={tmp_path}/{number}"]), quiet=True)
-        gc.collect()
-        figures.append((me.num_fds(), me.num_threads(), len(me.children(recursive=True)), me.memory_info().rss / 1e6))
-    print("files, threads, children, RSS in MB after each run:", *[tuple(map(round, f)) for f in figures], sep="\n  ")
-    settled, last = figures[RUNS // 2], figures[-1]
+    for number in range(runs):
+        run(parse([*SMALL, *shared(folder), f"seed={number}", f"out={folder}/{number}", *words]), quiet=True)
+        figures.append(figures_of(me))
+    print("files, threads, children, RSS in MB after each run:", *figures, sep="\n  ")
+    settled, last = figures[runs // 2], figures[-1]
     assert last[0] <= settled[0] + 2
     assert last[1] <= settled[1] + 2
     assert last[2] <= settled[2]
     assert last[3] <= settled[3] + 60
+
+
+def test_a_series_of_runs_leaves_nothing_in_the_process(tmp_path):
+    check_series(tmp_path, RUNS)
+
+
+@pytest.mark.slow
+def test_a_long_series_of_runs_with_ray_leaves_nothing_on_the_machine(tmp_path, monkeypatch):
+    """Each run starts a cluster of its own and ends it: no process and no session folder is left behind."""
+    with tempfile.TemporaryDirectory(prefix="s", dir="/tmp") as own:
+        monkeypatch.setattr(tempfile, "tempdir", own)
+        check_series(tmp_path, LONG_SERIES, "pool=ray", "render.actors=1", "inputs=xyd", "depth=zbuffer")
+        processes = [p.pid for p in psutil.process_iter(["cmdline"]) if own in " ".join(p.info["cmdline"] or ())]
+        print(f"left: processes {processes}, files {list(Path(own).iterdir())}")
+        assert not processes
+        assert not list(Path(own).iterdir())
