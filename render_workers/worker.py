@@ -15,6 +15,7 @@ from torch import Tensor
 from dg.body import BODIES
 from dg.body.base import Body, BodyPose
 from dg.pose.camera import Camera
+from dg.pose.devices import full_precision, indexed
 from dg.settings.config import RenderConfig
 from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
@@ -47,6 +48,7 @@ class WorkerSpec:
         source_digest: what the digest of the networks' files must be where the worker is built; empty: anything.
         uadd: how requests for detections are answered; None: there are none.
         features: what is read of networks' maps besides; None: nothing.
+        look: the appearance of bodies; None: that which the depth source wants.
     """
 
     body_name: str = "open"
@@ -63,6 +65,18 @@ class WorkerSpec:
     source_digest: str = ""
     uadd: UaddOptions | None = None
     features: FeatureOptions | None = None
+    look: Look | None = None
+
+    def without_networks(self) -> "WorkerSpec":
+        """The same on the CPU and without weights, for pictures: bodies look as a network would see them, and in place
+        of its depth there is the rasteriser's.
+        """
+        source, options = self._source()
+        drawn = replace(self, device="cpu", features=None, source_digest="")
+        if not issubclass(source, NetworkDepthSource):
+            return drawn
+        look = options if isinstance(options, Look) else None
+        return replace(drawn, depth_name="zbuffer", depth_options={}, look=look)
 
     def pinned(self) -> "WorkerSpec":
         """The same for the weights that are on disk now: workers that would be built on others refuse to start."""
@@ -96,6 +110,7 @@ class WorkerSpec:
             deterministic=self.deterministic,
             uadd=self.uadd,
             features=None if self.features is None else self.features.build(),
+            look=self.look,
         )
 
     def digest(self) -> str:
@@ -149,6 +164,7 @@ class RenderWorker:
         deterministic: bool = False,
         uadd: UaddOptions | None = None,
         features: FeatureReader | None = None,
+        look: Look | None = None,
     ) -> None:
         if not 0 < subject_span_px <= resolution or micro_batch < 1:
             raise ValueError(
@@ -158,8 +174,8 @@ class RenderWorker:
         self.body, self.source, self.rasterizer = body, source, rasterizer
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
         self.micro_batch, self.deterministic, self.uadd, self.features = micro_batch, deterministic, uadd, features
-        self.device = torch.device(device)
-        self.look = source.look if isinstance(source, NetworkDepthSource) else Look()
+        self.device = indexed(device)
+        self.look = look or (source.look if isinstance(source, NetworkDepthSource) else Look())
         self._shade = Headlight(body.faces, self.look)
         self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)
         self.halvings = 0
@@ -220,9 +236,10 @@ class RenderWorker:
         """
         request.check()
         request = request.to(self.device)
-        crop = self._crop(request)
-        zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
-        depth, _ = self._estimate(zbuffer, rgb, request, crop)
+        with full_precision():
+            crop = self._crop(request)
+            zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
+            depth, _ = self._estimate(zbuffer, rgb, request, crop)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
         parts = {
             "rgb": rgb,
@@ -238,7 +255,9 @@ class RenderWorker:
         try:
             with self._stage("transfer_s"):
                 request = request.to(self.device)
-            return self._render(request)
+            # In the trainer's process, where the network may have TF32, bodies must not.
+            with full_precision():
+                return self._render(request)
         except torch.OutOfMemoryError:
             if self.deterministic or self.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise
