@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,15 @@ from dg.pose.devices import full_precision, indexed
 from dg.settings.config import RenderConfig
 from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
-from render_workers.base import DepthRasterizer, DepthSource, Rasterizer, RenderAnswer, RenderRequest, finite_rows
+from render_workers.base import (
+    DepthRasterizer,
+    DepthSource,
+    Rasterizer,
+    RenderAnswer,
+    RenderRequest,
+    check_interrupt,
+    finite_rows,
+)
 from render_workers.crop import Crop, subject_crop
 from render_workers.depth import DEPTH_SOURCES
 from render_workers.depth.network_source import MappedDepthSource, NetworkDepthSource
@@ -179,6 +188,7 @@ class RenderWorker:
         self._shade = Headlight(body.faces, self.look)
         self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)
         self.halvings = 0
+        self.interrupt: threading.Event | None = None  # ends a request between two portions
         self.timed = False  # wait for the device after each stage, so that its seconds are its own
         self._seconds: dict[str, float] = {}
 
@@ -203,7 +213,7 @@ class RenderWorker:
         stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
         a stage (on CUDA, where work runs behind, only their sum means something, unless `timed`). Raises ValueError
         that names the rows of poses that are not finite or behind the camera, or for detections by a worker without
-        `uadd`.
+        `uadd`, and RenderInterruptedError once `interrupt` is set.
         """
         request.check()
         self._seconds = dict.fromkeys(("transfer_s", "crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
@@ -211,6 +221,7 @@ class RenderWorker:
         features: list[np.ndarray] = []
         widened, start = 0, 0
         while start < len(request):
+            check_interrupt(self.interrupt)
             rows = slice(start, start + self.micro_batch)
             answer = self._attempt(request[rows])
             if answer is None:
