@@ -1,5 +1,6 @@
 """The contracts of rendering: what travels to a worker and home; rasteriser, depth source and pool."""
 
+import threading
 from abc import ABC, abstractmethod
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
@@ -221,10 +222,25 @@ class Ledger:
             raise RuntimeError(f"poses were lost: {self}")
 
 
+class RenderInterruptedError(RuntimeError):
+    """Somebody asked for the end while depth was drawn that a run can do without for now."""
+
+
+def check_interrupt(interrupt: threading.Event | None) -> None:
+    """Raise RenderInterruptedError where there is an event and it is set."""
+    if interrupt is not None and interrupt.is_set():
+        raise RenderInterruptedError("asked to stop while depth was drawn")
+
+
 class RenderPool(ABC):
-    """Runs requests on workers. Every pose comes back exactly once, or is quarantined by number."""
+    """Runs requests on workers. Every pose comes back exactly once, or is quarantined by number.
+
+    Attributes:
+        interrupt: while there is an event, waiting for the pool ends with RenderInterruptedError once it is set.
+    """
 
     ledger: Ledger
+    interrupt: threading.Event | None = None
 
     @abstractmethod
     def submit(self, request: RenderRequest) -> "Future[RenderAnswer]":

@@ -8,6 +8,7 @@ network besides.
 import hashlib
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from render_workers.base import RenderAnswer, RenderRequest
+from render_workers.base import RenderAnswer, RenderRequest, check_interrupt
 
 _logger = logging.getLogger(__name__)
 Render = Callable[[RenderRequest], RenderAnswer]
@@ -54,8 +55,10 @@ class DepthCache:
         return digest.hexdigest()
 
     @contextmanager
-    def turn(self, name: str) -> Iterator[None]:
+    def turn(self, name: str, interrupt: threading.Event | None = None) -> Iterator[None]:
         """Wait until no other process renders what `name` stands for, such as a data set's digest, and let none begin.
+
+        Raises RenderInterruptedError where `interrupt` is set while it waits.
 
         The lock is the operating system's: it goes with its holder, however that dies. Where the folder's file system
         has none, nothing is locked: then two may render the same, and each still stores what is right.
@@ -65,7 +68,10 @@ class DepthCache:
         lock = FileLock(path, fallback_to_soft=False)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock.acquire(poll_interval=LOCK_POLL_S)
+            lock.acquire(poll_interval=LOCK_POLL_S, cancel_check=None if interrupt is None else interrupt.is_set)
+        except Timeout:
+            check_interrupt(interrupt)
+            raise
         except OSError:
             yield
             return

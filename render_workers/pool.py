@@ -1,6 +1,7 @@
 """What all render pools share (futures, back-pressure, putting answers together), and the pool inside one process."""
 
 import logging
+import threading
 import time
 import traceback
 from abc import abstractmethod
@@ -13,7 +14,7 @@ from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 
-from render_workers.base import RenderAnswer, RenderPool, RenderRequest
+from render_workers.base import RenderAnswer, RenderInterruptedError, RenderPool, RenderRequest, check_interrupt
 from render_workers.pool_core import PoolCore
 from render_workers.pool_options import PoolFailure, PoolOptions
 from render_workers.pool_outage import SAY_AFTER_S, Outage, OutageLog
@@ -35,6 +36,13 @@ class Worker(Protocol):
     def depth(self, request: RenderRequest) -> RenderAnswer:
         """Render the request's bodies and return the depth at their joints."""
         ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A worker that looks, between the portions of a request, whether it is to give up (`RenderPool.interrupt`)."""
+
+    interrupt: threading.Event | None
 
 
 def prepare(worker: Worker) -> Worker:
@@ -188,6 +196,7 @@ class CorePool(RenderPool, Generic[Payload]):
             self._abandon(PoolFailure(f"the render pool was closed with {len(self._open)} requests unanswered"))
 
     def _pump(self, timeout: float) -> None:
+        check_interrupt(self.interrupt)
         if self.core.failure is not None:
             raise self.core.failure
         self._collect(timeout)
@@ -298,10 +307,16 @@ class LocalPool(CorePool[RenderRequest]):
     def _collect(self, timeout: float) -> None:
         if timeout == 0 or not self._tasks:
             return
-        slot, piece = self._tasks[0].slot, self._tasks.popleft().piece
-        start = time.monotonic()
+        task = self._tasks.popleft()
+        slot, piece = task.slot, task.piece
+        worker, start = self._workers[slot], time.monotonic()
+        if isinstance(worker, Interruptible):
+            worker.interrupt = self.interrupt
         try:
-            answer = self._workers[slot].depth(self._open[piece.request].payload[piece.start : piece.stop])
+            answer = worker.depth(self._open[piece.request].payload[piece.start : piece.stop])
+        except RenderInterruptedError:
+            self._tasks.appendleft(task)
+            raise
         except Exception:
             self.core.app_error(slot, piece, traceback.format_exc(), time.monotonic())
         else:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,19 @@ from torch import Tensor
 from dg.body import BODIES
 from dg.body.base import Body, BodyPose
 from dg.pose.camera import Camera
+from dg.pose.devices import full_precision, indexed
 from dg.settings.config import RenderConfig
 from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
-from render_workers.base import DepthRasterizer, DepthSource, Rasterizer, RenderAnswer, RenderRequest, finite_rows
+from render_workers.base import (
+    DepthRasterizer,
+    DepthSource,
+    Rasterizer,
+    RenderAnswer,
+    RenderRequest,
+    check_interrupt,
+    finite_rows,
+)
 from render_workers.crop import Crop, subject_crop
 from render_workers.depth import DEPTH_SOURCES
 from render_workers.depth.network_source import MappedDepthSource, NetworkDepthSource
@@ -47,6 +57,7 @@ class WorkerSpec:
         source_digest: what the digest of the networks' files must be where the worker is built; empty: anything.
         uadd: how requests for detections are answered; None: there are none.
         features: what is read of networks' maps besides; None: nothing.
+        look: the appearance of bodies; None: that which the depth source wants.
     """
 
     body_name: str = "open"
@@ -63,6 +74,18 @@ class WorkerSpec:
     source_digest: str = ""
     uadd: UaddOptions | None = None
     features: FeatureOptions | None = None
+    look: Look | None = None
+
+    def without_networks(self) -> "WorkerSpec":
+        """The same on the CPU and without weights, for pictures: bodies look as a network would see them, and in place
+        of its depth there is the rasteriser's.
+        """
+        source, options = self._source()
+        drawn = replace(self, device="cpu", features=None, source_digest="")
+        if not issubclass(source, NetworkDepthSource):
+            return drawn
+        look = options if isinstance(options, Look) else None
+        return replace(drawn, depth_name="zbuffer", depth_options={}, look=look)
 
     def pinned(self) -> "WorkerSpec":
         """The same for the weights that are on disk now: workers that would be built on others refuse to start."""
@@ -96,6 +119,7 @@ class WorkerSpec:
             deterministic=self.deterministic,
             uadd=self.uadd,
             features=None if self.features is None else self.features.build(),
+            look=self.look,
         )
 
     def digest(self) -> str:
@@ -149,6 +173,7 @@ class RenderWorker:
         deterministic: bool = False,
         uadd: UaddOptions | None = None,
         features: FeatureReader | None = None,
+        look: Look | None = None,
     ) -> None:
         if not 0 < subject_span_px <= resolution or micro_batch < 1:
             raise ValueError(
@@ -158,11 +183,12 @@ class RenderWorker:
         self.body, self.source, self.rasterizer = body, source, rasterizer
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
         self.micro_batch, self.deterministic, self.uadd, self.features = micro_batch, deterministic, uadd, features
-        self.device = torch.device(device)
-        self.look = source.look if isinstance(source, NetworkDepthSource) else Look()
+        self.device = indexed(device)
+        self.look = look or (source.look if isinstance(source, NetworkDepthSource) else Look())
         self._shade = Headlight(body.faces, self.look)
         self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)
         self.halvings = 0
+        self.interrupt: threading.Event | None = None  # ends a request between two portions
         self.timed = False  # wait for the device after each stage, so that its seconds are its own
         self._seconds: dict[str, float] = {}
 
@@ -187,7 +213,7 @@ class RenderWorker:
         stats: poses, widened (joints that had to look beyond their own pixels), micro_batch, oom_halvings, and seconds
         a stage (on CUDA, where work runs behind, only their sum means something, unless `timed`). Raises ValueError
         that names the rows of poses that are not finite or behind the camera, or for detections by a worker without
-        `uadd`.
+        `uadd`, and RenderInterruptedError once `interrupt` is set.
         """
         request.check()
         self._seconds = dict.fromkeys(("transfer_s", "crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
@@ -195,6 +221,7 @@ class RenderWorker:
         features: list[np.ndarray] = []
         widened, start = 0, 0
         while start < len(request):
+            check_interrupt(self.interrupt)
             rows = slice(start, start + self.micro_batch)
             answer = self._attempt(request[rows])
             if answer is None:
@@ -220,9 +247,10 @@ class RenderWorker:
         """
         request.check()
         request = request.to(self.device)
-        crop = self._crop(request)
-        zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
-        depth, _ = self._estimate(zbuffer, rgb, request, crop)
+        with full_precision():
+            crop = self._crop(request)
+            zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
+            depth, _ = self._estimate(zbuffer, rgb, request, crop)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
         parts = {
             "rgb": rgb,
@@ -238,7 +266,9 @@ class RenderWorker:
         try:
             with self._stage("transfer_s"):
                 request = request.to(self.device)
-            return self._render(request)
+            # In the trainer's process, where the network may have TF32, bodies must not.
+            with full_precision():
+                return self._render(request)
         except torch.OutOfMemoryError:
             if self.deterministic or self.micro_batch <= SMALLEST_MICRO_BATCH:
                 raise

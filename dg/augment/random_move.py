@@ -103,16 +103,38 @@ def move_into_frame(
         The joints, camera frame, metres, and which rows were moved; the others are as they were.
     """
     root = _roots(source)
-    if group is None:
-        group = torch.arange(len(source), device=root.device)
+    if group is not None:
+        return _move_groups(source, ranges, generator, group, root)
+    placed = source.joints_3d
+    done = torch.zeros(len(source), dtype=torch.bool, device=placed.device)
+    for _ in range(ranges.attempts):
+        draw = torch.rand(len(source), 6, generator=generator, device=placed.device).to(placed)
+        moved = move(source, ranges, draw, root)
+        fits = source.camera.in_frame(moved).reshape(len(source), -1).all(-1) & ~done
+        placed = torch.where(fits[:, None, None, None], moved, placed)
+        done = done | fits
+    return placed, done
+
+
+def _move_groups(
+    source: PoseBatch,
+    ranges: MoveRanges,
+    generator: torch.Generator,
+    group: Int[Tensor, " batch"],
+    root: Float[Tensor, "batch 3"],
+) -> tuple[Float[Tensor, "batch frames joints 3"], Bool[Tensor, " batch"]]:
+    """`move_into_frame` with groups. Once a pass, not a step: it waits for the device."""
     sizes = group.bincount()
-    centre = root.new_zeros(len(sizes), 3).index_add(0, group, root) / sizes[:, None]
+    # On the CPU, where sums have one order; index_add on a GPU adds in any, and runs would differ in the last bits.
+    centre = root.new_zeros(len(sizes), 3, device="cpu").index_add(0, group.cpu(), root.cpu()).to(root)
+    centre = centre / sizes[:, None]
     placed = source.joints_3d
     done = torch.zeros(len(sizes), dtype=torch.bool, device=placed.device)
     for _ in range(ranges.attempts):
         draw = torch.rand(len(sizes), 6, generator=generator, device=placed.device).to(placed)
         moved = move(source, ranges, draw[group], centre[group])
         outside = ~source.camera.in_frame(moved).reshape(len(source), -1).all(-1)
+        # A count: whole numbers add up to the same in any order.
         fits = (root.new_zeros(len(sizes)).index_add(0, group, outside.to(root)) == 0) & ~done
         placed = torch.where(fits[group][:, None, None, None], moved, placed)
         done = done | fits

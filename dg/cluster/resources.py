@@ -25,7 +25,8 @@ def cores_of_run(config: TrainConfig) -> int:
 def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
     """Divide GPUs among the trainer and the render actors: a whole one each where they suffice, else equal fractions.
 
-    With a render service, whose workers have their GPUs already, the trainer takes as much as one of them.
+    With a render service, whose workers have their GPUs already, the trainer takes as much as one of them; where
+    `render.gpus_per_actor` is given, what the actors leave, at most one.
 
     Args:
         config: of the run.
@@ -38,7 +39,10 @@ def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
         share = config.render.gpus_per_actor
         return (0.0 if config.device == "cpu" else min(gpus, share if share >= 0 else 1.0)), 0.0
     if config.render.gpus_per_actor >= 0:
-        return (min(1.0, gpus) if config.device == "cuda" else 0.0), config.render.gpus_per_actor
+        each = config.render.gpus_per_actor
+        left = gpus - (each * config.render.actors if config.needs_depth else 0.0)
+        wanted = {"cpu": 0.0, "cuda": min(1.0, gpus), "auto": min(1.0, max(0.0, int(100 * left) / 100))}
+        return wanted[config.device], each
     if gpus == 0 or config.device == "cpu":
         return 0.0, 0.0
     share = min(1.0, int(100 * gpus / (config.render.actors + 1)) / 100)

@@ -222,9 +222,10 @@ class PoseErrors:
 
     def _action_means(self) -> dict[str, Tensor]:
         assert self.action is not None
-        _, row, counts = self.action.unique(return_inverse=True, return_counts=True)
-        empty = torch.zeros(len(counts), dtype=torch.float64, device=counts.device)
-        return {name: empty.index_add(0, row, v) / counts for name, v in self._metrics().items()}
+        # On the CPU: index_add on a GPU adds in any order.
+        _, row, counts = self.action.cpu().unique(return_inverse=True, return_counts=True)
+        empty = torch.zeros(len(counts), dtype=torch.float64)
+        return {name: empty.index_add(0, row, v.cpu()) / counts for name, v in self._metrics().items()}
 
 
 def pose_errors(

@@ -106,15 +106,11 @@ class RayRun(RunHandle):
         from ray import exceptions
 
         self._ray, self._exceptions, self._session, self._out = ray, exceptions, session, info.out
-        # Without this Ray gives an actor with num_gpus=0 every GPU, and with num_cpus=1 a single torch thread for ever.
-        environment = {"OMP_NUM_THREADS": str(config.threads or cores_here())}
-        if gpus == 0 and config.device == "cpu":
-            environment["CUDA_VISIBLE_DEVICES"] = ""
         self.ask = trainer_ask(gpus, session.resources())
         custom = {name: amount for name, amount in self.ask.items() if name not in ("CPU", "GPU")}
         options = {
             "num_cpus": 1, "num_gpus": gpus, "resources": custom, "max_restarts": 0, "max_concurrency": 4,
-            "runtime_env": {"env_vars": environment},
+            "runtime_env": {"env_vars": trainer_environment(config, gpus)},
         }  # fmt: skip
         self.actor = _named_actor(info, options, (config, info, session.guardian is not None))
         self._place = self.actor.place.remote()
@@ -215,6 +211,18 @@ class RayRun(RunHandle):
     def close(self) -> None:
         """Kill the trainer actor without a restart."""
         self._ray.kill(self.actor, no_restart=True)
+
+
+def trainer_environment(config: TrainConfig, gpus: float) -> dict[str, str]:
+    """The environment variables of a trainer actor: with num_cpus=1 Ray would give it a single torch thread for ever,
+    and with num_gpus=0 every GPU of its node, those of others included.
+
+    Args:
+        config: of the run.
+        gpus: GPUs that are reserved for the trainer; Ray shows it these alone.
+    """
+    threads = {"OMP_NUM_THREADS": str(config.threads or cores_here())}
+    return threads if gpus > 0 else threads | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _note(text: str) -> dict[str, Any]:

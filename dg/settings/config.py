@@ -146,6 +146,7 @@ class TrainConfig:
     virtual_cameras: CountOrZero = 4  # that see the held-out clips, for selection=virtual_cameras; 0: none
     # -- where it runs
     device: Device = "auto"  # of the trainer
+    tf32: bool = False  # on a GPU, let the trainer multiply in TF32: faster, with 10 of 23 bits of each factor
     threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave
     pool: Literal["ray", "local"] = "ray"  # trainer actor and render actors, or everything in this process
     address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone
@@ -251,6 +252,7 @@ class TrainConfig:
         idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if "image_features" in self.features else ["pose_network"]
+        idle += ["tf32"] if not self.tf32 else []
         return (*idle, *(() if self.detects else ("detection",)))
 
 

@@ -164,7 +164,7 @@ def log_files(uri: str, run_id: str, folder: str, files: Iterable[Path]) -> str:
 
 
 def environment_tags() -> dict[str, str]:
-    """Tags on what ran where: git.sha, git.dirty, ray.version, gpu.name. Unknown facts are left out."""
+    """Tags on what ran where: git.sha, git.dirty, ray.version, gpu.name, gpu.tf32. Unknown facts are left out."""
     tags: dict[str, str] = {}
     sha, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     if sha:
@@ -176,6 +176,7 @@ def environment_tags() -> dict[str, str]:
     torch = sys.modules.get("torch")  # not worth an import in a process that computes nothing
     if torch is not None and torch.cuda.is_available():
         tags["gpu.name"] = torch.cuda.get_device_name()
+        tags["gpu.tf32"] = str(torch.backends.cuda.matmul.allow_tf32).lower()
     return tags
 
 

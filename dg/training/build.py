@@ -10,6 +10,7 @@ import torch
 from dg.files.checkpoint import CheckpointError, load_file
 from dg.methods.base import DGMethod, MethodContext, SourceData, TrainingPlan, training_anchors
 from dg.pose.batch import InputSpec
+from dg.pose.devices import indexed
 from dg.pose.skeleton import Skeleton
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
@@ -23,10 +24,10 @@ from lifters.recipe import Recipe
 
 
 def device_of(config: TrainConfig) -> torch.device:
-    """The trainer's device. Raises ConfigError when CUDA is asked for and absent."""
+    """The trainer's device, with its number. Raises ConfigError when CUDA is asked for and absent."""
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("device=cuda, but torch sees no CUDA device; use device=auto or device=cpu")
-    return torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    return indexed("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) -> DGMethod:

@@ -35,6 +35,7 @@ def contact_sheet(
     heading: str = "",
     source_px: Shaped[Array, "poses joints 2"] | None = None,
     columns: int = 4,
+    joint_depth: Shaped[Array, "poses joints"] | None = None,
 ) -> Image.Image:
     """Draw one tile for each pose: the render with its skeleton, the depth map, and the source pose where it is given.
 
@@ -47,18 +48,21 @@ def contact_sheet(
         heading: text above the page.
         source_px: joints of the pose that each one was made from, pixels of the same crop; drawn in grey.
         columns: tiles in a row.
+        joint_depth: metres; colours the joints on the map, which are white without it.
 
     Raises:
         ValueError: not one title for each pose.
     """
     images, maps, joints = _bytes(rgb), np.asarray(depth, np.float64), np.asarray(joints_px, np.float64)
     sources = None if source_px is None else np.asarray(source_px, np.float64)
+    known = [None] * len(images) if joint_depth is None else np.asarray(joint_depth, np.float64)
     if len(titles) != len(images):
         raise ValueError(f"expected one title a pose: {len(images)} poses, {len(titles)} titles")
     tiles = []
     for row, title in enumerate(titles):
         scale = TILE_PX / images.shape[2]
-        panels = [_render_panel(images[row], joints[row], skeleton, scale), _depth_panel(maps[row], joints[row], scale)]
+        panels = [_render_panel(images[row], joints[row], skeleton, scale)]
+        panels.append(_depth_panel(maps[row], joints[row], scale, known[row]))
         if sources is not None:
             panels.append(_skeleton_panel(sources[row], joints[row], skeleton, scale))
         tiles.append(_tile(panels, f"{title}  {_range_text(maps[row])}".strip()))
@@ -78,18 +82,28 @@ def _render_panel(image: np.ndarray, joints: np.ndarray, skeleton: Skeleton, sca
     return panel
 
 
-def _depth_panel(depth: np.ndarray, joints: np.ndarray, scale: float) -> Image.Image:
+def _depth_panel(depth: np.ndarray, joints: np.ndarray, scale: float, known: np.ndarray | None) -> Image.Image:
+    """The map; joints in the colour of the depth that is known for them."""
     colours = np.full((*depth.shape, 3), _BACKDROP, np.uint8)
     body = np.isfinite(depth)
     if body.any():
-        near, far = _range(depth)
-        nearness = 1.0 - (depth[body] - near).clip(0.0, far - near) / max(far - near, 1e-6)
-        colours[body] = _turbo()[(nearness * 255).astype(int)]
+        colours[body] = _coloured(depth[body], depth)
     panel = Image.fromarray(colours).resize((TILE_PX, TILE_PX), Image.Resampling.NEAREST)
     draw = ImageDraw.Draw(panel)
-    for x, y in (joints * scale)[np.isfinite(joints).all(-1)]:
-        draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=_PAPER, outline=_INK)
+    fills = [_PAPER] * len(joints)
+    if known is not None and body.any():
+        fills = [tuple(colour) for colour in _coloured(np.nan_to_num(known), depth).tolist()]
+    for (x, y), fill in zip(joints * scale, fills, strict=True):
+        if np.isfinite((x, y)).all():
+            draw.ellipse((x - 2, y - 2, x + 2, y + 2), fill=fill, outline=_INK)
     return panel
+
+
+def _coloured(values: np.ndarray, depth: np.ndarray) -> np.ndarray:
+    """Byte triples of depths on the scale of a map."""
+    near, far = _range(depth)
+    nearness = 1.0 - (values - near).clip(0.0, far - near) / max(far - near, 1e-6)
+    return _turbo()[(nearness * 255).astype(int)]
 
 
 def _skeleton_panel(source: np.ndarray, joints: np.ndarray, skeleton: Skeleton, scale: float) -> Image.Image:
@@ -151,10 +165,14 @@ def _turbo() -> np.ndarray:
 
 
 class ContactSheet:
-    """Draws some of the poses that the method proposed, with the depth that the lifter is given for them."""
+    """Draws some of the poses that the method proposed, with the depth that the lifter is given for them.
+
+    Joints have the colour of that depth. The map around them is the depth source's, but of a network the rasteriser's:
+    a second network in the trainer would take its memory.
+    """
 
     def __init__(self, live: LiveDepth, spec: WorkerSpec) -> None:
-        self.live, self.spec, self.worker = live, spec, None
+        self.live, self.spec, self.worker = live, spec.without_networks(), None
 
     def draw(self, poses: PoseBatch) -> Image.Image:
         """The sheet.
@@ -173,4 +191,5 @@ class ContactSheet:
         images = self.worker.images(request)
         titles = [f"{z:.1f} m" for z in chosen.joints_3d[:, 0, chosen.skeleton.root, 2].tolist()]
         rgb = images["rgb"].transpose(0, 2, 3, 1)
-        return contact_sheet(rgb, images["depth"], images["joints_px"], chosen.skeleton, titles)
+        depth = None if chosen.depth is None else chosen.depth[:, 0]
+        return contact_sheet(rgb, images["depth"], images["joints_px"], chosen.skeleton, titles, joint_depth=depth)

@@ -3,9 +3,11 @@ order.
 """
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +19,14 @@ from dg.body.base import Body
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import RATIO_LIMIT
-from render_workers.base import DetectionRequest, RenderAnswer, RenderPool, RenderRequest
+from render_workers.base import (
+    DetectionRequest,
+    RenderAnswer,
+    RenderInterruptedError,
+    RenderPool,
+    RenderRequest,
+    check_interrupt,
+)
 from render_workers.cache import DepthCache
 
 CHUNK = 1024
@@ -79,12 +88,16 @@ class LiveDepth:
             keep their 2D as the detection that it is, the others get synthetic detections.
         features: channels of the features that the pool's workers read (`render_workers.joint_features`), which then
             come with depth.
+
+    Attributes:
+        stop: once it is set, drawing a whole data set ends with RenderInterruptedError; single batches are drawn.
     """
 
     def __init__(
         self, body: Body, pool: RenderPool, cache: DepthCache | None, detect: bool = False, features: int = 0
     ) -> None:
         self.body, self.pool, self.cache, self.detect, self.features = body, pool, cache, detect, features
+        self.stop: threading.Event | None = None
 
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
@@ -107,7 +120,7 @@ class LiveDepth:
         return self._pending(poses, rows, request, self.pool.submit(request))
 
     def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
-        """Depth of every pose of a data set, drawn once and kept in the cache.
+        """Depth of every pose of a data set, drawn once and kept in the cache, with what was drawn before a `stop`.
 
         Everyone in front of the camera is drawn, whoever leaves the frame included. What cannot be drawn gets the mean
         offset between depth and joint that the drawn poses have: its own z alone is ground truth, which no lifter may
@@ -138,7 +151,7 @@ class LiveDepth:
         if drawn is None and self.cache is None:
             drawn = self._draw(asked, seed, None)
         elif drawn is None and self.cache is not None:
-            with self.cache.turn(digest):
+            with self.cache.turn(digest, self.stop):
                 drawn = self._draw(asked, seed, self.cache)
         assert drawn is not None
         return _completed(drawn, poses.valid), int((~drawn.valid).sum())
@@ -161,6 +174,7 @@ class LiveDepth:
         """A data set's depth where the cache has all of it; no lock, so that many may read at once."""
         done: list[PoseBatch] = []
         for start, chunk in _chunks(poses):
+            check_interrupt(self.stop)
             rows = chunk.valid.nonzero()[:, 0]
             pending = self._pending(chunk, rows)
             if len(rows):
@@ -179,12 +193,29 @@ class LiveDepth:
         """Depth of many poses; chunks that the cache lacks are sent ahead of the answers."""
         done: list[PoseBatch] = []
         waiting: deque[PendingDepth] = deque()
-        for start, chunk in _chunks(poses):
-            waiting.append(self.submit(chunk, seed + start, cache=cache))
-            if len(waiting) > AHEAD:
+        with self._interruptible(waiting, cache):
+            for start, chunk in _chunks(poses):
+                check_interrupt(self.stop)
+                waiting.append(self.submit(chunk, seed + start, cache=cache))
+                if len(waiting) > AHEAD:
+                    done.append(self._keep(waiting.popleft(), cache))
+            while waiting:
                 done.append(self._keep(waiting.popleft(), cache))
-        done += [self._keep(pending, cache) for pending in waiting]
         return PoseBatch.concatenate(done)
+
+    @contextmanager
+    def _interruptible(self, waiting: deque[PendingDepth], cache: DepthCache | None) -> Iterator[None]:
+        """The pool gives up waiting once `stop` is set; what has arrived by then is kept."""
+        self.pool.interrupt = self.stop
+        try:
+            yield
+        except RenderInterruptedError:
+            for pending in waiting:
+                if pending.future is not None and pending.future.done():
+                    self._keep(pending, cache)
+            raise
+        finally:
+            self.pool.interrupt = None
 
     def _pending(
         self,

@@ -14,12 +14,13 @@ from dg.cluster.resources import cores_here, cores_of_run
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
+from dg.pose.devices import set_tf32
 from dg.settings.command_line import check_plugins, table_of
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
 from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
-from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
+from dg.training.build import device_of, lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
 from dg.training.problem import Problem, check_same_data, load_problem, source_content, with_box_size
@@ -49,7 +50,9 @@ def train(
         ConfigError, DataError, CheckpointError, DivergedError, PoolFailure: as the parts do.
     """
     torch.set_num_threads(config.threads or spare_threads(config))
-    use_fast_matmul()
+    set_tf32(config.tf32)
+    if device_of(config).type == "cpu":
+        use_fast_matmul()
     # Made first: its thread imports MLflow while the data load.
     tracker = make_tracker(info.tracking_uri, config.tracking.experiment, Path(info.out))
     options = check_plugins(config)

@@ -9,15 +9,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from dg.datasets.base import NOT_DRAWN, PoseDataset
-from dg.evaluation.predictions import Evaluation, evaluate, not_drawn
 from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
-from dg.evaluation.selection import History
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
@@ -26,14 +23,15 @@ from dg.pose.batch import PoseBatch
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
-from dg.tracking.names import epoch_metric
+from dg.training.evaluator import Evaluator, Report
 from dg.training.live_depth import LiveDepth, PendingDepth
 from dg.training.made_of import made_of
 from dg.training.pending import load_pending, save_pending
 from dg.training.problem import Problem
+from dg.training.running_means import RunningMeans
 from dg.training.view_log import ViewLog
+from render_workers.base import RenderInterruptedError
 
-Report = Callable[[dict[str, Any]], None]
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
 
 
@@ -65,30 +63,29 @@ class Trainer:
     ) -> None:
         self.config, self.problem, self.method = config, problem, method
         self.live_depth, self.checkpoints, self.tracker, self.report = live_depth, checkpoints, tracker, report
+        self._stop = stop or threading.Event()
+        if live_depth is not None:
+            live_depth.stop = self._stop
         if live_depth is not None and live_depth.cache is not None:
             live_depth.cache.warn = lambda text: report({"kind": "note", "text": text})
         self.draw = draw  # a contact sheet of rendered poses as an image
         self.plan = method.context.plan
-        self.history = History()
         self.position = _Position()
-        self.best_lifter: dict[str, torch.Tensor] | None = None
-        self.seconds = {"total": 0.0, "waiting_for_depth": 0.0, "evaluation": 0.0}
+        self.evaluator = Evaluator(config, problem, method, live_depth, checkpoints, report)
+        self.seconds = {"total": 0.0, "waiting_for_depth": 0.0}
         self.trained_poses = 0
         self.picture: PoseBatch | None = None  # the last rendered proposal, for the contact sheet
         self.windows = Windows.over(problem.train.clip, config.frames).to(method.context.device)
         self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames).to(method.context.device)
         self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
         self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
-        self._stop = stop or threading.Event()
-        self._targets: tuple[PoseDataset, ...] | None = None
-        self._val: PoseDataset | None = None
-        self._virtual: PoseDataset | None = None
         self.views = ViewLog(method, config.batch_size, report)
         self.curve: list[tuple[int, float]] = []  # lifter steps and mean loss, one an epoch
-        self._recent: list[dict[str, torch.Tensor]] = []
+        self.losses = RunningMeans()  # since the last epoch
+        self._stepped = self._interrupted = False
 
     def stop(self) -> None:
-        """Finish the batch in hand, checkpoint and return from `fit`."""
+        """Finish the batch in hand, or give up the data set that is being drawn, checkpoint and return from `fit`."""
         self._stop.set()
 
     @property
@@ -103,7 +100,18 @@ class Trainer:
         """
         self.run_id = run_id
         clock = _Clock(self.seconds["total"])
-        source = self._source = self._with_depth(self.problem.train).poses
+        try:
+            self._train(clock)
+        except RenderInterruptedError:
+            self._interrupted = True
+            if self._stepped:
+                self._save()
+        self.seconds["total"] = clock.now()
+        return self._summary()
+
+    def _train(self, clock: "_Clock") -> None:
+        source = self._source = self.evaluator.with_depth(self.problem.train).poses
+        self._catch_up()
         last_save = time.monotonic()
         batches = self._batches(source)
         while self.method.lifter_steps < self.plan.total_steps and not self.stopped:
@@ -120,8 +128,14 @@ class Trainer:
         for _, _, proposal in self._queue:  # drawn ahead of the last update and not needed any more
             self._arrived(proposal)
         self._check_ledger()
-        self.seconds["total"] = clock.now()
-        return self._summary()
+
+    def _catch_up(self) -> None:
+        """End the epoch in whose evaluation the run was stopped."""
+        steps, plan = min(self.method.lifter_steps, self.plan.total_steps), self.plan
+        finished = steps == plan.total_steps
+        ended = math.ceil(steps / plan.steps_per_epoch) if finished else steps // plan.steps_per_epoch
+        if ended > self.position.ended_epoch:
+            self._end_epoch(ended, finished)
 
     # -- one pass after another -----------------------------------------------------------------------------------
 
@@ -208,8 +222,9 @@ class Trainer:
         except DivergedError as error:
             raise DivergedError(f"{error}\n  the batch: {self._dump(key, batch, proposal)}") from error
         self.trained_poses += len(batch) * (self.method.lifter_steps - before)
-        self._recent.append(update.metrics)
-        if len(self._recent) % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
+        self.losses.add(update.metrics)
+        self._stepped = True
+        if self.losses.updates % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
             loss = self._losses()
             self.report({
                 "kind": "step", "lifter_steps": self.method.lifter_steps, "total_steps": self.plan.total_steps,
@@ -224,10 +239,7 @@ class Trainer:
 
     def _losses(self) -> dict[str, float]:
         """Means of the scalars since the last epoch, of those that are numbers. Raises DivergedError if none is."""
-        names = {name for metrics in self._recent for name in metrics}
-        means = {
-            name: _mean(torch.stack([m[name].float() for m in self._recent if name in m])) for name in sorted(names)
-        }
+        means = self.losses.means()
         wrong = [name for name, value in means.items() if name.startswith("loss/") and not math.isfinite(value)]
         if wrong:
             raise DivergedError(
@@ -240,15 +252,16 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, last: bool) -> None:
         losses = self._losses()
-        self._recent.clear()
+        # First: whoever stops the run while the targets are drawn has it evaluated when it goes on.
+        scores = self.evaluator.evaluate(epoch, self.run_id) if last or epoch % self._every() == 0 else {}
+        self.losses.clear()
         self.position.ended_epoch = epoch
         if "loss/lifter" in losses:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
-        scores = self._evaluate(epoch) if last or epoch % self._every() == 0 else {}
         self._save()
         metrics = losses | scores | self._figures()
         if scores:
-            metrics |= self.views.look(self._source, self._targets or ())
+            metrics |= self.views.look(self._source, self.evaluator.targets or ())
         self.tracker.log_metrics(metrics, step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
@@ -264,41 +277,6 @@ class Trainer:
         epochs = self.plan.total_steps / self.plan.steps_per_epoch
         return self.config.evaluate_every or max(1, round(epochs / 10))
 
-    def _evaluate(self, epoch: int) -> dict[str, float]:
-        start = time.monotonic()
-        if self._val is None or self._targets is None:
-            self._val = self._with_depth(self.problem.val)
-            self._targets = tuple(self._with_depth(t) for t in self.problem.targets)
-            if self.problem.virtual is not None:
-                self._virtual = self._with_depth(self.problem.virtual)
-        label, frames = self.problem.depth_label, self.config.frames
-        val = evaluate(self.method, self._val, label, frames)
-        virtual = None if self._virtual is None else evaluate(self.method, self._virtual, label, frames)
-        results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
-        records = {name: _record(e) for name, e in results.items()}
-        is_best = self.history.add(epoch, _record(val), records, None if virtual is None else _record(virtual))
-        if is_best:
-            self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
-            best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
-            self.checkpoints.save_best(best)
-        self.checkpoints.save_history(self.history.records)
-        self.seconds["evaluation"] += time.monotonic() - start
-        scores = {epoch_metric("val", name): value for name, value in _metrics(val).items()}
-        seen = {} if virtual is None else {"virtual_cameras": virtual}
-        for target, result in (seen | results).items():
-            scores |= {epoch_metric(target, name): value for name, value in _metrics(result).items()}
-        return scores
-
-    def _with_depth(self, dataset: PoseDataset) -> PoseDataset:
-        poses = dataset.poses.to(self.method.context.device)
-        if self.live_depth is None or poses.depth is not None:  # it came with its images
-            return replace(dataset, poses=poses)
-        self.report({"kind": "note", "text": f"depth of {len(poses):,} poses of {dataset.name}"})
-        drawn = self.live_depth.with_depth(dataset, poses)
-        if lost := int(drawn.notes[NOT_DRAWN]):
-            self.report({"kind": "note", "text": not_drawn(dataset.name, lost, len(poses))})
-        return drawn
-
     # -- state ----------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
@@ -313,12 +291,13 @@ class Trainer:
             "method": self.method.state_dict(),
             "position": vars(self.position),
             "pending": save_pending(in_flight),
-            "history": self.history.records,
-            "best_lifter": self.best_lifter,
-            "seconds": self.seconds,
+            "history": self.evaluator.history.records,
+            "best_lifter": self.evaluator.best_lifter,
+            "seconds": self.all_seconds,
             "trained_poses": self.trained_poses,
             "curve": self.curve,
-            "ledger": {} if self.live_depth is None else vars(self.live_depth.pool.ledger),
+            "losses": self.losses.state_dict(),
+            "ledger": self._ledger(),
         }
         path = self.checkpoints.save(self.method.lifter_steps, state)
         self.report({"kind": "checkpoint", "path": str(path)})
@@ -332,10 +311,13 @@ class Trainer:
         self._resumed = deque(
             (StepKey(self.config.seed, self.position.source_pass, number), poses) for number, poses in pending
         )
-        self.history.records = state["history"]
-        self.best_lifter = state["best_lifter"]
-        self.seconds, self.trained_poses = state["seconds"], state["trained_poses"]
+        self.evaluator.history.records = state["history"]
+        self.evaluator.best_lifter = state["best_lifter"]
+        self.seconds, self.trained_poses = dict(state["seconds"]), state["trained_poses"]
+        self.evaluator.seconds = self.seconds.pop("evaluation")
         self.curve = [tuple(point) for point in state.get("curve", [])]
+        if "losses" in state:  # absent in older checkpoints
+            self.losses.load_state_dict(state["losses"])
         if self.live_depth is not None:
             vars(self.live_depth.pool.ledger).update(state["ledger"])
 
@@ -348,28 +330,39 @@ class Trainer:
         if self.live_depth is not None:
             self.live_depth.pool.ledger.check()
 
+    @property
+    def all_seconds(self) -> dict[str, float]:
+        """Seconds of the run, and of these what was spent on waiting and on evaluation."""
+        return self.seconds | {"evaluation": self.evaluator.seconds}
+
+    def _ledger(self) -> dict[str, int]:
+        """The pool's; what was sent and given up as the run was stopped is not counted, it will be sent anew."""
+        if self.live_depth is None:
+            return {}
+        ledger = dict(vars(self.live_depth.pool.ledger))
+        return ledger | {"submitted": ledger["done"] + ledger["quarantined"]} if self._interrupted else ledger
+
     def _figures(self) -> dict[str, float]:
-        ledger = None if self.live_depth is None else vars(self.live_depth.pool.ledger)
-        figures = run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
+        figures = run_figures(self.all_seconds, self.trained_poses, self.method.lifter_steps, self._ledger() or None)
         return figures | {"skipped_steps": float(self.method.finite_steps.skipped)}
 
     def _summary(self) -> dict[str, Any]:
-        results = final_results(self.history, [t.name for t in self.problem.targets])
+        history = self.evaluator.history
+        results = final_results(history, [t.name for t in self.problem.targets])
         parts = made_of(self.method, self.curve)
         if not self.stopped:
             metrics = result_metrics(results) | {f"made_of/{name}": value for name, value in parts.items()}
             self.tracker.log_metrics(metrics, step=self.position.ended_epoch)
             self._draw_views()
-        ledger = {} if self.live_depth is None else vars(self.live_depth.pool.ledger)
         return {
             "results": results,
-            "val": self.history.records[-1]["val"] if self.history.records else {},
-            "virtual_cameras": self.history.records[-1].get("virtual_cameras", {}) if self.history.records else {},
+            "val": history.records[-1]["val"] if history.records else {},
+            "virtual_cameras": history.records[-1].get("virtual_cameras", {}) if history.records else {},
             "made_of": parts,
             "views": self.views.summary(),
             "lifter_steps": self.method.lifter_steps,
             "interrupted": self.stopped,
-        } | summary_figures(self._figures(), ledger)
+        } | summary_figures(self._figures(), self._ledger())
 
     def _draw_views(self) -> None:
         """The augmentation at the end of the run, as a picture in its folder and in MLflow."""
@@ -388,16 +381,3 @@ class _Clock:
 
     def now(self) -> float:
         return time.monotonic() - self.start
-
-
-def _mean(values: torch.Tensor) -> float:
-    """Of the finite ones: a step that was left out says nothing of the others. NaN where there is none."""
-    return float(values[values.isfinite()].mean())
-
-
-def _metrics(evaluation: Evaluation) -> dict[str, float]:
-    return {k: v for k, v in evaluation.errors.summary().items() if k != "n"}
-
-
-def _record(evaluation: Evaluation) -> dict[str, Any]:
-    return {"protocol": evaluation.protocol, "not_drawn": evaluation.not_drawn, **evaluation.errors.summary()}

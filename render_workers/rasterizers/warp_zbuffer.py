@@ -3,11 +3,10 @@
 One thread per mesh and triangle, atomic minimum into the z-buffer (DESIGN 5.4). On the CPU, where Warp's threads run
 one after the other, a thread takes all triangles of a mesh, which saves the cost of starting each.
 Two triangles that share an edge evaluate it on the same two vertices with exactly opposite signs (no fused
-multiply-add), so no pixel falls between them. A minimum does not depend on the order of threads, so answers repeat.
+multiply-add), so no pixel falls between them. Threads run in any order on CUDA; a minimum of depths and a maximum of
+face numbers do not depend on it, so answers repeat bit for bit.
 """
 
-import os
-from pathlib import Path
 from typing import no_type_check
 
 import torch
@@ -15,13 +14,14 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from dg.pose.devices import indexed
 from render_workers.base import BACKGROUND, Rasterizer
+from render_workers.rasterizers.warp_start import load_kernels, start_warp
 
 NEAREST_M = 1e-3  # a triangle with a corner closer than this is skipped
 FARTHEST_PX = 1e6  # and one with a corner this far outside the image: pixel arithmetic would lose its digits
 SKIPPED = 1 << 24  # stands for the pixel of a vertex that no triangle may use
 
-wp.config.log_level = wp.LOG_ERROR
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 # The pixels of a box that a triangle covers. C++, because it lets a CPU test 16 pixels at once, without a branch: which
@@ -177,10 +177,11 @@ class WarpZBuffer(Rasterizer):
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        _start_warp()
+        self.device = indexed(device)  # Warp knows CUDA devices by number alone
+        start_warp()
         self.faces = faces.to(self.device, torch.int32).contiguous()
         self._where = wp.device_from_torch(self.device)
+        load_kernels(__name__, self._where)
 
     def zbuffer(
         self,
@@ -237,21 +238,6 @@ class WarpZBuffer(Rasterizer):
         # Warp has a stream of its own; on torch's, its kernels follow what made their inputs.
         stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
         wp.launch(kernel, (rows, items), [*inputs, items], outputs, stream=stream)
-
-
-def _start_warp() -> None:
-    """Initialise Warp; without the warning that it writes past Python's streams on machines that have no CUDA."""
-    if torch.cuda.is_available():
-        wp.init()
-        return
-    kept = os.dup(2)
-    try:
-        with Path(os.devnull).open("w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-            wp.init()
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _view(tensor: Tensor, dtype: type) -> object:

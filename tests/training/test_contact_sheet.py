@@ -2,9 +2,15 @@ import numpy as np
 import pytest
 import torch
 
+from dg.body.open_body import OpenBody
+from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
-from dg.training.contact_sheet import TILE_PX, contact_sheet
-from tests.conftest import make_joints
+from dg.training.contact_sheet import TILE_PX, ContactSheet, contact_sheet
+from dg.training.live_depth import LiveDepth
+from render_workers.depth.depth_anything_v2 import DepthAnythingV2
+from render_workers.pool import LocalPool
+from render_workers.worker import WorkerSpec
+from tests.conftest import make_camera, make_joints
 
 
 def fake(poses=5, size=64):
@@ -70,3 +76,31 @@ def test_a_source_pose_gets_a_panel_of_its_own():
     plain = contact_sheet(rgb, depth, joints, H36M_17, titles)
     with_source = contact_sheet(rgb, depth, joints, H36M_17, titles, source_px=joints + 3)
     assert with_source.width == plain.width + TILE_PX
+
+
+def test_joints_have_the_colour_of_their_depth_on_the_map():
+    rgb, depth, joints, titles = fake(1)
+    joints[:], scale = 1e6, TILE_PX // 64
+    joints[0, 0] = torch.tensor([30.5, 30.5])
+    found = []
+    for known in (4.0, 5.0):
+        sheet = np.asarray(contact_sheet(rgb, depth, joints, H36M_17, titles, joint_depth=torch.full((1, 17), known)))
+        top, left = sheet.shape[0] - 6 - TILE_PX, 6 + TILE_PX
+        found.append(sheet[top + int(30.5 * scale), left + int(30.5 * scale)].astype(int))
+    near, far = found
+    assert near[0] > near[2] + 50
+    assert far[2] > far[0] - 50
+    assert not np.array_equal(near, far)
+
+
+def test_the_sheet_of_a_run_with_a_depth_network_loads_no_network(monkeypatch):
+    def load(*arguments):
+        raise AssertionError("a depth network was loaded in the trainer")
+
+    monkeypatch.setattr(DepthAnythingV2, "__init__", load)
+    spec = WorkerSpec(depth_name="depth_anything_v2", depth_options={"albedo": 0.5, "checkpoint": "/nowhere"})
+    body = OpenBody(OpenBody.Options())
+    sheet = ContactSheet(LiveDepth(body, LocalPool(spec.build), None), spec)
+    poses = PoseBatch.from_joints(make_joints(2)[:, None], make_camera(2), H36M_17)
+    assert sheet.draw(poses.replace(depth=poses.joints_3d[..., 2])).height > TILE_PX
+    assert sheet.worker.look.albedo == 0.5
