@@ -136,13 +136,13 @@ def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, inputs: I
 
 
 def resolved_recipe(config: TrainConfig, original: Recipe) -> Recipe:
-    """Return how the run trains its lifter: the original or the common recipe, with the command line's changes.
+    """Return how the run trains its lifter: the original or the common way, with the command line's changes.
 
     Args:
-        config: of the run; `recipe`, `lr` and `lr_schedule` are used.
+        config: of the run; `training`, `lr` and `lr_schedule` are used.
         original: the recipe of the lifter's own paper.
     """
-    recipe = original if config.recipe == "original" else Recipe()
+    recipe = original if config.training == "original" else Recipe()
     schedule = recipe.lr_schedule if config.lr_schedule == "auto" else config.lr_schedule
     return replace(recipe, lr=config.lr or recipe.lr, lr_schedule=schedule)
 
