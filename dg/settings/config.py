@@ -50,6 +50,8 @@ FREE_KEYS = (
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip
 
+PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
+
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Gt(0)]
@@ -178,6 +180,15 @@ class TrainConfig:
         """Whether poses are rendered: for depth, for their detections, or for features of their picture."""
         drawn = self._channels == "xyd" or self.detects or bool(self.features)
         return drawn or self.dscale2d_resolved in ("paper", "focal")
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything is rendered: not where source and targets bring depth of their images, and no method makes
+        poses of its own.
+        """
+        seen = bool(self.data.get("image_depth")) and bool(self.targets)
+        seen = seen and all("image_depth=" in target for target in self.targets)
+        return self.needs_depth and not (seen and self.method["name"] == PLAIN_METHOD)
 
     @property
     def features(self) -> tuple[str, ...]:

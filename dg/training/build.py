@@ -14,7 +14,7 @@ from dg.pose.skeleton import Skeleton
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import resolve
-from dg.training.problem import Problem, subject_bone_lengths, subject_medoids, with_box_size
+from dg.training.problem import Problem, sizes_of_features, subject_bone_lengths, subject_medoids, with_box_size
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
@@ -42,7 +42,7 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         CheckpointError: `init_from` names a file that does not fit the lifter.
     """
     skeleton = problem.train.poses.skeleton
-    config = with_feature_sizes(with_box_size(config, problem.train))
+    config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
     inputs = inputs_of(config)
     torch.manual_seed(config.seed)
     lifter_options = options_for_windows(config, options["lifter"])

@@ -22,7 +22,7 @@ from dg.tracking.names import TAG_CHECKS, TAG_RECIPE, tags_of_image_depth
 from dg.training.build import lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import Problem, check_same_data, load_problem, source_content, with_box_size
+from dg.training.problem import Problem, check_same_data, load_problem, sizes_of_features, source_content, with_box_size
 from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
@@ -59,7 +59,7 @@ def train(
     try:
         problem = load_problem(config, options)
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
-        config = with_feature_sizes(with_box_size(config, problem.train))
+        config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
         config = replace(config, data_content=source_content(problem.train, problem.val))
         return _train_on(config, info, problem, options, live, tracker, report, stop)
     finally:
