@@ -28,6 +28,14 @@ class FeatureMap:
         found = grid_sample(self.values.float(), grid[:, None], "bilinear", "border", align_corners=False)
         return found[:, :, 0].transpose(1, 2)
 
+    def __getitem__(self, images: slice) -> "FeatureMap":
+        """Those of some of the images."""
+        return FeatureMap(*[getattr(self, f.name)[images] for f in fields(self)])
+
+    def expanded(self, count: int) -> "FeatureMap":
+        """The map of one image, so often; its values are shared."""
+        return FeatureMap(*[v.expand(count, *v.shape[1:]) for v in (getattr(self, f.name) for f in fields(self))])
+
 
 def join_maps(maps: Sequence[FeatureMap]) -> FeatureMap:
     """Maps of consecutive images as one."""

@@ -121,11 +121,31 @@ class FeatureReader:
         Raises:
             ValueError: a map or picture that is needed is missing.
         """
+        return self.read_at(depth_map, rgb, crop.joints_px, places_px)
+
+    def read_at(
+        self,
+        depth_map: FeatureMap | None,
+        rgb: Float[Tensor, "batch 3 height width"] | None,
+        joints_px: Float[Tensor, "batch joints 2"],
+        places_px: Float[Tensor, "batch joints 2"],
+    ) -> Float[Tensor, "batch joints features"]:
+        """Return the features at places of images, as `read` does of crops.
+
+        Args:
+            depth_map: last map of the depth network, for its features.
+            rgb: the picture, for a pose network, which sees the box of the joints.
+            joints_px: joints that span that box, pixels.
+            places_px: where to read, pixels.
+
+        Raises:
+            ValueError: a map or picture that is needed is missing.
+        """
         maps = []
         if self.options.of_depth:
             maps.append(depth_map)
         if self.pose is not None:
-            maps.append(None if rgb is None else self.pose(rgb, crop.joints_px))
+            maps.append(None if rgb is None else self.pose(rgb, joints_px))
         if any(found is None for found in maps):
             raise ValueError(f"features {list(self.options.names)} need the depth network's map and the shaded image")
         features = torch.cat([found.at(places_px) for found in maps if found is not None], -1)

@@ -39,7 +39,7 @@ class SharedRendering:
 
     def __enter__(self) -> "SharedRendering":
         config = self.config
-        if config.needs_depth and config.pool == "ray" and not config.render.service:
+        if config.draws and config.pool == "ray" and not config.render.service:
             try:
                 with _sigterm_kept():
                     self._open()

@@ -17,7 +17,8 @@ except ImportError:  # Python 3.10
     tomllib = None
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", *(f"docs/{name}.md" for name in ("index", "data", "methods", "compare", "configuration", "api")))
+NAMES = ("index", "data", "methods", "compare", "configuration", "recipes", "api")
+PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Where each command begins its work, its arguments read and checked.
 WORK = {
@@ -30,6 +31,7 @@ WORK = {
     "analyse": ["dg.analyse.__main__.analyse"],
     "sweep": ["sweeps.session.Session"],
     "predict": ["dg.predict.run.run"],
+    "recipes": ["dg.recipes.listing.listing"],
     "check": ["dg.datasets.h36m.Human36M.load"],
 }
 

@@ -19,7 +19,7 @@ def cores_of_run(config: TrainConfig) -> int:
     Args:
         config: of the run.
     """
-    return 1 + (config.render.actors if config.needs_depth else 0)
+    return 1 + (config.render.actors if config.draws else 0)
 
 
 def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
@@ -68,9 +68,9 @@ def asked(config: TrainConfig, trainer: Mapping[str, float], actor_gpus: float) 
         actor_gpus: GPUs of each render actor.
     """
     text = f"a trainer with {amounts(trainer)}"
-    if config.needs_depth and config.render.service:
+    if config.draws and config.render.service:
         text += f" and the workers of the render service {config.render.service}"
-    elif config.needs_depth:
+    elif config.draws:
         text += f" and {config.render.actors} render actors with {amounts({'CPU': 1.0, 'GPU': actor_gpus})} each"
     return text
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
+from dg.datasets.protocols import DETECTORS
 from dg.settings.config import FREE_KEYS
 from dg.tracking.names import NO_DEPTH
 
@@ -22,6 +23,7 @@ class RunResult:
     Attributes:
         adapted_to: `NAME:train` or `NAME:test`, whose 2D a domain-adaptation run saw; empty for any other.
         made_of: what `dg.training.made_of` says of it; empty for a run of a version that did not.
+        recipe: the published experiment whose settings the run started from, if any.
     """
 
     method: str
@@ -38,6 +40,7 @@ class RunResult:
     oracle: str = ""
     adapted_to: str = ""
     made_of: Mapping[str, float] = field(default_factory=dict)
+    recipe: str = ""
 
     @property
     def input_label(self) -> str:
@@ -88,8 +91,9 @@ def training_set(params: Mapping[str, str]) -> str:
 
 
 def training_2d(params: Mapping[str, str]) -> str:
-    """2D source in training: `gt` or the detector."""
-    return params.get("data.keypoints", "gt")
+    """2D source in training: `gt` or the detector, as the published numbers call it."""
+    source = params.get("data.keypoints", "gt")
+    return DETECTORS.get(source, source)
 
 
 def _under(name: str, roots: Sequence[str]) -> bool:

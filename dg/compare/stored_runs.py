@@ -22,6 +22,7 @@ from dg.tracking.names import (
     TAG_LIFTER,
     TAG_METHOD,
     TAG_ORACLE,
+    TAG_RECIPE,
     TAG_REGIME,
     TAG_SWEEP,
     parse_final_metric,
@@ -134,7 +135,7 @@ def spell_left_out(left_out: Counter[str]) -> str:
 
 def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
     """What a run says about itself; its parameters stand in for tags that it lacks."""
-    tags, params = _plain(run.data.tags), _plain(run.data.params)
+    tags, params = _plain(run.data.tags), _renamed(_plain(run.data.params))
     inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
     dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
     blind = inputs == "xy" and dscale2d == "off"
@@ -154,12 +155,18 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
         oracle=tags.get(TAG_ORACLE, ""),
         adapted_to=(tags.get(TAG_ADAPTED) or "not stated") if regime == "DA" else "",
         made_of=_made_of(run.data.metrics),
+        recipe=tags.get(TAG_RECIPE, ""),
     )
 
 
 def _made_of(metrics: Mapping[str, float]) -> dict[str, float]:
     found = {name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)}
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def _renamed(params: dict[str, str]) -> dict[str, str]:
+    """Parameters under today's names: `training` was `recipe` in runs of earlier versions."""
+    return {"training" if name == "recipe" else name: value for name, value in params.items()}
 
 
 def _plain(texts: Mapping[str, str]) -> dict[str, str]:

@@ -32,8 +32,9 @@ class PoseDataset:
     truth. source_2d: `gt` or the detector. source_depth: `images` where the poses bring depth from images with them
     (`dg.datasets.image_depth`); empty: it is drawn. digest: of the tensors, for caches and for the noise of drawn
     depth. content: of what was read (`dg.datasets.content`), which identifies the data in protocol ids; depth_content:
-    of the file that depth was read from. norm: by what the 2D is divided (`Protocol.norm`). family: what protocol ids
-    call the data set where a label of the user's took the place of its name; empty: its name.
+    of the file that depth was read from. features: channels of each feature that came with it. norm: by what the 2D is
+    divided (`Protocol.norm`). family: what protocol ids call the data set where a label of the user's took the place of
+    its name; empty: its name.
     """
 
     name: str
@@ -51,6 +52,7 @@ class PoseDataset:
     flip_tta: bool = False
     content: str = ""
     depth_content: str = ""
+    features: dict[str, int] = field(default_factory=dict)
     norm: str = "frame"
     family: str = ""
     notes: dict[str, str] = field(default_factory=dict)

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
+from dg.datasets.frame_names import fit3d_frames
+from dg.datasets.image_depth import with_image_depth
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
 from dg.files.safe_load import FileFormatError, load_json
@@ -36,7 +38,8 @@ class Options:
     """root: Fit3D's `train` folder, or the one it lies in. stride: every which frame; 2 is AugLift's 25 Hz.
 
     subjects_train, subjects_test: AugLift's split (METHODS 1.6); 5 % of a training person's exercises validate.
-    size_px: width and height of the frames.
+    size_px: width and height of the frames. image_depth: file of dg.extract_depth, with depth and detections of the
+    frames; frames without are left out.
     """
 
     root: str
@@ -45,6 +48,7 @@ class Options:
     subjects_test: tuple[str, ...] = ("s10", "s11")
     fps: float = 50.0
     size_px: int = 900
+    image_depth: str = ""
 
     def __post_init__(self) -> None:
         subjects = (*self.subjects_train, *self.subjects_test)
@@ -71,7 +75,7 @@ class Fit3D(Dataset):
         check_split(split, self.splits, options.root)
         root = _train_folder(Path(options.root))
         subjects = options.subjects_test if split == "test" else options.subjects_train
-        joints, cameras, labels, files = [], [], [], []
+        joints, cameras, labels, files, frames = [], [], [], [], []
         for subject in subjects:
             exercises = _exercises(root, subject)
             for action in exercises if split == "test" else clips_of(split, subject, exercises):
@@ -83,10 +87,13 @@ class Fit3D(Dataset):
                     cameras.append(camera)
                     labels.append((subject, action))
                     files.append(path)
+                    numbers = range(0, options.stride * len(world), options.stride)
+                    frames += fit3d_frames(subject, path.parent.name, action, numbers)
         if not joints:
             raise DataError(f"{options.root}: no exercise is left for {split!r} of {options}")
-        chosen = choices(options, "root", "subjects_train", "subjects_test", "fps")
-        return _dataset(joints, cameras, labels, options, content_id(chosen, *files))
+        chosen = choices(options, "root", "subjects_train", "subjects_test", "fps", "image_depth")
+        found = _dataset(joints, cameras, labels, options, content_id(chosen, *files))
+        return with_image_depth(found, frames, options.image_depth) if options.image_depth else found
 
 
 def _dataset(

@@ -19,8 +19,10 @@ from torch import Tensor
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.datasets.content import choices, content_id
+from dg.datasets.frame_names import h36m_frames
 from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
+from dg.datasets.image_depth import with_image_depth
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.skeleton import H36M_17
@@ -49,8 +51,9 @@ class Options:
     pattern); none: all. without: names to leave out, likewise.
     keypoints: `gt` (projected) or a detector's name, such as `cpn_ft_h36m_dbb`, whose `data_2d_h36m_NAME.npz` lies
     beside the 3D file. takes: whose list of corrupt takes is left out (`videopose3d`, `motionbert`, `auglift`), or
-    `all` to keep every one. fps: frame rate of the file, 50 for Human3.6M. label: what tables call it; give other
-    motion its own.
+    `all` to keep every one. image_depth: file of dg.extract_depth, with depth and detections of the frames, which take
+    the place of `keypoints` where they are others; frames without are left out. fps: frame rate of the file, 50 for
+    Human3.6M. label: what tables call it; give other motion its own.
     """
 
     root: str
@@ -62,6 +65,7 @@ class Options:
     without: tuple[str, ...] = ()
     keypoints: str = "gt"
     takes: str = "videopose3d"
+    image_depth: str = ""
     fps: float = 50.0
     label: str = "h36m"
 
@@ -106,20 +110,34 @@ class Human36M(Dataset):
             detections = read_detections(files[-1])
         dropped = [f"{s} {a}" for s, a in CORRUPT_TAKES[options.takes] if a in motion.get(s, {})]
         takes, cut, filled = _takes(path, motion, names, detections, options)
-        return seen_by_four(
+        found = seen_by_four(
             takes,
             H36M_17,
             name=options.label,
             fps=options.fps / options.stride,
             flavour="camera-frame" if options.takes == "videopose3d" else f"camera-frame-{options.takes}",
             source_2d=options.keypoints,
-            content=content_id(split, choices(options, "root", "label", "fps", "keypoints"), *files),
+            content=content_id(split, choices(options, "root", "label", "fps", "keypoints", "image_depth"), *files),
             notes={
                 "corrupt_takes": f"left out as {options.takes} does: {', '.join(dropped) or 'none of them is here'}",
                 **({"without_2d": f"{cut} frames have no 2D in some camera; left out"} if detections else {}),
                 **({"missing_2d": f"{filled:,} joints were not found; put where they may have been"} if filled else {}),
             },
         )
+        if not options.image_depth:
+            return found
+        return with_image_depth(found, _frames_of(names, takes, options.stride), options.image_depth)
+
+
+def _frames_of(names: dict[str, list[str]], takes: list[Take], stride: int) -> list[str]:
+    """Name of each row's frame, in the order of `seen_by_four`."""
+    clips = [(subject, action) for subject, actions in names.items() for action in actions]
+    return [
+        name
+        for (subject, action), take in zip(clips, takes, strict=True)
+        for camera in h36m_cameras.INTRINSICS
+        for name in h36m_frames(subject, action, camera.id, range(0, stride * len(take.joints), stride))
+    ]
 
 
 def _read_motion(path: Path, subjects: tuple[str, ...]) -> dict[str, dict[str, Any]]:

@@ -1,25 +1,15 @@
-"""Depth at the joints of a data set's own images, as `python -m dg.extract_depth` writes it.
+"""Depth, detections and features from a data set's own images, in the place of what is rendered or projected.
 
-| array | content |
-|---|---|
-| `images` | [images] names, UTF-8 bytes |
-| `image` | [rows] number of each person's image |
-| `size` | [images, 2] px, width and height; 0 where an image could not be read |
-| `joints_2d`, `confidence` | [rows, J, 2] px, [rows, J]: the 2D that depth was read at |
-| `depth` | [rows, J] median of the disk, or depth right at the joint; NaN where there is none |
-| `nearest`, `farthest` | [rows, J], where `inputs=uadd` was extracted |
-| `provenance` | JSON: network, size, radii, alignment, versions |
-
-Rows of a data set find theirs by the image's name, and where an image has several people, by whose 2D is nearest. A
-metric network knows one camera; its depth is multiplied by f / f_trained with the data set's own focal length, as is
-done with rendered crops (docs/depth.md).
+`python -m dg.extract_depth` writes the file (`dg.datasets.image_depth_file`). Rows of a data set find theirs by the
+image's name, and where an image has several people, by whose 2D is nearest. Rows without depth at the root are left
+out, and counted; a joint without depth gets the root's, with no confidence, and is counted too. A metric network knows
+one camera; its depth is multiplied by f / f_trained with the data set's own focal length, as is done with rendered
+crops (docs/depth.md).
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,76 +19,13 @@ from torch import Tensor
 from dg.datasets.base import DataError, PoseDataset, content_digest
 from dg.datasets.content import content_id
 from dg.datasets.detected_2d import check_fit
-from dg.datasets.validation import read_arrays
+from dg.datasets.image_depth_file import ImageDepth, read_image_depth
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
-from dg.pose.skeleton import H36M_17, SKELETONS, Skeleton
+from dg.pose.skeleton import H36M_17, Skeleton
 
-FORMAT = "image-depth-1"
-NEEDED = ("format", "provenance", "images", "image", "size", "joints_2d", "confidence", "depth")
-# What protocol ids call depth from images (DESIGN 5.15), by how its metres came about.
-LABELS = {"none": "images", "ground": "images-ground", "known": "images-known(oracle)"}
 SAME_2D = 1e-3  # median distance, normalised: the same 2D, and not another detector's
 LARGEST_ASPECT_GAP = 0.01  # of width or height over the longer side
-
-
-@dataclass(frozen=True)
-class ImageDepth:
-    """A file's content. depth: metres as the network says, NaN where unknown; spread: nearest and farthest less it."""
-
-    path: str
-    skeleton: Skeleton
-    names: tuple[str, ...]
-    image: Int[np.ndarray, " rows"]
-    size: Float32[np.ndarray, "rows 2"]
-    joints_px: Float32[np.ndarray, "rows joints 2"]
-    confidence: Float32[np.ndarray, "rows joints"]
-    depth: Float32[np.ndarray, "rows joints"]
-    spread: Float32[np.ndarray, "rows joints 2"] | None
-    provenance: dict[str, Any]
-
-    @property
-    def label(self) -> str:
-        """In protocol ids."""
-        return LABELS[self.provenance["align"]]
-
-
-def read_image_depth(path: str) -> ImageDepth:
-    """Read a file of depths at joints.
-
-    Raises DataError for a file that is damaged or of another kind, and for disparity that was not aligned: it has no
-    place relative to a root.
-    """
-    arrays = read_arrays(path, NEEDED, optional=("nearest", "farthest"))
-    try:
-        provenance = json.loads(str(arrays["provenance"]))
-    except ValueError as error:
-        raise DataError(f"{path}: provenance: expected JSON, got {str(arrays['provenance'])[:40]!r}") from error
-    if str(arrays["format"]) != FORMAT:
-        raise DataError(f"{path}: expected format {FORMAT!r} of dg.extract_depth, got {str(arrays['format'])!r}")
-    if provenance["unit"] != "m" or provenance["align"] not in LABELS:
-        raise DataError(
-            f"{path}: holds {provenance['unit']} of a relative network (align={provenance['align']}), which "
-            "has no metres, and no place relative to the root; extract it with align=ground, align=known or a metric "
-            "checkpoint"
-        )
-    values = {name: arrays[name].astype(np.float32) for name in ("joints_2d", "confidence", "depth")}
-    spread = None
-    if "nearest" in arrays:
-        ends = np.stack([arrays["nearest"], arrays["farthest"]], -1).astype(np.float32)
-        spread = ends - values["depth"][..., None]
-    return ImageDepth(
-        path=path,
-        skeleton=SKELETONS[provenance["skeleton"]],
-        names=tuple(name.decode() for name in arrays["images"].tolist()),
-        image=arrays["image"].astype(np.int64),
-        size=arrays["size"][arrays["image"]].astype(np.float32),
-        joints_px=values["joints_2d"],
-        confidence=values["confidence"],
-        depth=values["depth"],
-        spread=spread,
-        provenance=provenance,
-    )
 
 
 def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> PoseDataset:
@@ -119,6 +46,9 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         DataError: when the file does not fit.
     """
     found = read_image_depth(path)
+    if set(dataset.poses.skeleton.joints) - set(found.skeleton.joints):
+        # Such as SMPL's joints of 3DPW: depth was read at those that a detector finds.
+        dataset = replace(dataset, poses=dataset.poses.convert(found.skeleton))
     poses = dataset.poses
     joints = _joints(found.skeleton, poses.skeleton, path)
     normalised = _normalised(found, joints)
@@ -144,6 +74,7 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         depth=seen.depth * scale,
         depth_spread=None if seen.spread is None else seen.spread * scale[..., None],
         confidence=seen.confidence,
+        joint_features=seen.features,
     )
     left_out = len(images) - len(row)
     return replace(
@@ -156,6 +87,7 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         source_2d=source_2d,
         source_depth=found.label,
         depth_content=content_id(Path(path)),
+        features=found.feature_sizes,
         notes=dataset.notes | _notes(found, left_out, len(images), seen.filled),
     )
 
@@ -167,6 +99,7 @@ class _Seen:
     depth: Float[Tensor, "rows 1 joints"]
     spread: Float[Tensor, "rows 1 joints 2"] | None
     confidence: Float[Tensor, "rows 1 joints"]
+    features: Float[Tensor, "rows 1 joints channels"] | None
     filled: int
 
     @staticmethod
@@ -180,14 +113,15 @@ class _Seen:
             torch.from_numpy(depth)[:, None],
             None if spread is None else torch.from_numpy(spread)[:, None],
             torch.from_numpy(confidence.astype(np.float32))[:, None],
+            None if found.features is None else torch.from_numpy(found.features[row][:, joints])[:, None],
             int(unknown.sum()),
         )
 
 
 def converted(poses: PoseBatch, skeleton: Skeleton) -> PoseBatch:
-    """Convert poses to another skeleton and keep the depth that came with them.
+    """Convert poses to another skeleton and keep the depth and the features that came with them.
 
-    `PoseBatch.convert` drops depth, because rendered depth is rendered anew.
+    `PoseBatch.convert` drops them, because what is rendered is rendered anew.
 
     Args:
         poses: the poses.
@@ -203,9 +137,11 @@ def converted(poses: PoseBatch, skeleton: Skeleton) -> PoseBatch:
     if poses.depth is None or other.depth is not None:
         return other
     joints = _joints(poses.skeleton, skeleton, "depth from images")
-    spread = poses.depth_spread
+    spread, features = poses.depth_spread, poses.joint_features
     return other.replace(
-        depth=poses.depth[..., joints], depth_spread=None if spread is None else spread[..., joints, :]
+        depth=poses.depth[..., joints],
+        depth_spread=None if spread is None else spread[..., joints, :],
+        joint_features=None if features is None else features[..., joints, :],
     )
 
 

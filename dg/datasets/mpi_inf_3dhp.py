@@ -22,6 +22,8 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
+from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
+from dg.datasets.image_depth import with_image_depth
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
@@ -47,7 +49,8 @@ class Options:
 
     gt: `annot3` or `univ_annot3`; empty: the protocol's. intrinsics: `estimated` or `calibration`; empty: estimated
     where the file allows it. inside: leave out frames with a joint outside the image, as SPIN's script does. stride:
-    every which of the kept frames of a sequence. fps: of the video; the files do not say.
+    every which of the kept frames of a sequence. image_depth: file of dg.extract_depth, with depth and detections of
+    the frames; frames without are left out. fps: of the video; the files do not say.
     """
 
     root: str
@@ -57,6 +60,7 @@ class Options:
     inside: bool = False
     sequences: tuple[str, ...] = SEQUENCES
     stride: int = 1
+    image_depth: str = ""
     fps: float = 25.0
 
     def __post_init__(self) -> None:
@@ -95,14 +99,28 @@ class MpiInf3DHP(Dataset):
         rows = _rows(frames, options)
         if not rows.any():
             raise DataError(f"{options.root}: no frame is left for {options}")
-        return replace(_dataset(frames.take(rows), options), content=_content(Path(options.root), options))
+        kept = frames.take(rows)
+        found = replace(_dataset(kept, options), content=_content(Path(options.root), options))
+        return (
+            with_image_depth(found, _frame_names(kept, options), options.image_depth) if options.image_depth else found
+        )
+
+
+def _frame_names(frames: Frames, options: Options) -> list[str]:
+    """Raises DataError where the file does not say which frame a row is."""
+    if frames.sequences != SEQUENCES or (frames.frame < 0).any():
+        raise DataError(
+            f"{options.root}: does not say which frame a row is, by which image_depth knows it; give the folder of TS1 "
+            "to TS6, or SPIN's file"
+        )
+    return mpi_inf_3dhp_test_frames([SEQUENCES[n] for n in frames.sequence.tolist()], frames.frame.tolist())
 
 
 def _content(root: Path, options: Options) -> str:
     files = (
         [root] if root.is_file() else [_folder(root) / name / FILE for name in SEQUENCES if name in options.sequences]
     )
-    return content_id(choices(options, "root", "fps"), *files)
+    return content_id(choices(options, "root", "fps", "image_depth"), *files)
 
 
 def _read_sequences(root: Path, options: Options) -> Frames:

@@ -36,7 +36,7 @@ IMAGE_NAME = re.compile(r"TS([1-6])\b.*?(\d+)\.\w+$")
 class Frames:
     """Rows in file order. joints: metres, camera frame, absolute; pixels: px; sequence: number into `sequences`.
 
-    frame: number in the sequence, -1 where unknown. activity: number into `ACTIVITIES`, 0 where unknown.
+    frame: number in the sequence from 0, -1 where unknown. activity: number into `ACTIVITIES`, 0 where unknown.
     """
 
     joints: Float[Tensor, "rows joints 3"]
@@ -98,7 +98,7 @@ def _spin(arrays: dict[str, np.ndarray], path: str) -> Frames:
     _check_values(joints, pixels, H36M_17, path, ("S", "part"))
     sequence = numbers[:, 0] - 1
     views = Views.calibrated(sequence)
-    return _placed(joints, pixels, H36M_17, views, sequence, numbers[:, 1], SEQUENCES, path)
+    return _placed(joints, pixels, H36M_17, views, sequence, numbers[:, 1] - 1, SEQUENCES, path)
 
 
 def _poseaug(arrays: dict[str, np.ndarray], path: str) -> Frames:

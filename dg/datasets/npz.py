@@ -10,7 +10,7 @@ one action that follow each other are a clip.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import content_id
 from dg.datasets.detected_2d import Found, check_confidence, check_finite, check_fit, check_places, fill_missing
 from dg.datasets.image_depth import with_image_depth
+from dg.datasets.splits import held_out
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
@@ -47,8 +48,9 @@ class Options:
 
     image_depth: file of dg.extract_depth, with depth at the joints of the images that `image` names; rows without any
     are left out. fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a
-    part `train`; the part `test` is then everyone else. None: all rows are `test`. label: what tables and protocol ids
-    call it; empty: the file's name without its ending.
+    part `train`; the part `test` is then everyone else. None: all rows are `test`. validation: `clips` holds out a
+    fixed 5 % of each train subject's clips as the part `val`, which a source needs; empty: there is none. label: what
+    tables and protocol ids call it; empty: the file's name without its ending.
     """
 
     path: str
@@ -58,11 +60,14 @@ class Options:
     image_depth: str = ""
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
+    validation: Literal["", "clips"] = ""
     label: str = ""
 
     def __post_init__(self) -> None:
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
+        if self.validation and not self.train_subjects:
+            raise ValueError("validation=clips holds out clips of those who train; name them with train_subjects")
 
 
 class CrossDataset(Dataset):
@@ -73,10 +78,16 @@ class CrossDataset(Dataset):
 
     def __init__(self, options: Any) -> None:  # noqa: ANN401 - Options, whose name the class attribute shadows
         super().__init__(options)
-        self.splits = ("train", "test") if options.train_subjects else ("test",)
+        trains = ("train", "val") if options.validation else ("train",)
+        self.splits = (*trains, "test") if options.train_subjects else ("test",)
 
     def load(self, split: str) -> PoseDataset:
         """Read the file's rows that belong to a split; rows in which no joint was found are left out."""
+        if split == "val" and "val" not in self.splits:
+            raise DataError(
+                f"{self.options.path}: as a source it needs people to train on and clips to validate on; give "
+                "data.train_subjects=[...] data.validation=clips"
+            )
         check_split(split, self.splits, self.options.path)
         options: Options = self.options
         arrays = _complete(read_arrays(options.path, NEEDED, optional=OPTIONAL), options.path)
@@ -85,7 +96,7 @@ class CrossDataset(Dataset):
         found = _detected(arrays, clip, options)
         names, subject = np.unique(arrays["subject"], return_inverse=True)
         actions, action = np.unique(arrays["action"], return_inverse=True)
-        rows = self._rows(split, names, subject)
+        rows = self._rows(split, names, subject, clip)
         if found is not None:
             rows = rows[~found.empty[rows]]
             if not len(rows):
@@ -115,7 +126,9 @@ class CrossDataset(Dataset):
             return dataset
         return with_image_depth(dataset, _images(arrays, options.path)[rows.numpy()].tolist(), options.image_depth)
 
-    def _rows(self, split: str, names: np.ndarray, subject: np.ndarray) -> Int[Tensor, " kept"]:
+    def _rows(
+        self, split: str, names: np.ndarray, subject: np.ndarray, clip: Int[Tensor, " rows"]
+    ) -> Int[Tensor, " kept"]:
         """Rows of a part. Raises DataError for training subjects that the file lacks, or that leave none to test."""
         # Counted over the whole file, as the released evaluation code does; frames of a clip stay evenly spaced.
         rows = torch.arange(0, len(subject), self.options.stride)
@@ -129,7 +142,21 @@ class CrossDataset(Dataset):
                 f"{sorted(known)}, got {sorted(chosen)}"
             )
         train = torch.from_numpy(np.isin(names.astype(str), sorted(chosen))[subject])[rows]
-        return rows[train if split == "train" else ~train]
+        if split == "test":
+            return rows[~train]
+        if not self.options.validation:
+            return rows[train]
+        held = torch.from_numpy(_held_out(names, subject, clip.numpy()))[rows]
+        return rows[train & (held == (split == "val"))]
+
+
+def _held_out(names: np.ndarray, subject: np.ndarray, clip: np.ndarray) -> np.ndarray:
+    """Whether each row is of a clip that validates. A person's clips go by their number: names may be missing."""
+    held = np.zeros(len(clip), bool)
+    for number, name in enumerate(names):
+        own = [str(n) for n in np.unique(clip[subject == number])]
+        held |= np.isin(clip, [int(n) for n in held_out(str(name), own)]) & (subject == number)
+    return held
 
 
 def _content(arrays: dict[str, np.ndarray], *rows_of: np.ndarray) -> str:

@@ -7,6 +7,8 @@
 from dataclasses import dataclass, fields
 
 NOT_STATED = "not stated"
+# Detectors by the names of their files, as the published numbers call them.
+DETECTORS = {"cpn_ft_h36m_dbb": "cpn", "detectron_ft_h36m": "det", "hr": "hrnet"}
 # Parts of an id that say by content which data a number was measured on, and from which file its depth was read.
 DATA, DEPTH_DATA = "data=", "depth_data="
 
@@ -46,7 +48,7 @@ class Protocol:
                 continue
             key, equals, value = part.partition("=")
             if equals and key in _KEYS:
-                found[_KEYS[key]] = value
+                found[_KEYS[key]] = DETECTORS.get(value, value) if key == "2d" else value
             elif part[:1] == "n" and part[1:].isdigit():
                 found["frames"] = int(part[1:])
             else:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
+from dg.datasets.frame_names import pw3d_frames
+from dg.datasets.image_depth import with_image_depth
 from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.pw3d_regressed import RegressedJoints
 from dg.datasets.pw3d_sequences import Person, Sequence, files_of_split, read_sequence
@@ -40,6 +42,8 @@ class Options:
     smpl, regressor: for `3DPW-jreg`, the SMPL file (`{gender}` in it stands for MALE or FEMALE; one file without it
     serves for both) and `J_regressor_h36m.npy`. normalise: `frame` divides the 2D by each frame's longer side,
     `posebench` by 1080, of a frame of 1080 x 1920 px whatever the video's, as PoseBench3D and AugLift's numbers do.
+    image_depth: file of dg.extract_depth, with depth and detections of the frames; frames without are left out, and the
+    joints are those that depth was read at.
     """
 
     root: str
@@ -49,6 +53,7 @@ class Options:
     stride: int = 1
     fps: float = 30.0
     normalise: str = "frame"
+    image_depth: str = ""
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -60,6 +65,11 @@ class Options:
             )
         if self.normalise not in NORMALISATIONS:
             raise ValueError(f"normalise must be one of {list(NORMALISATIONS)}, got {self.normalise!r}")
+        if self.image_depth and self.normalise == POSEBENCH:
+            raise ValueError(
+                "normalise=posebench takes every frame for 1080 x 1920 px, which the frames of image_depth are not; "
+                "give normalise=frame"
+            )
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
@@ -98,11 +108,15 @@ class PW3D(Dataset):
             notes["smpl"] = regressed.note()
         models = [Path(options.smpl.format(gender=gender)) for gender in ("MALE", "FEMALE")] if options.smpl else []
         models = [*dict.fromkeys(models), *([Path(options.regressor)] if options.regressor else [])]
-        chosen = choices(options, "root", "smpl", "regressor", "fps")
-        return replace(
+        chosen = choices(options, "root", "smpl", "regressor", "fps", "image_depth")
+        found = replace(
             _dataset(tracks, split, options, notes),
             content=content_id(chosen, *files, *(m for m in models if m.is_file())),
         )
+        if not options.image_depth:
+            return found
+        names = [name for track in tracks for name in pw3d_frames(track.sequence.path.stem, track.frames.tolist())]
+        return with_image_depth(found, names, options.image_depth)
 
 
 def _track(sequence: Sequence, number: int, person: Person, regressed: RegressedJoints | None, stride: int) -> Track:

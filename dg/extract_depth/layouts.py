@@ -33,6 +33,10 @@ _FETCHED = re.compile(r"(?:.*/)?(S\d+)/([^/]+)/imageSequence/(\d{8})/img_(\d+)\.
 _FIT3D = re.compile(r"(?:.*/)?(s\d+)/(?:images|videos|imageSequence)/(\d{8})/([^/]+)/(?:\w*_)?(\d+)\.\w+")
 
 
+# Human3.6M's own names of actions that VideoPose3D's files spell otherwise.
+_RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
+
+
 @dataclass(frozen=True)
 class Frame:
     """An image: its short name, its path below the root, and the file."""
@@ -94,6 +98,8 @@ def _h36m(relative: str) -> str | None:
     if not found:
         return None
     subject, action, camera, number = found.groups()
+    for original, theirs in _RENAMED.items():
+        action = action.replace(original, theirs)
     return f"{subject}/{re.sub(r'[-_](?=[0-9]+$)', ' ', action)}.{camera}/{int(number):06d}"
 
 

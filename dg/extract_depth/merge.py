@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from dg.datasets.image_depth import FORMAT
+from dg.datasets.image_depth_file import FORMAT
 from dg.extract_depth.plan import ExtractionPlan
-from dg.extract_depth.shard import FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
+from dg.extract_depth.shard import FEATURES, FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
 from dg.files.atomic import replace_file
 from dg.files.safe_load import load_npz
 
@@ -78,7 +78,7 @@ def _first_frames(plan: ExtractionPlan, shards: list[dict[str, np.ndarray]]) -> 
 
 def _of_detections(plan: ExtractionPlan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:
     """A row for each image in which someone was found."""
-    kept = {name: joined[name] for name in ("joints_2d", "confidence", *READINGS) if name in joined}
+    kept = {name: joined[name] for name in ("joints_2d", "confidence", *READINGS, FEATURES) if name in joined}
     names = np.array([plan.frames[number].name.encode() for number in frame], "S")
     return {"images": names, "size": joined["size"][frame], "image": np.arange(len(frame), dtype=np.int32)} | kept
 
@@ -99,6 +99,9 @@ def _of_keypoints(plan: ExtractionPlan, joined: Mapping[str, np.ndarray], frame:
         found[name] = np.full((*shape, 2) if name == "joints_2d" else shape, np.nan, np.float32)
         if len(rows):
             found[name][rows] = joined[name]
+    if FEATURES in joined:
+        found[FEATURES] = np.zeros((*shape, joined[FEATURES].shape[-1]), np.float16)
+        found[FEATURES][rows] = joined[FEATURES]
     return found
 
 

@@ -163,6 +163,10 @@ def _provenance(options: ExtractOptions, depth: str, facts: NetworkFacts) -> dic
         found["ground"] = asdict(options.ground)
     if options.detects:
         found["detector"] = _detector(options)
+    features = options.feature_options
+    if features is not None:
+        sizes = features.sizes(depth, options.depth_choice.options)
+        found |= {"features": dict(zip(features.names, sizes, strict=True)), "feature_networks": features.digest()}
     return found
 
 

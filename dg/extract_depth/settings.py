@@ -11,12 +11,14 @@ from dg.images.settings import IMAGE_DEPTH, DetectorNetworks, DetectorOptions
 from dg.pose.radius import RadiusMode
 from dg.settings.config import Count, CountOrZero, DetectionConfig, Device, MinPool, Positive, RenderConfig
 from dg.settings.errors import ConfigError
+from dg.settings.networks import VIT_POSE
 from dg.settings.reader import read
 
 if TYPE_CHECKING:
     from dg.extract_depth.alignment import GroundCamera
     from dg.images.depth_choice import DepthChoice
     from dg.pose.uadd import RadiusLaw
+    from render_workers.joint_features import FeatureOptions
 
 DETECTOR = "detector"
 Text = Annotated[str, MinLen(1)]
@@ -52,6 +54,9 @@ class ExtractOptions:
     r_max: Positive = DetectionConfig.r_max  # and where it is not
     min_pool: MinPool = RenderConfig.min_pool  # of inputs=xyd: window of the minimum around a joint, pixels
     dtype: Literal["float32", "float16"] = "float32"  # of the depths
+    features: tuple[Literal["depth_features", "image_features"], ...] = ()  # of the pictures at the joints besides,
+    # float16: of the depth network and of a 2D pose network (inputs=uadd+depth_features+image_features of dg train)
+    pose_network: str = VIT_POSE  # ViTPose of image_features: hub id or folder
     max_unreadable: Annotated[float, Ge(0), Le(1)] = 0.1  # share of the images that may fail; above it the exit code is
     # 4, though the file is written
     # -- where it runs
@@ -74,6 +79,13 @@ class ExtractOptions:
         from dg.pose.uadd import RadiusLaw
 
         return RadiusLaw(self.radius_mode, self.r_min, self.r_max)
+
+    @property
+    def feature_options(self) -> "FeatureOptions | None":
+        """What is read of the networks' maps. Raises ValueError for features in another order."""
+        from render_workers.joint_features import FeatureOptions
+
+        return FeatureOptions(self.features, self.pose_network) if self.features else None
 
     @property
     def ground(self) -> "GroundCamera | None":
@@ -120,7 +132,7 @@ def extract_options(args: Sequence[str]) -> ExtractOptions:
 def _problems(options: ExtractOptions) -> list[str]:
     """What needs torch to be found."""
     found = []
-    for name in ("law", "ground", "depth_choice"):
+    for name in ("law", "ground", "depth_choice", "feature_options"):
         try:
             getattr(options, name)
         except ValueError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float16, Float32, UInt8
 
 from dg.datasets.base import DataError
 from dg.extract_depth.alignment import AlignmentError, align_to_ground, align_to_joints
@@ -22,12 +22,16 @@ from dg.images.joint_depth import JointDepths, depth_at_joints, joint_depths, to
 from dg.images.people import to_skeleton
 from dg.images.reading import ImageError, read_image
 from dg.pose.skeleton import SKELETONS
+from render_workers.depth.network_source import MappedDepthSource
+from render_workers.feature_maps import FeatureMap
+from render_workers.joint_features import FeatureReader
 
 # What became of an image.
 FINE, UNREADABLE, NO_PERSON, NOT_ALIGNED = range(4)
 # Attempts that may end in one image before it is left out. More than one: workers die for other reasons too.
 TRIES = 3
 READINGS = ("depth", "nearest", "farthest")
+FEATURES = "features"
 _SMALLEST = np.finfo(np.float32).tiny
 
 Image = UInt8[np.ndarray, "height width 3"]
@@ -58,12 +62,13 @@ class _Found:
     frame: list[int] = field(default_factory=list)
     people: list[People] = field(default_factory=list)
     readings: list[list[np.ndarray]] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
 
     def leave_out(self, number: int, state: int, reason: str) -> None:
         self.state[number], self.reason[number] = state, reason
 
-    def arrays(self, joints: int, readings: int) -> dict[str, np.ndarray]:
-        """For the shard's file. Rows are people, in the order of the images."""
+    def arrays(self, joints: int, readings: int, channels: int = 0) -> dict[str, np.ndarray]:
+        """For the shard's file. Rows are people, in the order of the images. channels: of their features."""
         shape = (0, joints)
         parts: dict[str, np.ndarray] = {
             "state": np.array(self.state, np.int8),
@@ -76,6 +81,8 @@ class _Found:
         }
         for kind, name in enumerate(READINGS[:readings]):
             parts[name] = np.concatenate([np.zeros(shape, np.float32), *[r[kind] for r in self.readings]])
+        if channels:
+            parts[FEATURES] = np.concatenate([np.zeros((*shape, channels), np.float16), *self.features])
         return parts
 
 
@@ -96,6 +103,9 @@ class ShardWorker:
         self.skeleton = SKELETONS[options.skeleton]
         choice = options.depth_choice
         self.metric, self.source = choice.facts().metric, choice.load()
+        features = options.feature_options
+        self.reader = None if features is None else features.build()
+        self.channels = 0 if features is None else sum(features.sizes(choice.name, choice.options))
         self.detector = PersonPoseDetector(replace(options.detection, device=device)) if options.detects else None
 
     def work(self, shard: Shard) -> dict[str, Any]:
@@ -117,7 +127,7 @@ class ShardWorker:
             images = dict(self._read(shard, numbers, attempts, found))
             for part in self._portions(images, first, attempts, found):
                 self._measure(shard, part, found)
-        return found.arrays(len(self.skeleton), 3 if self.options.inputs == "uadd" else 1)
+        return found.arrays(len(self.skeleton), 3 if self.options.inputs == "uadd" else 1, self.channels)
 
     def _read(self, shard: Shard, numbers: range, attempts: Attempts, found: _Found) -> Iterator[tuple[int, Image]]:
         for number in numbers:
@@ -153,7 +163,7 @@ class ShardWorker:
 
     def _measure(self, shard: Shard, images: dict[int, Image], found: _Found) -> None:
         people = self._people(shard, images, found)
-        for number, depth in self._estimates({n: images[n] for n in people}):
+        for number, depth, depth_map in self._estimates({n: images[n] for n in people}):
             try:
                 readings = self._readings(depth, people[number])
             except AlignmentError as error:
@@ -162,6 +172,8 @@ class ShardWorker:
             found.frame.append(number)
             found.people.append(people[number])
             found.readings.append(readings)
+            if self.reader is not None:
+                found.features.append(self._features(self.reader, images[number], people[number], depth_map))
 
     # -- people
 
@@ -192,12 +204,41 @@ class ShardWorker:
 
     # -- depth
 
-    def _estimates(self, images: dict[int, Image]) -> Iterator[tuple[int, Float32[np.ndarray, "height width"]]]:
-        """Maps of the network, image by image; neighbours of one size go through it together."""
+    def _estimates(
+        self, images: dict[int, Image]
+    ) -> Iterator[tuple[int, Float32[np.ndarray, "height width"], FeatureMap | None]]:
+        """Depth of the network, image by image, and its feature map; neighbours of one size go through it together."""
         for _, some in groupby(images.items(), key=lambda item: item[1].shape):
             numbers, pixels = zip(*some, strict=True)
-            rgb = torch.from_numpy(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
-            yield from zip(numbers, self.source.estimate_images(rgb).cpu().numpy(), strict=True)
+            rgb = self._rgb(np.stack(pixels))
+            if self.reader is None or not self.reader.options.of_depth:
+                maps: list[FeatureMap | None] = [None] * len(numbers)
+                depth = self.source.estimate_images(rgb)
+            else:
+                assert isinstance(self.source, MappedDepthSource)
+                depth, joined = self.source.estimate_images_with_map(rgb)
+                maps = [joined[n : n + 1] for n in range(len(numbers))]
+            yield from zip(numbers, depth.cpu().numpy(), maps, strict=True)
+
+    def _rgb(self, pixels: UInt8[np.ndarray, "images height width 3"]) -> Float[torch.Tensor, "images 3 height width"]:
+        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
+
+    def _features(
+        self, reader: FeatureReader, image: Image, people: People, depth_map: FeatureMap | None
+    ) -> Float16[np.ndarray, "people joints channels"]:
+        """Features at the joints of each person; zero at a joint that is unknown."""
+        joints = torch.from_numpy(people.joints_px)
+        known = joints.isfinite().all(-1)
+        # An unknown joint moves no box; of a person without any, the middle of the image is looked at.
+        middle = torch.tensor([image.shape[1] / 2, image.shape[0] / 2])
+        some = torch.where(known[..., None], joints, 0.0).sum(1) / known.sum(1)[:, None]
+        inside = torch.where(known[..., None], joints, torch.where(some.isfinite(), some, middle)[:, None])
+        inside = inside.to(self.device)
+        count = len(inside)
+        rgb = self._rgb(image[None]).expand(count, -1, -1, -1) if reader.needs_rgb else None
+        of_all = None if depth_map is None else depth_map.expanded(count)
+        found = reader.read_at(of_all, rgb, inside, inside).cpu()
+        return torch.where(known[..., None], found, torch.zeros_like(found)).numpy()
 
     def _readings(self, answer: Float32[np.ndarray, "height width"], people: People) -> list[np.ndarray]:
         """Of every person: depth at each joint, or the median, nearest and farthest in its disk."""

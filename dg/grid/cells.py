@@ -14,9 +14,10 @@ from itertools import product
 
 from dg.grid.child_run import read_with_train, with_own
 from dg.settings.command_line import table_of
-from dg.settings.config import CountOrZero
+from dg.settings.config import GROUPS, CountOrZero
 from dg.settings.errors import ConfigError
-from dg.settings.reader import split_outside, suggest
+from dg.settings.reader import split_args, split_outside, suggest
+from dg.settings.recipes import load_recipe, with_recipe
 
 ADAPTATION = ("adapt_to", "adapt_part")  # for the methods alone that adapt
 _INPUT_OPTIONS = ("dscale2d", "depth")
@@ -123,7 +124,11 @@ class Cell:
 
 def read_grid(args: Sequence[str]) -> tuple[GridOptions, list[str]]:
     """The grid's own settings, and the arguments of every run. Raises ConfigError with every problem."""
-    options, shared = read_with_train(GridOptions, args, REFUSED)
+    _, pairs = split_args(args)
+    recipes = {name for key, name in pairs if key == "recipe" and name}
+    if any(load_recipe(name).command == "grid" for name in recipes):
+        pairs = with_recipe(pairs, list(GROUPS), "grid")
+    options, shared = read_with_train(GridOptions, [f"{key}={value}" for key, value in pairs], REFUSED)
     check_grid(options, shared)
     return options, shared
 

@@ -93,7 +93,7 @@ def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
     claims = []
     for config in configs:
         trainer, actor = share_gpus(config, gpus)
-        claims.append(trainer + (actor * config.render.actors if config.needs_depth else 0.0))
+        claims.append(trainer + (actor * config.render.actors if config.draws else 0.0))
     return [gpus / max(claims)] if max(claims) > 0 else []
 
 

@@ -5,6 +5,8 @@ released PoseAug's separate passes. Batch norm sees one distribution in the firs
 evaluated with statistics of their mean that it never normalised by.
 """
 
+import torch
+
 from dg.pose.batch import PoseBatch
 
 MIXINGS = ("batch", "alternate")
@@ -21,11 +23,16 @@ def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
 
     Args:
         augmented: the augmented poses.
-        source: the source poses; their confidence is dropped where the augmented poses have none.
+        source: the source poses; their confidence and range of depth are dropped where the augmented poses have none.
 
     Returns:
         One batch, augmented poses first.
     """
     if augmented.confidence is None:
         source = source.replace(confidence=None)
+    if augmented.depth_spread is None:
+        source = source.replace(depth_spread=None)
+    if augmented.detection_error is not None and source.detection_error is None:
+        # Depth came with images: the 2D of the source is the detection.
+        source = source.replace(detection_error=torch.zeros_like(source.joints_2d))
     return PoseBatch.concatenate([augmented, source])

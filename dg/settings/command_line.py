@@ -1,7 +1,7 @@
 """The arguments of `dg train`, and of the commands that take its keys, as a `TrainConfig` with its plug-ins checked."""
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib import import_module
 from typing import Any
 
@@ -9,6 +9,7 @@ from dg.settings.config import GROUPS, TrainConfig, problems
 from dg.settings.errors import ConfigError, OptionError
 from dg.settings.plugins import make_options, resolve
 from dg.settings.reader import build, split_args, to_tree
+from dg.settings.recipes import with_recipe
 
 
 def table_of(group: str) -> dict[str, str]:
@@ -33,7 +34,7 @@ def parse(args: Sequence[str]) -> TrainConfig:
         ConfigError: with what was expected, what came and what to do, one problem a line.
     """
     _, pairs = split_args(args)
-    tree, found = to_tree(TrainConfig, pairs)
+    tree, found = to_tree(TrainConfig, with_recipe(pairs, list(GROUPS)))
     named = [group for group in GROUPS if group in tree]
     for group, (_, default) in GROUPS.items():
         tree[group] = {"name": default} | tree.get(group, {})
@@ -65,6 +66,15 @@ def check_plugins(config: TrainConfig) -> dict[str, Any]:
     if found:
         raise ConfigError("\n".join(found))
     return made
+
+
+def flat_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Every option of the chosen plug-ins, given or default: `{"method.feedback": "released", ...}`.
+
+    Args:
+        options: by group, as `check_plugins` makes them.
+    """
+    return {f"{group}.{name}": value for group, chosen in options.items() for name, value in asdict(chosen).items()}
 
 
 def _options(group: str, chosen: dict[str, Any]) -> Any:  # noqa: ANN401 - the plug-in's own dataclass

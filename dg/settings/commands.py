@@ -5,6 +5,7 @@ COMMANDS = {
     "evaluate": ("dg.evaluate", "test a trained, published or exported lifter on test sets"),
     "compare": ("dg.compare.__main__", "tables of methods against each other and against published numbers"),
     "grid": ("dg.grid.__main__", "train methods x lifters x inputs x seeds, then compare them"),
+    "recipes": ("dg.recipes.__main__", "published experiments that can be run here, their numbers and ours"),
     "study": ("dg.study.__main__", "a question that takes many runs, from its runs to its figure"),
     "analyse": ("dg.analyse.__main__", "look closer at where trained lifters fail"),
     "sweep": ("sweeps.__main__", "search reference depth or any settings with Optuna"),

@@ -92,7 +92,10 @@ def _keys() -> list[str]:
 def _choices(name: str) -> Iterable[str]:
     from dg.settings.command_line import table_of
     from dg.settings.help import keys_of
+    from dg.settings.recipes import recipe_names
 
     if name in GROUPS:
         return list(table_of(name))
+    if name == "recipe":
+        return recipe_names()
     return next((key.choices for key in keys_of(TrainConfig) if key.name == name), ())

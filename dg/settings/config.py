@@ -50,6 +50,8 @@ FREE_KEYS = (
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip
 
+PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
+
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 Count = Annotated[int, Gt(0)]
@@ -107,6 +109,8 @@ class TrainConfig:
     """One training run. The command line sets any of it: `epochs=20 render.actors=4 method=erm`."""
 
     # -- what is trained on
+    recipe: str = ""  # published experiment whose settings hold where no other is given: `dg recipes` lists them, and
+    # recipe.PLACE=... says where its data lie
     data: dict[str, Any] = field(default_factory=dict)  # source data set and its options
     data_content: str = ""  # content digest that the source must have, as a run logs it; empty: whatever is there
     data_checks: Literal["refuse", "warn"] = "refuse"  # where data are not what they say; also data.checks=
@@ -118,7 +122,7 @@ class TrainConfig:
     # -- method and lifter
     method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
-    recipe: Literal["original", "common"] = "original"  # optimiser, rate and loss: its authors', or PoseAug's for all
+    training: Literal["original", "common"] = "original"  # optimiser, rate, loss: its authors', or PoseAug's for all
     init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
     # -- input and depth
     inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
@@ -138,8 +142,8 @@ class TrainConfig:
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
     max_steps: CountOrZero = 0  # end the lifter's training early, after so many lifter steps; 0: do not
     batch_size: Annotated[int, Ge(2)] = 256  # the papers take 1024 on Human3.6M
-    lr: NotNegative = 0.0  # of the lifter, the same for every method; 0: the recipe's
-    lr_schedule: Literal["auto", "constant", "linear", "cosine", "exponential"] = "auto"  # auto: the recipe's
+    lr: NotNegative = 0.0  # of the lifter, the same for every method; 0: that of `training`
+    lr_schedule: Literal["auto", "constant", "linear", "cosine", "exponential"] = "auto"  # auto: that of `training`
     grad_clip: Positive = 1.0
     seed: CountOrZero = 0
     evaluate_every: CountOrZero = 0  # epochs between evaluations; 0: about ten in a run
@@ -179,6 +183,15 @@ class TrainConfig:
         return drawn or self.dscale2d_resolved in ("paper", "focal")
 
     @property
+    def draws(self) -> bool:
+        """Whether anything is rendered: not where source and targets bring depth of their images, and no method makes
+        poses of its own.
+        """
+        seen = bool(self.data.get("image_depth")) and bool(self.targets)
+        seen = seen and all("image_depth=" in target for target in self.targets)
+        return self.needs_depth and not (seen and self.method["name"] == PLAIN_METHOD)
+
+    @property
     def features(self) -> tuple[str, ...]:
         """Which features at the joints the lifter sees besides its channels."""
         return tuple(self.inputs.split("+")[1:])
@@ -199,7 +212,8 @@ class TrainConfig:
 
     def digest(self) -> str:
         """Of everything that decides the numbers of a run; a checkpoint of another digest is not resumed."""
-        return hashlib.blake2b(json.dumps(self.decisive(), sort_keys=True).encode(), digest_size=8).hexdigest()
+        stored = _as_first_stored(self.decisive())
+        return hashlib.blake2b(json.dumps(stored, sort_keys=True).encode(), digest_size=8).hexdigest()
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the numbers of a run, nested, without the keys that have no meaning in it."""
@@ -207,9 +221,6 @@ class TrainConfig:
         left_out = (*FREE_KEYS, *self._idle(), "data_content")
         chosen = {k: v for k, v in asdict(self).items() if k not in left_out}
         chosen["render"] = {k: v for k, v in asdict(self.render).items() if f"render.{k}" not in FREE_KEYS}
-        if "detection" in chosen:  # as they were named when the first runs were stored
-            detection = chosen.pop("detection")
-            chosen |= {"detections" if name == "source" else name: value for name, value in detection.items()}
         return chosen
 
     def differences(self, earlier: "TrainConfig") -> str:
@@ -237,6 +248,8 @@ class TrainConfig:
         if "detections" in plain:  # a checkpoint from before these keys were a group
             old = {k: plain[k] for k in ("radius_mode", "r_min", "r_max", "background_m") if k in plain}
             values["detection"] = DetectionConfig(source=plain["detections"], **old)
+        if "training" not in plain and "recipe" in plain:  # and from before `recipe` named a published experiment
+            values["training"] = values.pop("recipe")
         return TrainConfig(**values)
 
     def flat(self) -> dict[str, Any]:
@@ -246,8 +259,8 @@ class TrainConfig:
 
     def _idle(self) -> tuple[str, ...]:
         """Keys that decide nothing in this run, and are no part of it: runs from before they existed stay the same."""
-        # Virtual cameras only look on: what is trained does not depend on them.
-        idle = ["virtual_cameras"]
+        # Virtual cameras only look on: what is trained does not depend on them. A recipe's settings are in the others.
+        idle = ["virtual_cameras", "recipe"]
         idle += [] if self.data_content else ["data_content"]
         idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
@@ -265,6 +278,16 @@ class RunInfo:
     run_name: str
     note: str
     gpus_per_actor: float = 0.0
+
+
+def _as_first_stored(decisive: dict[str, Any]) -> dict[str, Any]:
+    """Decisive settings under the names that they had when the first runs were stored, whose digests stay the same."""
+    stored = decisive | {"recipe": decisive["training"]}
+    del stored["training"]
+    if "detection" in stored:
+        detection = stored.pop("detection")
+        stored |= {"detections" if name == "source" else name: value for name, value in detection.items()}
+    return stored
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

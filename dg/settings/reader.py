@@ -15,10 +15,14 @@ import re
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from dg.settings.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Settings = TypeVar("Settings")
 Tree = dict[str, Any]
@@ -311,19 +315,27 @@ def _place(kind: type[Any], key: str, value: str, tree: Tree) -> str:
 
 def _validated(kind: type[Settings], tree: Tree) -> "tuple[Settings | None, dict[tuple[str, ...], str]]":
     """The dataclass, or what is wrong by the place of the value."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     unknown = set(tree) - {f.name for f in fields(kind)}  # type: ignore[arg-type]
     if unknown:
         raise ConfigError(f"unknown keys {sorted(unknown)}")
     try:
-        return TypeAdapter(kind).validate_python(tree), {}
+        return _adapter(kind).validate_python(tree), {}
     except ValidationError as error:
         wrong: dict[tuple[str, ...], str] = {}
         for problem in error.errors():
             place = _path(kind, problem["loc"])
             wrong.setdefault(place, _message(".".join(place), problem))
         return None, wrong
+
+
+@cache
+def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":
+    """Made once: a grid or a list of recipes reads one dataclass hundreds of times."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def _path(kind: Any, location: Sequence[int | str]) -> tuple[str, ...]:  # noqa: ANN401 - a type

@@ -44,7 +44,7 @@ class FramesOptions(GridOptions):
     inputs: tuple[str, ...] = (BLIND, "xyd")  # what the lifter sees; depth is drawn from the ground truth (an oracle)
     frames: tuple[int, ...] = (1, 9, 27, 81)  # lengths of the windows, odd
     seeds: tuple[CountOrZero, ...] = (0, 1, 2)  # runs of each; tables show mean and standard deviation over them
-    recipe: Literal["original", "common"] = "common"  # common: one way of training for every window; original is
+    training: Literal["original", "common"] = "common"  # common: one way of training for every window; original is
     # another for one frame than for more
     in_domain: str = ""  # NAME:ARGUMENT of the target in the source's domain; empty: the source's own part `test`
     metric: Metric = "mpjpe_mm"
@@ -61,7 +61,7 @@ class Frames(GridStudy):
     def run(self, args: Sequence[str]) -> int:
         """Train every window, input and seed as one grid, with the in-domain target first, and write the tables."""
         options, shared = read_with_train(FramesOptions, args, REFUSED)
-        shared = with_targets([*shared, f"recipe={options.recipe}"], options.in_domain)
+        shared = with_targets([*shared, f"training={options.training}"], options.in_domain)
         return self.run_grid(options, shared, options.metric, options.selection, args)
 
     def frame(self, session: "GridSession", runs: Sequence[RunResult]) -> "DataFrame":

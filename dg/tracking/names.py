@@ -26,6 +26,7 @@ TAG_SELECTION, TAG_ORACLE, TAG_PROTOCOL = "selection", "oracle", "protocol"
 TAG_ADAPTED = "adapted_to"  # NAME:train or NAME:test, whose 2D a domain-adaptation run saw
 TAG_CHECKS = "data.checks"  # what the laws of the data sets say of each part of the data, in words
 TAG_REASON, TAG_NOTE = "status.reason", "mlflow.note.content"
+TAG_RECIPE = "recipe"  # the published experiment whose settings a run started from
 TAG_SWEEP = "sweep.id"  # on every trial of a sweep: such runs stay out of comparisons
 PARAM_SEED = "seed"
 

@@ -91,12 +91,14 @@ def evaluate_on(stored: StoredLifter, targets: Sequence[PoseDataset], tta: str =
             the render pool raises.
     """
     config = stored.config
-    stored.check_places(of_drawing(config))
+    # A run that drew nothing may be tested on what has to be drawn, and the other way round.
+    drawn = config.needs_depth and any(target.poses.depth is None for target in targets)
+    stored.check_places(of_drawing(config) if drawn else ())
     device = device_of(config)
     options = check_plugins(config)
     predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
     with _gpus_per_actor(config) as gpus:
-        live = make_live_depth(config, options, gpus)
+        live = make_live_depth(config, options, gpus) if drawn else None
         try:
             results = []
             for dataset in targets:

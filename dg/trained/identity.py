@@ -7,7 +7,7 @@ from typing import Any
 
 from dg.datasets.base import DataError
 from dg.pose.joint_map import skeleton_named
-from dg.settings.command_line import check_plugins, table_of
+from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, run_tags
@@ -59,7 +59,7 @@ def identity_of_run(config: TrainConfig) -> Identity:
     method = resolve(table_of("method"), "method", config.method["name"])
     lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])
     recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, plugins["lifter"])))
-    params = config.flat() | {f"{g}.{k}": v for g, chosen in plugins.items() for k, v in asdict(chosen).items()}
+    params = config.flat() | flat_options(plugins)
     return Identity(
         method=config.method["name"],
         regime=method.regime,

@@ -15,7 +15,7 @@ from dg.pose.skeleton import Skeleton
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import resolve
-from dg.training.problem import Problem, subject_bone_lengths, subject_medoids, with_box_size
+from dg.training.problem import Problem, sizes_of_features, subject_bone_lengths, subject_medoids, with_box_size
 from dg.training.rendering import with_feature_sizes
 from lifters.base import Lifter
 from lifters.feature_fusion import FusedLifter, fused_channels
@@ -43,7 +43,7 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         CheckpointError: `init_from` names a file that does not fit the lifter.
     """
     skeleton = problem.train.poses.skeleton
-    config = with_feature_sizes(with_box_size(config, problem.train))
+    config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
     inputs = inputs_of(config)
     torch.manual_seed(config.seed)
     lifter_options = options_for_windows(config, options["lifter"])
@@ -137,13 +137,13 @@ def make_lifter(config: TrainConfig, options: Any, skeleton: Skeleton, inputs: I
 
 
 def resolved_recipe(config: TrainConfig, original: Recipe) -> Recipe:
-    """Return how the run trains its lifter: the original or the common recipe, with the command line's changes.
+    """Return how the run trains its lifter: the original or the common way, with the command line's changes.
 
     Args:
-        config: of the run; `recipe`, `lr` and `lr_schedule` are used.
+        config: of the run; `training`, `lr` and `lr_schedule` are used.
         original: the recipe of the lifter's own paper.
     """
-    recipe = original if config.recipe == "original" else Recipe()
+    recipe = original if config.training == "original" else Recipe()
     schedule = recipe.lr_schedule if config.lr_schedule == "auto" else config.lr_schedule
     return replace(recipe, lr=config.lr or recipe.lr, lr_schedule=schedule)
 

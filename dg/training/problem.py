@@ -218,18 +218,44 @@ def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
     poses = converted(dataset.poses, skeleton_named(config.skeleton))
     if poses.depth is None:
         return poses
-    channels, _, features = config.inputs.partition("+")
-    if features:
-        raise ConfigError(
-            f"inputs={config.inputs}: {dataset.name} has depth from images, but no {features}, which are read from "
-            f"rendered pictures alone; take inputs={channels}, or leave image_depth out"
-        )
+    channels = config.inputs.partition("+")[0]
     if channels == "uadd" and poses.depth_spread is None:
         raise ConfigError(
             f"inputs=uadd needs nearest and farthest depth, but the depth of {dataset.name} was extracted right at its "
             "joints; extract it anew with inputs=uadd (python -m dg.extract_depth)"
         )
-    return poses
+    return _with_chosen_features(poses, dataset, config)
+
+
+def _with_chosen_features(poses: PoseBatch, dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
+    """With those of their images' features that the inputs name. Raises ConfigError for one that was not extracted."""
+    missing = [name for name in config.features if name not in dataset.features]
+    if missing:
+        raise ConfigError(
+            f"inputs={config.inputs}: {dataset.name} has depth from images, but no {', '.join(missing)}; extract it "
+            f"anew with features=[{','.join(config.features)}] (dg extract-depth), or take inputs without it"
+        )
+    if poses.joint_features is None or not config.features:
+        return poses.replace(joint_features=None)
+    parts = dict(zip(dataset.features, poses.joint_features.split(list(dataset.features.values()), -1), strict=True))
+    return poses.replace(joint_features=torch.cat([parts[name] for name in config.features], -1))
+
+
+def sizes_of_features(problem: Problem, config: TrainConfig) -> list[int]:
+    """Return the channels of each feature of the run's images; empty where none came from images.
+
+    Args:
+        problem: the run's data.
+        config: of the run.
+
+    Raises:
+        ConfigError: the data sets' features are of different networks' widths.
+    """
+    parts = [part for part in (problem.train, problem.val, *problem.targets) if part.features and config.features]
+    sizes = {part.name: [part.features[name] for name in config.features] for part in parts}
+    if len({tuple(found) for found in sizes.values()}) > 1:
+        raise ConfigError(f"inputs={config.inputs}: features from images have different numbers of channels: {sizes}")
+    return next(iter(sizes.values()), [])
 
 
 def source_content(train: PoseDataset, val: PoseDataset) -> str:
@@ -239,7 +265,8 @@ def source_content(train: PoseDataset, val: PoseDataset) -> str:
         train: the training part.
         val: the held-out part.
     """
-    return content_id(train.identity, val.identity)
+    depth = [part.depth_content for part in (train, val) if part.depth_content]
+    return content_id(train.identity, val.identity, *depth)
 
 
 def check_same_data(state: Mapping[str, Any], problem: Problem) -> None:

@@ -1,5 +1,6 @@
 """From a configuration to depth at the joints: what render workers are built from, and the pool that runs them."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def worker_spec(config: TrainConfig) -> WorkerSpec:
 def look_ahead_note(config: TrainConfig) -> str:
     """What to tell who asked for more render actors than the look-ahead can keep busy; empty where all is well."""
     render = config.render
-    if config.pool != "ray" or not config.needs_depth or render.lookahead + 1 >= render.actors:
+    if config.pool != "ray" or not config.draws or render.lookahead + 1 >= render.actors:
         return ""
     return (
         f"render.lookahead={render.lookahead} lets {render.lookahead + 1} batches be on their way, so some of "
@@ -62,14 +63,25 @@ def radius_law(config: TrainConfig) -> RadiusLaw:
     return RadiusLaw(config.detection.radius_mode, config.detection.r_min, config.detection.r_max)
 
 
-def with_feature_sizes(config: TrainConfig) -> TrainConfig:
-    """With the channels of its features as `feature_sizes`, where that is left open.
+def with_feature_sizes(config: TrainConfig, of_images: Sequence[int] = ()) -> TrainConfig:
+    """Return the configuration with the channels of its features as `feature_sizes`, where that is left open.
 
-    Raises ConfigError where a source has no features, else what loading the networks raises.
+    Args:
+        config: of a run.
+        of_images: channels of the features that came with images; empty: none did, and the networks say.
+
+    Raises:
+        ConfigError: a source has no features, or the features of images are of other networks than those that are read
+            from what is rendered. Else what loading the networks raises.
     """
-    if not config.features or config.feature_sizes:
+    if not config.features:
         return config
-    return replace(config, feature_sizes=_feature_sizes(config, worker_spec(config)))
+    if of_images and config.draws:
+        config = replace(config, feature_sizes=list(of_images))
+        return replace(config, feature_sizes=_feature_sizes(config, worker_spec(config)))
+    if config.feature_sizes:
+        return config
+    return replace(config, feature_sizes=list(of_images) or _feature_sizes(config, worker_spec(config)))
 
 
 def _feature_sizes(config: TrainConfig, spec: WorkerSpec) -> list[int]:
@@ -87,7 +99,7 @@ def _feature_sizes(config: TrainConfig, spec: WorkerSpec) -> list[int]:
 
 
 def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
-    """Build the body, the render pool and the cache of a run whose inputs need depth.
+    """Build the body, the render pool and the cache of a run that renders.
 
     Args:
         config: of the run.
@@ -95,9 +107,9 @@ def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor
         gpus_per_actor: GPUs of each render actor; a fraction shares one.
 
     Returns:
-        The source of depth during training, or None when the inputs need none.
+        The source of depth during training, or None when the inputs need none, or all of it comes with images.
     """
-    if not config.needs_depth:
+    if not config.draws:
         return None
     body: Body = resolve(BODIES, "body", config.body["name"])(options["body"])
     spec = worker_spec(config).pinned()

@@ -15,15 +15,15 @@ from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.pose.devices import set_tf32
-from dg.settings.command_line import check_plugins, table_of
+from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, TAG_RECIPE, tags_of_image_depth
 from dg.training.build import device_of, lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
-from dg.training.problem import Problem, check_same_data, load_problem, source_content, with_box_size
+from dg.training.problem import Problem, check_same_data, load_problem, sizes_of_features, source_content, with_box_size
 from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
@@ -62,7 +62,7 @@ def train(
     try:
         problem = load_problem(config, options)
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
-        config = with_feature_sizes(with_box_size(config, problem.train))
+        config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
         config = replace(config, data_content=source_content(problem.train, problem.val))
         return _train_on(config, info, problem, options, live, tracker, report, stop)
     finally:
@@ -102,7 +102,7 @@ def _train_on(
         check_same_data(state, problem)
     run_id = tracker.start(
         run_name=info.run_name,
-        params=config.flat() | _flat_options(options) | _recipe(config, options),
+        params=config.flat() | flat_options(options) | _recipe(config, options),
         tags=_tags(config, info, problem, options),
         run_id=state["run_id"] if state else None,
         parent_run_id=config.tracking.parent_run_id or None,
@@ -146,7 +146,7 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
         adapted_to="" if problem.adaptation is None else problem.adaptation.label,
     ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
-    tags |= {TAG_CHECKS: line(problem.checks)}
+    tags |= {TAG_CHECKS: line(problem.checks)} | ({TAG_RECIPE: config.recipe} if config.recipe else {})
     return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 
 
@@ -155,8 +155,3 @@ def _recipe(config: TrainConfig, options: dict[str, Any]) -> dict[str, Any]:
     lifter = lifter_class(config)
     recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, options["lifter"])))
     return {f"recipe.{name}": value for name, value in asdict(recipe).items()}
-
-
-def _flat_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Every option of the chosen plug-ins, given or default: `{"method.feedback": "released", ...}`."""
-    return {f"{group}.{name}": value for group, chosen in options.items() for name, value in asdict(chosen).items()}

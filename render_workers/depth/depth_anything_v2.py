@@ -132,7 +132,16 @@ class DepthAnythingV2(MappedDepthSource):
 
     def estimate_images(self, rgb: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch height width"]:
         """Return metres, at least `NEAREST_M`, from a metric checkpoint, and raw disparity from any other."""
-        answer = self.network(rgb)
+        return self._in_metres(self.network(rgb))
+
+    def estimate_images_with_map(
+        self, rgb: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
+        """Return the depth as `estimate_images` does, and the last map of the backbone from the same forward pass."""
+        answer, features = self.network.with_map(rgb)
+        return self._in_metres(answer), features
+
+    def _in_metres(self, answer: Tensor) -> Tensor:
         return answer.clamp_min(NEAREST_M) if self.network.metric else answer
 
     def _depth(self, answer: Tensor, zbuffer: Tensor) -> Tensor:

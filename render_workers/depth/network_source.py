@@ -120,3 +120,9 @@ class MappedDepthSource(NetworkDepthSource):
         keys: Int[Tensor, " batch"],
     ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
         """What `estimate` answers, and the map of the same pass over the images' pixels."""
+
+    @abstractmethod
+    def estimate_images_with_map(
+        self, rgb: Float[Tensor, "batch 3 height width"]
+    ) -> tuple[Float[Tensor, "batch height width"], FeatureMap]:
+        """What `estimate_images` answers, and the map of the same pass over the photographs' pixels."""

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from dg.datasets.base import DataError
-from dg.datasets.image_depth import converted, read_image_depth
+from dg.datasets.image_depth import converted
+from dg.datasets.image_depth_file import read_image_depth
 from dg.datasets.npz import CrossDataset, Options
 from dg.pose.skeleton import H36M_16, H36M_17, SMPL_24
 from tests.datasets.image_depth_maker import names_of, pixels_of, write_image_depth

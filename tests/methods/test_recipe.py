@@ -81,7 +81,7 @@ def test_a_run_takes_its_lifters_recipe_the_common_one_or_what_the_command_line_
         options = options_for_windows(config, check_plugins(config)["lifter"])
         return resolved_recipe(config, resolve(LIFTERS, "lifter", name).recipe(options))
 
-    assert recipe("recipe=common") == Recipe()
+    assert recipe("training=common") == Recipe()
     changed = recipe("lr=0.5", "lr_schedule=constant")
     assert (changed.lr, changed.lr_schedule) == (0.5, "constant")
     assert changed.loss == recipe().loss

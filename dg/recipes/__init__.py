@@ -1,0 +1,1 @@
+"""Recipes of published experiments (`*.yaml`, read by `dg.settings.recipes`), and the command that lists them."""

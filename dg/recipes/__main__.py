@@ -1,0 +1,53 @@
+"""`dg recipes [NAME] [key=value ...]`: published experiments that can be run here, and how near our runs come."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dg.settings.command import Command, run_command
+from dg.settings.errors import DATA
+from dg.settings.reader import read
+from dg.tracking.names import Selection
+
+
+@dataclass(frozen=True)
+class RecipesOptions:
+    """Which recipes are shown, and where our runs are."""
+
+    name: str = ""  # one recipe in full; or the beginning of several names
+    experiment: str = "dg"  # MLflow experiment
+    tracking_uri: str = (
+        ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; off: ours are not shown
+    )
+    selection: Selection = "source_val"  # which of a run's epochs; the papers' own is mostly oracle
+
+
+COMMAND = Command(
+    name="recipes",
+    about="""List published experiments that can be run here, with their numbers and ours.
+
+A recipe holds the settings of one row of a paper's table. `dg train recipe=NAME` runs it; settings beside it hold in
+place of the recipe's, and recipe.PLACE=... says where its data lie. `dg recipes NAME` shows one in full.""",
+    settings=RecipesOptions,
+    usage="[NAME] [key=value ...]",
+    codes=(DATA,),
+    examples=("dg recipes", "dg recipes poseaug_table4", "dg recipes poseaug_table2_poseaug selection=oracle"),
+)
+
+
+def main(args: Sequence[str]) -> int:
+    """Print the recipes; returns the exit code."""
+    return run_command(COMMAND, args, _main)
+
+
+def _main(args: list[str]) -> int:
+    options = read(RecipesOptions, args, positional="name")
+    # After the help, which needs none of it.
+    from dg.recipes.listing import listing
+
+    print(listing(options), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
