@@ -44,7 +44,7 @@ def find_images(root: Path) -> list[Path]:
         below[:] = [name for name in below if not name.startswith(".")]
         visible = [name for name in names if not name.startswith(".")]
         found += [Path(folder, name) for name in visible if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda path: (_by_number(path.relative_to(root)), str(path)))
+    return sorted(found, key=lambda path: (by_number(path.relative_to(root)), str(path)))
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
@@ -105,7 +105,11 @@ def _reason(error: Exception) -> str:
     return f"cannot be read: {first or type(error).__name__}"
 
 
-def _by_number(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A sorting key under which folders stay together and numbers count by their value."""
+def by_number(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A sorting key under which folders stay together and numbers count by their value.
+
+    Args:
+        path: relative to the folder that is sorted.
+    """
     parts = [re.split(r"(\d+)", part) for part in path.parts]
     return [[(0, int(t), "") if t.isdecimal() else (1, 0, t.lower()) for t in texts if t] for texts in parts]
