@@ -17,8 +17,8 @@ class ShapeRanges:
     arm and forearm.
     """
 
-    hips: tuple[float, float] = (0.9, 1.5)
-    shoulders: tuple[float, float] = (1.0, 1.6)
+    hips: tuple[float, float] = (1.0, 1.7)
+    shoulders: tuple[float, float] = (1.05, 1.65)
     limbs: tuple[float, float] = (0.92, 1.08)
 
 
