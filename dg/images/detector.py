@@ -20,7 +20,7 @@ from dg.images.settings import DetectorOptions
 from dg.pose.skeleton import COCO_17
 from dg.settings.networks import RT_DETR, VIT_POSE
 from dg.settings.plugins import OptionError
-from render_workers.depth.checkpoint_files import DepthCheckpointError, find_checkpoint
+from render_workers.depth.checkpoint_files import DepthCheckpointError, content_digest, find_checkpoint
 
 Image = UInt8[np.ndarray, "_ _ 3"]  # named axes would have to agree between images
 _DETECTORS = {"rt_detr": "RTDetrForObjectDetection", "rt_detr_v2": "RTDetrV2ForObjectDetection"}
@@ -55,6 +55,15 @@ class PersonPoseDetector:
         self._pose = load_one_of("pose", self.pose_folder, _POSES).to(self.device)
         self._pose_images = load_processor("pose", self.pose_folder, "VitPoseImageProcessorPil")
         _check_pose_network(options.pose, self._pose.config, self._pose_images)
+
+    name = "rt-detr+vitpose"  # the 2D source in a protocol id
+
+    def record(self) -> dict[str, Any]:
+        """The networks, for the file of an image."""
+        return {
+            "detector": {"checkpoint": self.options.detector, "digest": content_digest(self.detector_folder)},
+            "pose": {"checkpoint": self.options.pose, "digest": content_digest(self.pose_folder)},
+        }
 
     def __call__(self, images: Sequence[Image]) -> list[list[Person]]:
         """The people in each image.

@@ -3,11 +3,12 @@
 import os
 import re
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from dg.files.safe_load import FileFormatError
 
@@ -15,6 +16,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 LARGEST_PIXELS = 120_000_000  # of an image; a small file may claim any size
 SMALLEST_SIDE = 16
 _WHITE = (255, 255, 255)
+_DIAGONAL_MM = 43.267  # of a frame of 36 x 24 mm
+_ASPECT_GAP = 0.01
+_ON_THE_SIDE = (5, 6, 7, 8)  # EXIF orientations that exchange width and height
 
 
 class ImageError(FileFormatError):
@@ -44,7 +48,7 @@ def find_images(root: Path) -> list[Path]:
         below[:] = [name for name in below if not name.startswith(".")]
         visible = [name for name in names if not name.startswith(".")]
         found += [Path(folder, name) for name in visible if Path(name).suffix.lower() in SUFFIXES]
-    return sorted(found, key=lambda path: (_by_number(path.relative_to(root)), str(path)))
+    return sorted(found, key=lambda path: (by_number(path.relative_to(root)), str(path)))
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
@@ -77,6 +81,53 @@ def read_image(path: Path) -> UInt8[np.ndarray, "height width 3"]:
         raise ImageError(f"{path}: {_reason(error)}") from error
 
 
+@dataclass(frozen=True)
+class Photograph:
+    """rgb: the image, upright. focal_px: focal length that its EXIF tells, pixels of the image; 0: none."""
+
+    rgb: UInt8[np.ndarray, "height width 3"]
+    focal_px: float = 0.0
+
+
+def read_photograph(path: Path) -> Photograph:
+    """An image with the focal length that its EXIF tells.
+
+    `FocalLengthIn35mmFilm` is taken for the diagonal of a frame of 36 x 24 mm, as the standard has it. An image that is
+    smaller than its EXIF says was cropped or scaled: a crop changes the angle of view, which no file tells, so that
+    its focal length is left out unless both sides are smaller by the same factor.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        ImageError: as `read_image` does.
+    """
+    rgb = read_image(path)
+    try:
+        with Image.open(path) as image:
+            tags = image.getexif().get_ifd(ExifTags.IFD.Exif)
+            focal_mm = float(tags.get(ExifTags.Base.FocalLengthIn35mmFilm, 0))
+            taken = [float(tags.get(name, 0)) for name in (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)]
+    except Exception:  # EXIF of every kind of damage; the picture itself is well
+        return Photograph(rgb)
+    height, width = rgb.shape[:2]
+    aspect = max(taken) / min(taken) if min(taken) > 0 else max(width, height) / min(width, height)
+    whole = abs(aspect - max(width, height) / min(width, height)) < _ASPECT_GAP * aspect
+    if not (1 <= focal_mm <= 2000 and whole):
+        return Photograph(rgb)
+    return Photograph(rgb, focal_mm / _DIAGONAL_MM * float(np.hypot(width, height)))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Width and height of an image, upright, without reading its pixels. Raises ImageError."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in _ON_THE_SIDE
+            return (image.size[1], image.size[0]) if turned else image.size
+    except Exception as error:
+        raise ImageError(f"{path}: {_reason(error)}") from error
+
+
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > LARGEST_PIXELS:
         raise ImageError(f"{path}: {width} x {height} pixels are more than the {LARGEST_PIXELS:,} that are read")
@@ -105,7 +156,11 @@ def _reason(error: Exception) -> str:
     return f"cannot be read: {first or type(error).__name__}"
 
 
-def _by_number(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A sorting key under which folders stay together and numbers count by their value."""
+def by_number(path: Path) -> list[list[tuple[int, int, str]]]:
+    """A sorting key under which folders stay together and numbers count by their value.
+
+    Args:
+        path: relative to the folder that is sorted.
+    """
     parts = [re.split(r"(\d+)", part) for part in path.parts]
     return [[(0, int(t), "") if t.isdecimal() else (1, 0, t.lower()) for t in texts if t] for texts in parts]

@@ -8,6 +8,7 @@ from annotated_types import Ge, Lt
 from dg.settings.config import Count, CountOrZero, Device
 from dg.settings.networks import RT_DETR, VIT_POSE
 
+MEDIAPIPE = "mediapipe"  # the detector that needs no download
 IMAGE_DEPTH = "depth_anything_v2"  # the depth source of photographs where no other one is named
 
 
@@ -16,7 +17,8 @@ class DetectorNetworks:
     """Which networks find people, and which of their answers count."""
 
     # -- people in the images
-    detector: str = RT_DETR  # boxes of people: folder, or hub id OWNER/NAME, of an RT-DETR or RT-DETR v2 network
+    detector: str = RT_DETR  # boxes of people: folder, or hub id OWNER/NAME, of an RT-DETR or RT-DETR v2 network; or
+    # mediapipe, which finds people and their joints with the models of its own package and takes no pose=
     pose: str = VIT_POSE  # their 2D joints: folder or hub id of a ViTPose network with COCO's 17 keypoints
     person_score: Annotated[float, Ge(0), Lt(1)] = 0.3  # least score of a person's box
 

@@ -3,6 +3,7 @@
 METHODS = {
     "erm": "dg.methods.erm:ERM",
     "random_rigid": "dg.methods.random_rigid:RandomRigid",
+    "random_camera": "dg.methods.random_camera:RandomCamera",
     "poseaug": "dg.methods.poseaug:PoseAug",
     "daf_dg": "dg.methods.daf_dg:DAFDG",
     "posegu": "dg.methods.posegu:PoseGU",

@@ -13,23 +13,26 @@ from torch import Tensor
 from dg.pose.skeleton import SKELETONS, Skeleton
 
 _HIPS, _SHOULDERS = ("left_hip", "right_hip"), ("left_shoulder", "right_shoulder")
+# What detectors find in place of Human3.6M's trunk and head: the head's top is out of their reach, but for Halpe's.
+_DETECTED = {
+    "pelvis": _HIPS,
+    "thorax": _SHOULDERS,
+    "spine": (*_HIPS, *_SHOULDERS),
+    "neck": ("nose",),
+    "head": ("left_eye", "right_eye"),
+}
+_HALPE = {name: parts for name, parts in _DETECTED.items() if name != "head"}
 
 # (source, target) -> {target joint: source joints to average}
 _MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("h36m_16", "h36m_17"): {"neck": ("thorax", "head")},
-    ("coco_17", "h36m_17"): {
-        "pelvis": _HIPS,
-        "thorax": _SHOULDERS,
-        "spine": (*_HIPS, *_SHOULDERS),
-        "neck": ("nose",),
-        "head": ("left_eye", "right_eye"),
+    **{
+        (detector, target): _DETECTED
+        for detector in ("coco_17", "openpose_18", "body_25", "mediapipe_33")
+        for target in ("h36m_17", "h36m_16")
     },
-    ("coco_17", "h36m_16"): {
-        "pelvis": _HIPS,
-        "thorax": _SHOULDERS,
-        "spine": (*_HIPS, *_SHOULDERS),
-        "head": ("left_eye", "right_eye"),
-    },
+    ("halpe_26", "h36m_17"): _HALPE,
+    ("halpe_26", "h36m_16"): _HALPE,
     # The row "head top" is what Human3.6M's head resembles; the raw "head" lies where its neck/nose joint does.
     ("mpi_inf_3dhp_17", "h36m_17"): {"thorax": ("neck",), "neck": ("head",), "head": ("head_top",)},
     ("mpi_inf_3dhp_17", "h36m_16"): {"thorax": ("neck",), "head": ("head_top",)},

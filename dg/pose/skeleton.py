@@ -189,4 +189,57 @@ SMPL_24 = Skeleton(
     (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
 )  # fmt: skip
 
-SKELETONS = {s.name: s for s in (H36M_16, H36M_17, COCO_17, MPI_INF_3DHP_17, MPI_INF_3DHP_28, SPIN_24, SMPL_24)}
+# Detectors' joints, in the order of their files. None of them defines a tree; what has no better parent hangs from the
+# middle of the trunk. OpenPose's and Halpe's "neck" is the middle of the shoulders, where Human3.6M's thorax lies.
+_ARMS_AND_LEGS = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+OPENPOSE_18 = Skeleton(
+    "openpose_18",
+    (
+        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+    ),
+    (1, -1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15),
+)  # fmt: skip
+BODY_25 = Skeleton(
+    "body_25",
+    (
+        "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+        "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle",
+        "right_eye", "left_eye", "right_ear", "left_ear",
+        "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+    ),
+    (1, 8, 1, 2, 3, 1, 5, 6, -1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11),
+)  # fmt: skip
+HALPE_26 = Skeleton(
+    "halpe_26",
+    (
+        "nose", "left_eye", "right_eye", "left_ear", "right_ear",
+        *[f"{side}_{joint}" for joint in _ARMS_AND_LEGS for side in ("left", "right")],
+        "head", "neck", "mid_hip",
+        *[f"{side}_{joint}" for joint in ("big_toe", "small_toe", "heel") for side in ("left", "right")],
+    ),
+    (18, 0, 0, 1, 2, 18, 18, 5, 6, 7, 8, 19, 19, 11, 12, 13, 14, 0, 19, -1, 15, 16, 20, 21, 15, 16),
+)  # fmt: skip
+MEDIAPIPE_33 = Skeleton(
+    "mediapipe_33",
+    (
+        "nose", "left_eye_inner", "left_eye", "left_eye_outer", "right_eye_inner", "right_eye", "right_eye_outer",
+        "left_ear", "right_ear", "left_mouth", "right_mouth",
+        *[f"{side}_{joint}" for joint in ("shoulder", "elbow", "wrist", "pinky", "index", "thumb", "hip", "knee")
+          for side in ("left", "right")],
+        *[f"{side}_{joint}" for joint in ("ankle", "heel", "foot_index") for side in ("left", "right")],
+    ),
+    (
+        -1, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16, 11, 12, 23, 24, 25, 26, 27, 28,
+        27, 28,
+    ),
+)  # fmt: skip
+
+SKELETONS = {
+    s.name: s
+    for s in (
+        H36M_16, H36M_17, COCO_17, MPI_INF_3DHP_17, MPI_INF_3DHP_28, SPIN_24, SMPL_24,
+        OPENPOSE_18, BODY_25, HALPE_26, MEDIAPIPE_33,
+    )
+}  # fmt: skip

@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dg.files.atomic import replace_file
-from dg.pose.skeleton import COCO_17, Skeleton
+from dg.pose.skeleton import Skeleton
+from dg.predict.cameras import ImageCamera
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 
 FORMAT = "dg-prediction/1"
@@ -28,19 +29,10 @@ def image_document(
         skeleton: of their joints.
         made_with: protocol label, checkpoint, networks and versions.
     """
-    camera = image.camera
     return {
         "format": FORMAT,
         "image": str(image.name),
-        "width": camera.size_px[0],
-        "height": camera.size_px[1],
-        "camera": {
-            "known": camera.known,
-            "focal_px": _rounded(camera.focal_px, _PIXELS),
-            "center_px": _rounded(camera.center_px, _PIXELS),
-            "distortion": list(camera.distortion),
-            "horizontal_field_of_view_deg": round(camera.field_of_view, 2),
-        },
+        **_camera(image.camera),
         "joints": list(skeleton.joints),
         "parents": list(skeleton.parents),
         "people": [_person(person, skeleton) for person in people],
@@ -48,22 +40,66 @@ def image_document(
     }
 
 
+def clip_document(
+    frames: Iterable[tuple[ImageInputs, Sequence[LiftedPerson]]], skeleton: Skeleton, facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What is written of a video or a file of keypoints, as plain containers.
+
+    Args:
+        frames: with their people.
+        skeleton: of their joints.
+        facts: of the whole: tracks, format, notes, how it was made.
+    """
+    return {
+        "format": FORMAT,
+        "joints": list(skeleton.joints),
+        "parents": list(skeleton.parents),
+        **facts,
+        "frames": [
+            {
+                "image": str(image.name),
+                "number": image.number,
+                **_camera(image.camera),
+                "people": [_person(person, skeleton) for person in people],
+            }
+            for image, people in frames
+        ],
+    }
+
+
+def _camera(camera: ImageCamera) -> dict[str, Any]:
+    return {
+        "width": camera.size_px[0],
+        "height": camera.size_px[1],
+        "camera": {
+            "known": camera.known,
+            "origin": camera.origin,
+            "focal_px": _rounded(camera.focal_px, _PIXELS),
+            "center_px": _rounded(camera.center_px, _PIXELS),
+            "distortion": list(camera.distortion),
+            "horizontal_field_of_view_deg": round(camera.field_of_view, 2),
+        },
+    }
+
+
 def _person(lifted: LiftedPerson, skeleton: Skeleton) -> dict[str, Any]:
     inputs = lifted.inputs
-    placed = lifted.placed
+    placed = lifted.seen_placed
+    root = None if lifted.placed is None else lifted.placed[skeleton.root]
     return {
+        "track": inputs.person.track,
         "box_px": _rounded(inputs.person.box, _PIXELS),
         "score": round(inputs.person.score, _SHARE),
-        "joints_2d_px": _rounded(inputs.joints_px, _PIXELS),
+        "joints_2d_px": _rounded(inputs.seen_px, _PIXELS),
         "confidence": _rounded(inputs.confidence, _SHARE),
         "depth_m": _rounded(inputs.depth, _METRES),
         "nearest_depth_m": _rounded(inputs.nearest, _METRES),
         "farthest_depth_m": _rounded(inputs.farthest, _METRES),
-        "joints_3d_m": _rounded(lifted.joints_3d, _METRES),
+        "joints_3d_m": _rounded(lifted.seen_3d, _METRES),
         "joints_3d_camera_m": _rounded(placed, _METRES),
-        "root_camera_m": None if placed is None else _rounded(placed[skeleton.root], _METRES),
+        "root_camera_m": _rounded(root, _METRES),
         "keypoints": {
-            "joints": list(COCO_17.joints),
+            "joints": list(inputs.person.skeleton.joints),
             "joints_2d_px": _rounded(inputs.person.keypoints, _PIXELS),
             "confidence": _rounded(inputs.person.confidence, _SHARE),
         },
@@ -91,4 +127,9 @@ def file_digest(path: Path) -> str:
 
 
 def _rounded(values: Any, decimals: int) -> Any:  # noqa: ANN401 - nested lists of any depth
-    return None if values is None else np.asarray(values, np.float64).round(decimals).tolist()
+    """Numbers as lists; a joint that is not known is None."""
+    if values is None:
+        return None
+    array = np.asarray(values, np.float64).round(decimals)
+    known = np.isfinite(array) if array.ndim == 1 else np.isfinite(array).all(-1)
+    return [row if k else None for row, k in zip(array.tolist(), known.tolist(), strict=True)]

@@ -11,7 +11,7 @@ from dg.evaluation.augmentation_names import Tta
 from dg.images.settings import IMAGE_DEPTH, DetectorOptions
 from dg.settings.config import CountOrZero, NotNegative
 from dg.settings.errors import ConfigError
-from dg.settings.reader import NO_KEY, read
+from dg.settings.reader import read
 from dg.trained.settings import Weights
 
 _NORMALISED = 10.0  # no focal length in pixels is so short
@@ -20,13 +20,19 @@ _CAMERA = "expected fx,fy,cx,cy in pixels, or these and k1,k2,k3,p1,p2 (Human3.6
 
 @dataclass(frozen=True)
 class PredictOptions(DetectorOptions):
-    """Which images are lifted, and how. images: a file or folder. Raises ConfigError for what does not go together."""
+    """What is lifted, and how. images: a file or folder. Raises ConfigError for what does not go together."""
 
     # -- where it runs
     threads: CountOrZero = 0  # of torch on the CPU; 0: its own choice
+    # -- what is lifted
+    images: str = ""  # photographs or a video, instead of INPUT; with keypoints= the images that they belong to
+    keypoints: str = ""  # file or folder of 2D keypoints instead of a detector: COCO, OpenPose, AlphaPose, MMPose,
+    # Ultralytics, MediaPipe, VideoPose3D's archive or our own, recognised by their content (docs/predict.md)
+    joints: str = "auto"  # skeleton in whose order the keypoints are; auto: the format's, or what fits clearly better
+    size: str = ""  # WIDTHxHEIGHT of the images in pixels, for keypoints of formats that do not tell
     # -- the lifter
-    images: str = field(default="", metadata=NO_KEY)
-    checkpoint: str = ""  # best.pt or checkpoint-STEP.pt that dg train wrote, or the folder of its run; required
+    checkpoint: str = ""  # best.pt or checkpoint-STEP.pt that dg train wrote, or the folder of its run; empty: the
+    # small lifter that comes with the package, trained for photographs
     weights: Weights = "auto"  # of a run's folder: best by source validation, or last; auto: best where there is one
     people: Literal["all", "best"] = "all"  # best: of an image the person whose joints are the surest
     sequence: bool = False  # true: the images of the folder are one clip, in order, for a lifter of windows; goes with
@@ -42,11 +48,15 @@ class PredictOptions(DetectorOptions):
     camera: str = ""  # fx,fy,cx,cy in pixels, or these and k1,k2,k3,p1,p2 (Human3.6M's distortion)
     # -- results
     out: str = "predictions"  # folder for the results; folders below IMAGE_OR_FOLDER are kept in it
-    picture: bool = True  # false: JSON alone
+    picture: bool = True  # a PNG of each photograph with its 2D and 3D; of a clip a video (or GIF) with its 2D
+    page: bool = True  # a web page with the 3D to be turned by the mouse; needs no network
+    npz: bool = True  # an archive of all people
+    bvh: bool = False  # of clips a BVH file for each person over time, for Blender
 
     def __post_init__(self) -> None:
-        if not self.images or not self.checkpoint:
-            raise ConfigError("expected IMAGE_OR_FOLDER checkpoint=FILE; see --help")
+        if not self.images and not self.keypoints:
+            raise ConfigError("expected a photograph, a folder of them, a video, or keypoints=FILE; see --help")
+        self._check_keypoints()
         if self.sequence and self.people != "best":
             raise ConfigError("sequence=true follows one person through the images: give people=best with it")
         given = [name for name in ("focal", "fov", "camera") if getattr(self, name)]
@@ -56,6 +66,22 @@ class PredictOptions(DetectorOptions):
             raise ConfigError(f"focal={self.focal:g}: expected pixels of the image, such as focal=1145")
         if self.camera:
             self.intrinsics  # noqa: B018 - looked at early
+
+    def _check_keypoints(self) -> None:
+        if self.sequence and self.keypoints:
+            raise ConfigError("sequence= is for folders of photographs; keypoints of a clip are followed by themselves")
+        self.image_size  # noqa: B018 - looked at early
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Width and height in pixels, None where `size` is empty. Raises ConfigError for anything else in it."""
+        if not self.size:
+            return None
+        parts = self.size.lower().strip("[]").replace("x", ",").split(",")
+        found = [int(part) for part in parts if part.strip().isdecimal()]
+        if len(found) != 2 or len(parts) != 2 or not min(found) > 0:
+            raise ConfigError(f"size={self.size}: expected WIDTHxHEIGHT in pixels, such as size=1920x1080")
+        return found[0], found[1]
 
     @property
     def intrinsics(self) -> tuple[float, ...]:
@@ -93,5 +119,8 @@ def predict_options(args: Sequence[str]) -> PredictOptions:
 
 def _problems(options: PredictOptions) -> list[str]:
     from dg.images.depth_choice import depth_problems  # loads torch
+    from dg.pose.skeleton import SKELETONS
 
-    return depth_problems(options.depth)
+    known = options.joints in ("auto", *SKELETONS)
+    found = [] if known else [f"joints={options.joints}: expected auto or one of {sorted(SKELETONS)}"]
+    return found + depth_problems(options.depth)

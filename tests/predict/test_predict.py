@@ -19,7 +19,8 @@ from dg.predict import __main__ as predict
 from dg.predict.lifter_inputs import LiftedPerson
 from dg.predict.lifting import pose_batch
 from dg.predict.picture import draw_picture
-from dg.predict.run import ImagePredictor, run
+from dg.predict.predictor import ImagePredictor
+from dg.predict.run import run
 from dg.predict.settings import predict_options
 from tests.images.detector_maker import save_rt_detr, save_vit_pose
 from tests.images.photo_maker import photograph, two_people
@@ -296,8 +297,9 @@ def test_the_views_of_the_picture_have_equal_axes_and_show_the_joints(folder, ph
 
 
 WRONG = {
-    "no checkpoint": (["{in}"], 2, "checkpoint="),
-    "no images": (["checkpoint={run}"], 2, "IMAGE_OR_FOLDER"),
+    "no images": (["checkpoint={run}"], 2, "keypoints=FILE"),
+    "an unknown order of joints": (["{in}", "checkpoint={run}", "joints=coco"], 2, "coco_17"),
+    "a size of one number": (["{in}", "checkpoint={run}", "size=1920"], 2, "WIDTHxHEIGHT"),
     "a typo": (["{in}", "checkpoint={run}", "focall=3"], 2, "focal"),
     "a normalised focal length": (["{in}", "checkpoint={run}", "focal=2.29"], 2, "pixels"),
     "two cameras": (["{in}", "checkpoint={run}", "focal=500", "fov=60"], 2, "one of"),
@@ -356,4 +358,4 @@ def test_help_loads_neither_torch_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "IMAGE_OR_FOLDER checkpoint=" in done.stdout
+    assert "[IMAGE | FOLDER | VIDEO]" in done.stdout

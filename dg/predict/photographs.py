@@ -1,0 +1,118 @@
+"""Photographs: each is lifted by itself, or a folder of them as one clip of one person."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dg.images.reading import ImageError, find_images
+from dg.predict.arrays import PeopleArrays
+from dg.predict.document import image_document, write_document
+from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
+from dg.predict.page import page_of
+from dg.predict.picture import draw_picture, write_picture
+from dg.predict.predictor import ImagePredictor
+from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note, write_page
+
+ARRAYS = "people.npz"
+
+
+def lift_photographs(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[str, Any]:
+    """Lift the people in every image and write the files of each.
+
+    Args:
+        predictor: with the options of the command.
+        say: prints a line.
+        tally: counts what became of the images.
+
+    Returns:
+        How the results were made, for the summary.
+
+    Raises:
+        ImageError: where no image can be read.
+    """
+    options = predictor.options
+    root, out = Path(options.images), Path(options.out)
+    paths = photographs(root)
+    made_with = predictor.made_with()
+    windows = predictor.stored.config.frames
+    for line in [*notes(predictor), *([still_note(windows)] if windows > 1 and not options.sequence else [])]:
+        say(line)
+    arrays = PeopleArrays(predictor.skeleton)
+    for images in _chunks(_read(predictor, root, paths, tally, say), 0 if options.sequence else 1):
+        for image, people in _lifted(predictor, images):
+            _write(predictor, image, people, out, made_with)
+            arrays.add(image, people)
+            tally.count(image, people, say)
+    if not tally.images:
+        raise ImageError(f"none of the {len(paths)} images can be read, for example {tally.first_reason}")
+    if options.npz:
+        arrays.write(out / ARRAYS)
+    return made_with
+
+
+def photographs(root: Path) -> list[Path]:
+    """The images of a path but those that this command wrote. Raises ImageError where there is none."""
+    paths = [p for p in find_images(root) if not p.name.endswith(PICTURE)]
+    if not paths:
+        raise ImageError(f"{root}: no images in this folder or below it")
+    return paths
+
+
+def _read(
+    predictor: ImagePredictor, root: Path, paths: Sequence[Path], tally: Tally, say: Say
+) -> Iterator[ImageInputs]:
+    base = root if root.is_dir() else root.parent
+    for path in paths:
+        name = path.relative_to(base)
+        try:
+            yield predictor.inputs_of(path, name)
+        except ImageError as error:
+            tally.unreadable[str(name)] = str(error)
+            say(f"  left out: {error}")
+
+
+def _chunks(images: Iterator[ImageInputs], size: int) -> Iterator[list[ImageInputs]]:
+    """Lists of so many; all in one for 0."""
+    chunk: list[ImageInputs] = []
+    for image in images:
+        chunk.append(image)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _lifted(
+    predictor: ImagePredictor, images: Sequence[ImageInputs]
+) -> Iterator[tuple[ImageInputs, list[LiftedPerson]]]:
+    """The images with their people lifted; an image without people ends a clip."""
+    people, cameras, clip = [], [], []
+    number = 0
+    for image in images:
+        for person in image.people:
+            people.append(person)
+            cameras.append(image.camera)
+            clip.append(number)
+            number += 0 if predictor.options.sequence else 1
+        number += 0 if image.people else 1
+    lifted = iter(predictor.lifter(people, cameras, torch.tensor(clip, dtype=torch.long)))
+    for image in images:
+        yield image, [next(lifted) for _ in image.people]
+
+
+def _write(
+    predictor: ImagePredictor, image: ImageInputs, people: Sequence[LiftedPerson], out: Path, made_with: dict[str, Any]
+) -> None:
+    place, options = out / image.name, predictor.options
+    skeleton = predictor.skeleton
+    document = image_document(image, people, skeleton, made_with)
+    write_document(document, place.with_name(f"{place.name}.json"))
+    said = caption(predictor, image.camera)
+    if options.picture:
+        write_picture(draw_picture(image, people, skeleton, said), place.with_name(f"{place.name}{PICTURE}"))
+    if options.page:
+        page = page_of([(image, people)], skeleton, str(image.name), said)
+        write_page(page, place.with_name(f"{place.name}{PAGE}"))

@@ -1,0 +1,235 @@
+"""The lifter and the networks before it, loaded once for all images and frames."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from dg import __version__
+from dg.images.depth_choice import choose_depth
+from dg.images.detectors import make_detector
+from dg.images.joint_depth import depth_at_joints, joint_depths, torso_px
+from dg.images.people import Person, to_skeleton
+from dg.images.reading import read_photograph
+from dg.pose.missing_joints import fill_along_limbs
+from dg.pose.skeleton import Skeleton
+from dg.predict.cameras import ImageCamera, image_camera
+from dg.predict.document import file_digest
+from dg.predict.image_depth import ImageDepth
+from dg.predict.lifter_inputs import ImageInputs, PersonInputs
+from dg.predict.lifting import ImageLifter
+from dg.predict.picture import shrink_of
+from dg.predict.settings import PredictOptions
+from dg.predict.starter import STARTER
+from dg.settings.config import ConfigError
+from dg.trained.places import check_places
+from dg.trained.stored import StoredLifter, load_checkpoint
+from dg.training.rendering import radius_law
+
+Detector = Callable[[Sequence[np.ndarray]], list[list[Person]]]
+DepthOfImage = Callable[[np.ndarray, ImageCamera], np.ndarray]
+LEAST_JOINTS = 8  # of the lifter's, that must be found for a person to be lifted
+NO_DETECTOR = "none"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A picture with its camera, its people, and its depth where the lifter takes it."""
+
+    image: UInt8[np.ndarray, "height width 3"]
+    camera: ImageCamera
+    people: list[Person]
+    depth: np.ndarray | None
+
+
+class ImagePredictor:
+    """See the module's docstring.
+
+    Args:
+        options: of the command.
+        detector: instead of the networks that the options name.
+        depth: instead of the network that the options name.
+        detects: False where people's 2D comes from a file.
+
+    Raises:
+        CheckpointError: for a lifter that cannot be used.
+        DepthCheckpointError: for a network that cannot be used.
+        ConfigError: for a lifter whose input cannot be made from photographs.
+    """
+
+    def __init__(
+        self,
+        options: PredictOptions,
+        detector: Detector | None = None,
+        depth: DepthOfImage | None = None,
+        detects: bool = True,
+    ) -> None:
+        self.options = options
+        stored = load_checkpoint(Path(options.checkpoint or STARTER), options.weights)
+        _check_inputs(stored)
+        self.detector: Detector | None = detector or (make_detector(options.detection) if detects else None)
+        self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+        self.depth: DepthOfImage | None = None
+        if stored.inputs.needs_depth:
+            if stored.config.depth["name"] == options.depth_name:
+                check_places(stored.path, stored.config, [f"depth.{key}=" for key in options.depth], ["depth"])
+            self.depth = depth or ImageDepth(choose_depth(options.depth, stored.config.depth), self.device)
+        self.lifter = ImageLifter(stored, self.device, options.tta)
+        self.law = radius_law(stored.config)
+        self.left_out = 0  # people of whom too few joints were found
+
+    @property
+    def stored(self) -> StoredLifter:
+        """The stored lifter that lifts the detected people."""
+        return self.lifter.stored
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the lifted joints."""
+        return self.lifter.skeleton
+
+    @property
+    def is_starter(self) -> bool:
+        """Whether it is the lifter that comes with the package."""
+        return not self.options.checkpoint
+
+    def inputs_of(self, path: Path, name: Path) -> ImageInputs:
+        """An image with its people and the depth at their joints.
+
+        Args:
+            path: of the image.
+            name: that results call it by.
+
+        Raises:
+            ImageError: for an image that cannot be read.
+        """
+        photograph = read_photograph(path)
+        seen = self.see(photograph.rgb, photograph.focal_px)
+        return self.framed(seen, path, name, chosen(seen.people, self.options.people))
+
+    def see(self, image: UInt8[np.ndarray, "height width 3"], focal_px: float = 0.0) -> Seen:
+        """Find people, and depth where the lifter takes it, in a picture.
+
+        Args:
+            image: RGB.
+            focal_px: focal length that the file tells of, pixels; 0: none.
+        """
+        camera = self.camera((image.shape[1], image.shape[0]), focal_px)
+        people = [] if self.detector is None else self.detector([image])[0]
+        depth = None if self.depth is None else self.depth(image, camera)
+        return Seen(image, camera, people, depth)
+
+    def camera(self, size: tuple[int, int], focal_px: float = 0.0) -> ImageCamera:
+        """The camera of an image of a size. focal_px: as for `see`."""
+        return image_camera(size, self.options, self.stored.inputs.f_ref, focal_px)
+
+    def framed(self, seen: Seen, path: Path, name: Path, people: Sequence[Person]) -> ImageInputs:
+        """A picture with some of its people on the lifter's skeleton; who has too few joints is left out."""
+        inputs = [made for person in people if (made := self.on_skeleton(person, seen.depth)) is not None]
+        self.left_out += len(people) - len(inputs)
+        if not (self.options.picture or self.options.page):
+            return ImageInputs(path, name, seen.camera, inputs)
+        shrink = shrink_of(*seen.camera.size_px)
+        small = None if seen.depth is None else resized(seen.depth, shrink)
+        return ImageInputs(path, name, seen.camera, inputs, resized(seen.image, shrink), small, shrink)
+
+    def on_skeleton(self, person: Person, depth: np.ndarray | None) -> PersonInputs | None:
+        """A person on the lifter's skeleton, missing joints where their limb goes on; None with too few joints.
+
+        Args:
+            person: as detected.
+            depth: of the image, metres; None where the lifter takes none.
+        """
+        skeleton = self.skeleton
+        joints_px, confidence = to_skeleton(person, skeleton)
+        known = np.isfinite(joints_px).all(-1)
+        if known.sum() < LEAST_JOINTS:
+            return None
+        missing = None if known.all() else ~known
+        filled = fill_along_limbs(torch.from_numpy(joints_px)[None], torch.from_numpy(known)[None], skeleton)[0].numpy()
+        return self.with_depth(PersonInputs(person, filled, confidence, missing=missing), depth)
+
+    def with_depth(self, person: PersonInputs, depth: np.ndarray | None) -> PersonInputs:
+        """A person with the depth that the lifter takes, read at the joints."""
+        if depth is None:
+            return person
+        config, joints_px = self.stored.config, person.joints_px
+        if not config.detects:
+            at = depth_at_joints(depth, joints_px, config.render.min_pool)
+            return PersonInputs(person.person, joints_px, person.confidence, at, missing=person.missing)
+        found = joint_depths(depth, joints_px, person.confidence, self.law, float(torso_px(joints_px, self.skeleton)))
+        return PersonInputs(
+            person.person, joints_px, person.confidence, found.median, found.nearest, found.farthest, person.missing
+        )
+
+    def made_with(self, source_2d: str = "") -> dict[str, Any]:
+        """How the results were made, for their files.
+
+        Args:
+            source_2d: where people's 2D comes from, where it is no detector.
+        """
+        recorded = getattr(self.detector, "record", None)
+        networks: dict[str, Any] = {} if recorded is None else dict(recorded())
+        if isinstance(self.depth, ImageDepth):
+            networks["depth"] = self.depth.record()
+        config = self.stored.config
+        return {
+            "protocol": {
+                "2d": source_2d or getattr(self.detector, "name", "rt-detr+vitpose"),
+                "depth": "none" if self.depth is None else "images",
+                "tta": self.options.tta,
+            },
+            "checkpoint": {
+                **self.stored.origin(),
+                "sha256": file_digest(self.stored.path),
+                "inputs": config.inputs,
+                "dscale2d": config.dscale2d_resolved,
+                "d_ref": config.d_ref,
+                "frames": config.frames,
+                "trained_with_depth": config.depth["name"] if config.needs_depth else "none",
+            },
+            "networks": networks,
+            "versions": {"dg": __version__, "torch": torch.__version__, "transformers": _version("transformers")},
+        }
+
+
+def chosen(people: list[Person], which: str) -> list[Person]:
+    """All people, or the one whose joints are the surest on average (METHODS 4.2).
+
+    Args:
+        people: of one image.
+        which: `all` or `best`.
+    """
+    if which == "all" or not people:
+        return people
+    return [max(people, key=lambda person: float(person.confidence.mean()))]
+
+
+def resized(values: UInt8[np.ndarray, "height width 3"] | np.ndarray, shrink: float) -> np.ndarray:
+    """A picture or a map made smaller by a factor of at most 1."""
+    if shrink == 1.0:
+        return values
+    height, width = (max(round(side * shrink), 1) for side in values.shape[:2])
+    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _check_inputs(stored: StoredLifter) -> None:
+    if "+" in stored.config.inputs:
+        raise ConfigError(
+            f"{stored.path} was trained with inputs={stored.config.inputs}: features of the rendered picture at the "
+            "joints, which dg.predict does not read from photographs"
+        )
