@@ -5,6 +5,7 @@ clips seen by other, virtual cameras (`dg.datasets.virtual_cameras`), which tell
 the very target it is reported on, which no honest user could pick; it is there as published numbers were picked so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,10 @@ class History:
         seen = {} if virtual_cameras is None else {"virtual_cameras": virtual_cameras}
         self.records.append({"epoch": epoch, "val": val, "targets": targets} | seen)
         return self.best_by_source() == len(self.records) - 1
+
+    def would_be_best(self, val: Mapping[str, Any]) -> bool:
+        """Whether an evaluation with these scores on source validation would be the best so far."""
+        return all(val["mpjpe_mm"] < record["val"]["mpjpe_mm"] for record in self.records)
 
     def best_by_source(self) -> int:
         """Index of the record with the lowest source-validation MPJPE, the earliest of equals."""

@@ -28,6 +28,7 @@ __all__ = [
     "RunInfo",
     "TrackingConfig",
     "TrainConfig",
+    "deciding",
     "problems",
     "validate",
 ]
@@ -49,6 +50,9 @@ FREE_KEYS = (
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
 )  # fmt: skip
+
+# Of the others, these say only where a run found its things.
+_PLACES = ("device", "data.root", "data.path")
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -98,8 +102,13 @@ class TrackingConfig:
 
     uri: str = ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here; off: log nothing
     experiment: str = "dg"
-    run_name: str = ""  # empty: the folder's name
+    run_name: str = ""  # empty: method, inputs, source and seed
     parent_run_id: str = ""
+    child: str = ""  # name by which a grid or sweep finds this run among its children
+    model: Literal["auto", "on", "off"] = "auto"  # log the best checkpoint, and the lifter as a model in ONNX, which
+    # takes about 7 s of one core; auto: the model only where training took two minutes or more, or with register
+    register: str = ""  # registered model of MLflow that gets the lifter as its newest version, alias `latest`
+    system_metrics: bool = True  # CPU, memory and GPU, by MLflow's own monitor
 
 
 @dataclass(frozen=True)
@@ -263,6 +272,7 @@ class RunInfo:
     run_name: str
     note: str
     gpus_per_actor: float = 0.0
+    command: str = ""  # as it may be typed again
 
 
 def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -277,6 +287,16 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 _DETECTED = ("xyc", "xycd", "uadd")
 NESTED = {f.name: f.default_factory for f in fields(TrainConfig) if is_dataclass(f.default_factory)}
+
+
+def deciding(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that decide the numbers of a run, without those of where and how it ran.
+
+    Args:
+        params: flat, as `TrainConfig.flat` and the options of plug-ins give them.
+    """
+    apart = (*FREE_KEYS, *_PLACES)
+    return {k: v for k, v in params.items() if not any(k == key or k.startswith(f"{key}.") for key in apart)}
 
 
 def problems(config: TrainConfig) -> list[str]:

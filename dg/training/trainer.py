@@ -16,9 +16,8 @@ import torch
 
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.evaluation.predictions import Evaluation, evaluate, not_drawn
-from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
+from dg.evaluation.results import final_results, run_figures, summary_figures
 from dg.evaluation.selection import History
-from dg.files.atomic import replace_file
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
@@ -31,6 +30,7 @@ from dg.training.live_depth import LiveDepth, PendingDepth
 from dg.training.made_of import made_of
 from dg.training.pending import load_pending, save_pending
 from dg.training.problem import Problem
+from dg.training.run_record import epoch_metrics, save_details
 from dg.training.view_log import ViewLog
 
 Report = Callable[[dict[str, Any]], None]
@@ -246,10 +246,8 @@ class Trainer:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
         scores = self._evaluate(epoch) if last or epoch % self._every() == 0 else {}
         self._save()
-        metrics = losses | scores | self._figures()
-        if scores:
-            metrics |= self.views.look(self._source, self._targets or ())
-        self.tracker.log_metrics(metrics, step=epoch)
+        views = self.views.look(self._source, self._targets or ()) if scores else {}
+        self.tracker.log_metrics(epoch_metrics(losses, scores, views, self._figures()), step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
         if scores and self.draw is not None and self.picture is not None:
@@ -274,10 +272,13 @@ class Trainer:
         label, frames = self.problem.depth_label, self.config.frames
         val = evaluate(self.method, self._val, label, frames)
         virtual = None if self._virtual is None else evaluate(self.method, self._virtual, label, frames)
-        results = {t.name: evaluate(self.method, t, label, frames) for t in self._targets}
+        is_best = self.history.would_be_best(_record(val))
+        results = {t.name: evaluate(self.method, t, label, frames, details=is_best) for t in self._targets}
         records = {name: _record(e) for name, e in results.items()}
-        is_best = self.history.add(epoch, _record(val), records, None if virtual is None else _record(virtual))
+        self.history.add(epoch, _record(val), records, None if virtual is None else _record(virtual))
         if is_best:
+            found = {name: result.details for name, result in results.items()}
+            save_details(self.checkpoints.folder, epoch, self.config.skeleton, found)
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
             best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": self.run_id, "config": self.config.plain()}
             self.checkpoints.save_best(best)
@@ -356,10 +357,6 @@ class Trainer:
     def _summary(self) -> dict[str, Any]:
         results = final_results(self.history, [t.name for t in self.problem.targets])
         parts = made_of(self.method, self.curve)
-        if not self.stopped:
-            metrics = result_metrics(results) | {f"made_of/{name}": value for name, value in parts.items()}
-            self.tracker.log_metrics(metrics, step=self.position.ended_epoch)
-            self._draw_views()
         ledger = {} if self.live_depth is None else vars(self.live_depth.pool.ledger)
         return {
             "results": results,
@@ -370,14 +367,6 @@ class Trainer:
             "lifter_steps": self.method.lifter_steps,
             "interrupted": self.stopped,
         } | summary_figures(self._figures(), ledger)
-
-    def _draw_views(self) -> None:
-        """The augmentation at the end of the run, as a picture in its folder and in MLflow."""
-        picture = self.views.figure()
-        if picture is not None:
-            path = self.checkpoints.folder / "views.png"
-            replace_file(path, lambda file: file.write(picture))
-            self.tracker.log_artifact(path)
 
 
 class _Clock:
