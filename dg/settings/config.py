@@ -53,6 +53,7 @@ FREE_KEYS = (
 
 # Of the others, these say only where a run found its things.
 _PLACES = ("device", "data.root", "data.path")
+_OF_DRAWING = ("depth", "body", "render", "depth_clip")  # decide nothing in a run that draws no depth
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -289,13 +290,14 @@ _DETECTED = ("xyc", "xycd", "uadd")
 NESTED = {f.name: f.default_factory for f in fields(TrainConfig) if is_dataclass(f.default_factory)}
 
 
-def deciding(params: Mapping[str, Any]) -> dict[str, Any]:
+def deciding(config: TrainConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that decide the numbers of a run, without those of where and how it ran.
 
     Args:
+        config: of the run.
         params: flat, as `TrainConfig.flat` and the options of plug-ins give them.
     """
-    apart = (*FREE_KEYS, *_PLACES)
+    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth else _OF_DRAWING))
     return {k: v for k, v in params.items() if not any(k == key or k.startswith(f"{key}.") for key in apart)}
 
 

@@ -1,5 +1,7 @@
 """Names that people read: "PoseAug" for `poseaug`, "MPJPE (mm)" for `mpjpe_mm`. What has no line keeps its name."""
 
+from collections.abc import Mapping
+
 METHODS = {
     "erm": "ERM",
     "random_rigid": "Random rigid",
@@ -62,6 +64,16 @@ def metric_label(name: str) -> str:
     if plain not in _METRICS:
         return name
     return f"{_METRICS[plain]}{_PER_ACTION if plain != stem else ''}{unit}"
+
+
+def name_of(label: str, names: Mapping[str, str]) -> str:
+    """Return the own name behind a label; a label that is none is returned as it is.
+
+    Args:
+        label: such as `PoseAug`.
+        names: name -> label, such as `METHODS`.
+    """
+    return next((name for name, known in names.items() if known == label), label)
 
 
 def run_title(method: str, inputs: str, source: str, seed: object, more: tuple[str, ...] = ()) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from dg.datasets.base import DataError
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins, table_of
-from dg.settings.config import TrainConfig
+from dg.settings.config import TrainConfig, deciding
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, run_tags
 from dg.trained.description import SETTINGS
@@ -50,6 +50,7 @@ class Identity:
             oracle=(*(("depth",) if config.needs_depth else ()), *self.oracle),
             protocols=protocols,
             adapted_to=self.adapted_to,
+            source="" if self.seed is None else str(config.data.get("label") or config.data["name"]),
         )
 
 
@@ -60,11 +61,12 @@ def identity_of_run(config: TrainConfig) -> Identity:
     lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])
     recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, plugins["lifter"])))
     params = config.flat() | {f"{g}.{k}": v for g, chosen in plugins.items() for k, v in asdict(chosen).items()}
+    params |= {f"recipe.{k}": v for k, v in asdict(recipe).items()}
     return Identity(
         method=config.method["name"],
         regime=method.regime,
         lifter=config.lifter["name"],
-        params=params | {f"recipe.{k}": v for k, v in asdict(recipe).items()},
+        params=deciding(config, params),
         seed=config.seed,
         oracle=method.oracles(plugins["method"]),
         adapted_to=_adapted_to(config),

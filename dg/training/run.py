@@ -111,7 +111,7 @@ def _train_on(
     before = run_before(Path(info.out), config.digest()) if config.resume == "auto" else None
     run_id = tracker.start(
         run_name=config.tracking.run_name or title_of(config, problem.train.name),
-        params=deciding(config.flat() | _flat_options(options) | _recipe(config, options)),
+        params=deciding(config, config.flat() | _flat_options(options) | _recipe(config, options)),
         tags=_tags(config, info, problem, options),
         run_id=state["run_id"] if state else before,
         parent_run_id=config.tracking.parent_run_id or None,

@@ -352,7 +352,8 @@ class Trainer:
     def _figures(self) -> dict[str, float]:
         ledger = None if self.live_depth is None else vars(self.live_depth.pool.ledger)
         figures = run_figures(self.seconds, self.trained_poses, self.method.lifter_steps, ledger)
-        return figures | {"skipped_steps": float(self.method.finite_steps.skipped)}
+        skipped = float(self.method.finite_steps.skipped)
+        return figures | ({"trouble/skipped_steps": skipped} if skipped else {})
 
     def _summary(self) -> dict[str, Any]:
         results = final_results(self.history, [t.name for t in self.problem.targets])
