@@ -116,6 +116,32 @@ def prepare(uri: str, experiment: str) -> str:
         ) from error
 
 
+def existing_experiment(uri: str, experiment: str) -> str:
+    """Return the id of an experiment that is there already, and give it its page.
+
+    Args:
+        uri: absolute tracking store.
+        experiment: name of the MLflow experiment.
+
+    Raises:
+        TrackingError: there is no such store or experiment, or it cannot be reached.
+    """
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
+        raise TrackingError(f"no MLflow database at {file}; train first (dg train), or give tracking_uri=sqlite:///FILE")
+    try:
+        follow_store(file)
+        client = client_of(uri)
+        found = client.get_experiment_by_name(experiment)
+        names = [known.name for known in client.search_experiments()]
+        if found is not None:
+            dress_experiment(client, found.experiment_id)
+            return found.experiment_id
+    except Exception as error:
+        raise TrackingError(f"cannot read the tracking store {uri}: {_first_line(error)}") from error
+    raise TrackingError(f"no experiment {experiment!r} in {uri}; it has {names}: give experiment=NAME")
+
+
 def end_silent_runs(client: "MlflowClient", experiment_id: str, keep: str) -> None:
     """Mark runs of this host as KILLED that have sent no heartbeat for long; a crash would leave them RUNNING.
 
