@@ -10,6 +10,7 @@ A fragment is a `<figure>` that stands anywhere in a page, several beside each o
 import base64
 import html
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,6 +170,4 @@ def _address(content: bytes | None) -> str:
 def _script_json(data: Any) -> str:  # noqa: ANN401 - plain containers
     """JSON that stands inside a script: no text of it can end the script."""
     text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    return (
-        text.replace("<", "\\u003c").replace(">", "\\u003e").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    )
+    return re.sub("[<>\u2028\u2029]", lambda found: f"\\u{ord(found[0]):04x}", text)

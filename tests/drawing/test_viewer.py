@@ -81,7 +81,7 @@ def test_poses_of_another_shape_are_refused():
 def test_a_browser_draws_the_pose_its_reference_and_its_picture(tmp_path):
     pose = standing()
     frame = ViewerFrame(
-        [pose], [pose + [0.8, 0, 0]], ["1"], [pose[:, :2] * 100 + [150, 150]], size=(300, 300), caption="frame 0"
+        [pose], [pose + np.array([0.8, 0, 0])], ["1"], [pose[:, :2] * 100 + 150], size=(300, 300), caption="frame 0"
     )
     shown = screenshot(viewer_page("Page", [viewer_fragment([frame, frame], H36M_17)]), tmp_path)
     left, right = shown[:, :310], shown[:, 330:]
