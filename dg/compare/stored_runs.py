@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dg.compare.made_of import PREFIX
+from dg.compare.made_of import OLD_PREFIX, PREFIX
 from dg.compare.results import RunResult
 from dg.files.plain_text import MAX_CELL, one_line
 from dg.settings.errors import DATA
@@ -188,7 +188,12 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
 
 
 def _made_of(metrics: Mapping[str, float]) -> dict[str, float]:
-    found = {name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)}
+    found = {
+        name.removeprefix(prefix): value
+        for prefix in (OLD_PREFIX, PREFIX)
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 

@@ -42,6 +42,14 @@ class History:
         """Index of the record with the lowest source-validation MPJPE, the earliest of equals."""
         return min(range(len(self.records)), key=lambda i: self.records[i]["val"]["mpjpe_mm"])
 
+    def curves(self) -> list[dict[str, float]]:
+        """MPJPE at each evaluation, mm: `epoch`, `val`, and every target by its name."""
+        return [
+            {"epoch": record["epoch"], "val": record["val"]["mpjpe_mm"]}
+            | {name: scores["mpjpe_mm"] for name, scores in record["targets"].items()}
+            for record in self.records
+        ]
+
     @property
     def selections(self) -> tuple[str, ...]:
         """Those that can be picked by; not `virtual_cameras` where a run, or a part of it, was evaluated without."""

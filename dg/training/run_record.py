@@ -83,7 +83,9 @@ def begin_record(tracker: Tracker, folder: Path, config: TrainConfig, problem: P
     content = json.dumps({"run_id": run_id, "digest": config.digest()}).encode()
     replace_file(folder / RUN_ID, lambda file: file.write(content))
     tracker.log_inputs(data_inputs(config, problem))
-    tracker.log_text(yaml.safe_dump(json.loads(json.dumps(config.plain())), sort_keys=False), CONFIG)
+    text = yaml.safe_dump(json.loads(json.dumps(config.plain())), sort_keys=False)
+    _write(folder / CONFIG, text.encode())
+    tracker.log_text(text, CONFIG)
     tracker.log_text(_environment(), ENVIRONMENT)
 
 
@@ -147,7 +149,8 @@ def record_results(
         epoch: the last one.
     """
     results, details = summary["results"], load_details(folder)
-    tracker.log_metrics(result_metrics(results), step=epoch)
+    made_of = {f"train/made_of/{name}": value for name, value in summary["made_of"].items()}
+    tracker.log_metrics(result_metrics(results) | made_of, step=epoch)
     for name, rows in _tables(summary, details).items():
         if rows:
             tracker.log_table(rows, name)
@@ -197,7 +200,6 @@ def _tables(summary: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str,
             for target, own in targets.items()
             for action, found in own["actions"].items()
         ],
-        "made_of.json": [{"figure": name, "value": value} for name, value in summary["made_of"].items()],
         "views.json": [{"quantity": k, "value": v} for k, v in summary["views"].items() if k != "warnings"],
     }
 

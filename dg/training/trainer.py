@@ -364,6 +364,7 @@ class Trainer:
             "val": self.history.records[-1]["val"] if self.history.records else {},
             "virtual_cameras": self.history.records[-1].get("virtual_cameras", {}) if self.history.records else {},
             "made_of": parts,
+            "curves": self.history.curves(),
             "views": self.views.summary(),
             "lifter_steps": self.method.lifter_steps,
             "interrupted": self.stopped,
