@@ -128,7 +128,9 @@ def existing_experiment(uri: str, experiment: str) -> str:
     """
     file = sqlite_file(uri)
     if file is not None and not file.is_file():
-        raise TrackingError(f"no MLflow database at {file}; train first (dg train), or give tracking_uri=sqlite:///FILE")
+        raise TrackingError(
+            f"no MLflow database at {file}; train first (dg train), or give tracking_uri=sqlite:///FILE"
+        )
     try:
         follow_store(file)
         client = client_of(uri)
