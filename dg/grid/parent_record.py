@@ -96,14 +96,10 @@ def describe(tables: Sequence[ComparisonTable], children: Sequence[tuple[str, st
         for column, head in zip(table.columns, table.headers(), strict=True):
             best = table.best(column) or next((row for row in table.rows if row.values(column)), None)
             if best is not None:
-                mean, words = statistics.fmean(best.values(column)), " · ".join(table.labels(best)[:3])
-                lines.append(
-                    f"- {head}: {words}, {metric_label(table.metric)} {mean:.1f} ({len(best.values(column))} seeds)"
-                )
-    lines += [
-        "",
-        f"Artifacts: `{REPORT}` (charts, poses to turn), `{PICTURE}`, `{TABLE}` with differences and intervals.",
-    ]
+                values, words = best.values(column), " · ".join(table.labels(best)[:3])
+                score = f"{metric_label(table.metric)} {statistics.fmean(values):.1f} ({len(values)} seeds)"
+                lines.append(f"- {head}: {words}, {score}")
+    lines += ["", f"Artifacts: `{REPORT}` (charts, poses to turn), `{PICTURE}`, `{TABLE}` with intervals."]
     lines += ["", "Runs: " + ", ".join(f"[{name}]({address})" for name, address in children)] if children else []
     return "\n".join(lines)
 

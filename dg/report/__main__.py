@@ -46,11 +46,12 @@ def _main(args: list[str]) -> int:
         metric=options.metric,
         baseline=options.baseline,
     )
-    found = runs_in_folders(folders) if folders else runs_in_store(compared)
-    title = options.title or (
-        f"Runs of {', '.join(map(str, folders))}" if folders else f"Experiment {compared.experiment}"
-    )
-    page = report_page(found, compared, title)
+    if folders:
+        found = runs_in_folders(folders, options.selection, options.metric)
+        title = f"Runs of {', '.join(map(str, folders))}"
+    else:
+        found, title = runs_in_store(compared), f"Experiment {compared.experiment}"
+    page = report_page(found, compared, options.title or title)
     replace_file(Path(options.out), lambda file: file.write(page.encode()))
     print(f"{len(found)} runs, {len(page) / 1e6:.1f} MB, written to {options.out}")
     return 0
