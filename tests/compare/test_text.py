@@ -57,8 +57,8 @@ def test_a_table_says_what_its_numbers_are_made_of_and_whether_the_loss_still_fe
     runs = [run(100.0, 0, made_of=figures), run(89.0, 0, method="poseaug", made_of=other)]
     text = tables_to_markdown(tables(*runs))
     made = text[text.index("### What the numbers are made of") :]
-    assert re.search(r"\| erm .*\| 5,440 \| 1,392,640 +\| - +\| 0 +\| - ", made)
-    assert re.search(r"\| poseaug .*\| 3,265 +\| -9\.0 ", made)
+    assert re.search(r"\| ERM .*\| 5,440 \| 1,392,640 +\| - +\| 0 +\| - ", made)
+    assert re.search(r"\| PoseAug .*\| 3,265 +\| -9\.0 ", made)
     assert "has not converged" in made
     newer = run(100.0, 0, started=2, made_of=figures | {"lifter_steps": 10880.0})
     assert "10,880" in tables_to_markdown(tables(runs[0], newer))
