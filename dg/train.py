@@ -92,7 +92,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
         config, out=str(out), cache=config.cache if config.cache == "off" else str(Path(config.cache).absolute())
     )
     uri = tracking_uri(config.tracking.uri)
-    info = RunInfo(config.out, uri, config.tracking.run_name or out.name, summary_line(config))
+    info = RunInfo(config.out, uri, out.name, summary_line(config), command=_command(config))
     with RunFolder(out, config.resume):
         store = _Background(lambda: prepare(uri, config.tracking.experiment))
         try:
@@ -104,7 +104,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
                 display.close()
         summary = _write_summary(out, config, summary, time.monotonic() - start)
     if display is not None:
-        _conclude(display, config, summary, ui_command(uri))
+        _conclude(display, config, summary, ui_command(uri, config.tracking.experiment, store.result or ""))
     return summary
 
 
@@ -167,16 +167,17 @@ class _Signals:
 
 
 class _Background:
-    """Work that goes on beside the caller's; `finish` waits for it and raises what it raised."""
+    """Work that goes on beside the caller's; `finish` waits for it and raises what it raised, and leaves its result."""
 
-    def __init__(self, work: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[], str]) -> None:
         self.error: Exception | None = None
+        self.result: str | None = None
         self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self.thread.start()
 
-    def _run(self, work: Callable[[], object]) -> None:
+    def _run(self, work: Callable[[], str]) -> None:
         try:
-            work()
+            self.result = work()
         except Exception as error:
             self.error = error
 
@@ -238,6 +239,14 @@ def _conclude(display: "Display", config: TrainConfig, summary: dict[str, Any], 
 def _resume_command(config: TrainConfig) -> str:
     given = [w for w in sys.argv[1:] if not w.startswith(("out=", "resume="))]
     return " ".join(["python -m dg.train", *map(shlex.quote, given), f"out={shlex.quote(config.out)}", "resume=auto"])
+
+
+def _command(config: TrainConfig) -> str:
+    """What was typed; where the run was started from Python, what may be typed in its place."""
+    words = [w for w in sys.argv[1:] if w != "train"]
+    if words and all("=" in word for word in words):
+        return shlex.join(["dg", "train", *words])
+    return f"dg train {summary_line(config)}"
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Any
 
 from dg.settings.config import ConfigError
 from dg.settings.plugins import suggest
-from dg.tracking.names import HIGHER_IS_BETTER, METRICS
+from dg.tracking.names import HIGHER_IS_BETTER, METRICS, metric_name
 
 SOURCE_VAL = "source_val"
 ORACLE = "oracle"
@@ -50,6 +50,14 @@ class Objective:
     def unit(self) -> str:
         """The unit of the value: s, % or mm."""
         return "s" if self.figure == SECONDS else "%" if self.maximise else "mm"
+
+    @property
+    def metric(self) -> str:
+        """The name of the objective's metric in MLflow; `oracle/NAME/FIGURE` for one on a target."""
+        if self.figure == SECONDS:
+            return "time/total_s"
+        target = self.name.removeprefix(f"{ORACLE}:").removesuffix(f":{self.figure}")
+        return metric_name(ORACLE, target, self.figure) if self.is_oracle else f"val/{self.figure}"
 
     @property
     def label(self) -> str:

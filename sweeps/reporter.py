@@ -10,7 +10,7 @@ import optuna
 from dg.compare.sheets import spread
 from dg.files.atomic import write_files
 from dg.grid.parent_run import ParentRun
-from dg.tracking.names import TAG_ORACLE, TAG_REASON, TAG_SWEEP, metric_name
+from dg.tracking.names import TAG_NOTE, TAG_ORACLE, TAG_REASON, TAG_SWEEP, metric_name
 from sweeps.options import SweepPlan
 from sweeps.outcome import Outcome, outcome_of
 from sweeps.report import command_lines
@@ -143,6 +143,8 @@ class Reporter:
         waiting = fmean(p.waiting for p in outcome.finished)
         if waiting > STARVING and self.sweep.concurrency > 1:
             print(f"the runs waited {waiting:.0%} of their time for depth: fewer trials at once, or more render.actors")
+        if address := self.records.address():
+            print(f"see it: {address}")
         pictures = " ".join(str(file) for file in files if file.suffix == ".png")
         print(f"pictures: {pictures}\nbest by {self.sweep.by}, also in {best}:\n{commands}", end="", flush=True)
 
@@ -151,6 +153,14 @@ class Reporter:
         tags = {f"best.{name}": str(value) for name, value in best.params.items()}
         pairs = zip(self.sweep.objectives, best.means, strict=True)
         tracker.set_tags(tags | {f"best.{metric_name(o.name)}": f"{mean:.2f}" for o, mean in pairs})
+        note = [f"**Sweep over {', '.join(self.sweep.space.names)}**, chosen by {self.sweep.by}.", "", "```"]
+        note += [
+            command_lines(outcome, self.sweep).strip(),
+            "```",
+            "",
+            f"`optuna-dashboard {self._storage()}` shows it.",
+        ]
+        tracker.set_tags({TAG_NOTE: "\n".join(note)})
         for file in (*files, storage_file(self.sweep.options.storage)):
             if file is not None and file.is_file():
                 tracker.log_artifact(file)

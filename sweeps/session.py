@@ -14,7 +14,7 @@ from dg.grid.child_run import with_own
 from dg.grid.driver import DriverBusyError, resume_command, stopped_by_signals
 from dg.grid.parent_run import ParentRun, merged
 from dg.settings.command import fail
-from dg.settings.config import ConfigError
+from dg.settings.config import ConfigError, deciding
 from dg.tracking import tracking_uri
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION
 from sweeps.options import SweepPlan
@@ -186,7 +186,8 @@ class Session:
         mine |= {"concurrency": self.sweep.concurrency, "pruner": self.sweep.pruner}
         mine |= {"storage": without_password(options.storage)}
         swept = {*self.sweep.space.names, "seed"}
-        fixed = {k: v for k, v in self.sweep.config.flat().items() if k.removesuffix(".name") not in swept}
+        given = deciding(self.sweep.config, self.sweep.config.flat())
+        fixed = {k: v for k, v in given.items() if k.removesuffix(".name") not in swept}
         space = {f"space.{name}": text for name, text in self.sweep.space.described().items()}
         return fixed | space | {f"sweep.{k}": v for k, v in mine.items()}
 
@@ -194,7 +195,8 @@ class Session:
         tags = self.reporter.tags()
         oracle = merged("depth" if self.sweep.rendering else "", tags.get(TAG_ORACLE, ""))
         tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by}
-        self.records.start(self.name, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
+        title = f"Sweep · {self.name} · {', '.join(self.sweep.space.names)} · by {self.sweep.by}"
+        self.records.start(title, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
         self.study.set_user_attr("mlflow_run_id", self.records.parent_id)
 
     def _args(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import socket
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def open_study(
         study = optuna.create_study(
             study_name=name, storage=_storage(storage), pruner=pruner, directions=directions, load_if_exists=True
         )
+        _name_metrics(study, objectives)
         study.sampler = make_sampler(space, objectives, seed, len(study.get_trials(deepcopy=False)))
     except ConfigError:
         raise
@@ -65,6 +67,15 @@ def open_study(
     if study.directions != directions:
         raise ConfigError(f"study {name!r} was begun with other objectives; give the same ones, or study=ANOTHER")
     return study
+
+
+def _name_metrics(study: optuna.Study, objectives: Sequence[Objective]) -> None:
+    """What is optimised goes by its name in MLflow, in optuna-dashboard and in Optuna's own plots."""
+    names = [objective.metric for objective in objectives]
+    if study.metric_names != names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names(names)
 
 
 def storage_lost(error: BaseException) -> str:

@@ -17,6 +17,7 @@ from dg.grid.child_run import (
     finished_summary,
     quoted,
 )
+from dg.tracking import target_metric
 from sweeps.objective import Objective, SummaryError, scores_of
 from sweeps.space import args_of
 from sweeps.study import RunningTrial, TrialOutcome, TrialRequest
@@ -51,7 +52,9 @@ class TrialRunner:
 
     def run_args(self, request: TrialRequest, seed: int) -> list[str]:
         """The arguments of one run but for its folder; it resumes from a checkpoint where the folder holds one."""
-        own = {"seed": str(seed), "resume": "auto", "tracking.run_name": quoted(run_name(request, seed))}
+        name = quoted(run_name(request, seed))
+        own = {"seed": str(seed), "resume": "auto", "tracking.run_name": name, "tracking.child": name}
+        own |= {} if any(arg.startswith("tracking.model=") for arg in self.args) else {"tracking.model": "off"}
         return [*self.args, *args_of(request.params), *(f"{k}={v}" for k, v in own.items())]
 
     def start(self, request: TrialRequest) -> RunningTrial:
@@ -67,6 +70,20 @@ class TrialRunner:
 def run_name(request: TrialRequest, seed: int) -> str:
     """Name of the MLflow run of one seed; a retried trial keeps it, as it keeps the folder."""
     return f"{request.folder}-seed-{seed}"
+
+
+def named_means(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what a finished trial tells of itself in Optuna, under the names of its runs' metrics in MLflow.
+
+    Args:
+        runs: of the seeds, as the trial's fact `runs` has them.
+    """
+    found: dict[str, Any] = {"val/mpjpe_mm": round(fmean(run["source_val"] for run in runs), 3)}
+    for target in runs[0]["targets"]:
+        found[target_metric(target, "mpjpe_mm")] = round(fmean(run["targets"][target] for run in runs), 3)
+    found["time/wall_s"] = round(sum(run["wall_s"] for run in runs), 1)
+    ids = [run["run_id"] for run in runs if run["run_id"]]
+    return found | ({"mlflow_run_ids": ids} if ids else {})
 
 
 class RefusedTrial:
@@ -123,7 +140,9 @@ class TrialRuns:
             pass
         if not self.waiting:
             by_objective = zip(*(run["objectives"] for run in self.runs), strict=True)
-            return TrialOutcome(tuple(fmean(values) for values in by_objective), {"runs": self.runs})
+            return TrialOutcome(
+                tuple(fmean(values) for values in by_objective), {"runs": self.runs} | named_means(self.runs)
+            )
         if self.stopping:
             return TrialOutcome(None, {"runs": self.runs}, "interrupted")
         args = self.runner.run_args(self.request, self.waiting[0])

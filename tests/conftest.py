@@ -7,6 +7,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
 # Ray's servers listen on all interfaces: whoever runs the tests shares no cluster with whoever reaches the machine. Ray
 # reads it once a process, so clusters of one test session must not differ in it; workers of xdist inherit it.
 os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -7,7 +7,7 @@ from dg.compare.published import published_results
 from dg.compare.published_rows import add_published
 from dg.compare.settings import PICTURE, CompareOptions
 from dg.compare.sheets import to_latex, to_markdown
-from dg.compare.stored_runs import NothingToCompareError, read_results, spell_left_out, stored_runs
+from dg.compare.stored_runs import NothingToCompareError, read_results, spell_left_out, stored_runs, table_reader
 from dg.compare.tables import ComparisonTable, build_tables
 from dg.compare.text import FORMATS
 from dg.settings.errors import OptionError
@@ -27,7 +27,8 @@ def compare(options: CompareOptions) -> str:
 def comparison(options: CompareOptions) -> tuple[list[ComparisonTable], str]:
     """The tables with their differences and published rows, and which runs were left out. Raises as `compare`."""
     runs = stored_runs(options.tracking_uri, options.experiment, options.parent)
-    results, left_out = read_results(runs, options.selection, options.metric, options.regime)
+    rows_of = table_reader(options.tracking_uri)
+    results, left_out = read_results(runs, options.selection, options.metric, options.regime, rows_of)
     if not results:
         raise NothingToCompareError(
             f"no finished run of experiment {options.experiment!r} has {options.metric} for selection="
@@ -50,7 +51,8 @@ def paper_text(options: CompareOptions) -> str:
         runs = stored_runs(options.tracking_uri, options.experiment, options.parent)
     except NothingToCompareError as problem:
         runs, remarks = [], [f"no cell of ours: {problem}"]
-    results = {metric: read_results(runs, options.selection, metric)[0] for metric in metrics}
+    rows_of = table_reader(options.tracking_uri) if runs else lambda run: []
+    results = {metric: read_results(runs, options.selection, metric, rows_of=rows_of)[0] for metric in metrics}
     cells = fill(entries, results, options.selection)
     if options.format == "csv":
         return paper_csv(cells)

@@ -3,6 +3,7 @@
 from dg.compare.bootstrap import LEVEL, MIN_SEEDS, Interval, paired_interval
 from dg.compare.sheets import Sheet
 from dg.compare.tables import Column, ComparisonTable, Difference, Row
+from dg.tracking.labels import method_label
 from dg.tracking.names import HIGHER_IS_BETTER
 
 
@@ -66,8 +67,8 @@ def differences_sheet(table: ComparisonTable) -> Sheet | None:
     heads = table.label_heads()[: len(table.label_heads()) - bool(table.published)]
     sign = "positive" if table.metric in HIGHER_IS_BETTER else "negative"
     notes = [
-        f"mean over seeds of method less {table.baseline} ({sign} is better) [{LEVEL:.0%} bootstrap interval, "
-        "paired over seeds]; it covers other seeds, not other test frames"
+        f"mean over seeds of method less {method_label(table.baseline)} ({sign} is better) [{LEVEL:.0%} bootstrap "
+        "interval, paired over seeds]; it covers other seeds, not other test frames"
     ]
     counts = {d.interval.seeds for d in table.differences if d.interval is not None}
     if any(n < MIN_SEEDS for n in counts):
@@ -77,7 +78,7 @@ def differences_sheet(table: ComparisonTable) -> Sheet | None:
         )
     if any(d.interval is not None and d.interval.certain for d in table.differences):
         notes.append(f"*: certain, at least {MIN_SEEDS} seeds and zero outside the interval")
-    title = f"Difference to {table.baseline} · {table.title}"
+    title = f"Difference to {method_label(table.baseline)} · {table.title}"
     return Sheet.of(title, [*heads, *table.headers()], lines, len(heads), notes)
 
 

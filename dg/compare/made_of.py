@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from dg.compare.sheets import Sheet
 
-PREFIX = "made_of/"  # of the metrics that a run stores
+PREFIX, OLD_PREFIX = "train/made_of/", "made_of/"  # of the metrics that a run stores, and that earlier versions stored
 MADE = (
     ("steps", "lifter_steps", "{:,.0f}"),
     ("source poses", "source_poses", "{:,.0f}"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dg.compare.tables import Column, ComparisonTable
 from dg.drawing.figures import COLOURS, GREY, canvas, dress, note, save_png
+from dg.tracking.labels import method_label, metric_label
 from dg.tracking.names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
@@ -57,8 +58,8 @@ def _draw(panel: "Axes", table: ComparisonTable, column: Column, header: str) ->
     better = "higher is better" if table.metric in HIGHER_IS_BETTER else "lower is better"
     panel.margins(x=0.18)
     panel.set_ylim(-0.6, _row_count(table) - 0.4)
-    title = f"{header}\n{fill(column.protocol.replace('/', ' / '), 46)}"
-    dress(panel, title, f"{table.metric}, {better}", grid="x", fontsize=7)
+    title = f"{header}\n{fill(table.protocol_of(column).replace('/', ' / '), 46)}"
+    dress(panel, title, f"{metric_label(table.metric)}, {better}", grid="x", fontsize=7)
 
 
 def _row_count(table: ComparisonTable) -> int:
@@ -77,5 +78,6 @@ def _wrapped(words: Sequence[str]) -> str:
 def _key(table: ComparisonTable) -> str:
     words = ["dots: ours, mean ± standard deviation over seeds, the best in orange"]
     words += ["diamonds: published"] if table.published else []
-    words += [f"dotted: {table.baseline}"] if any(row.method == table.baseline for row in table.rows) else []
+    with_baseline = any(row.method == table.baseline for row in table.rows)
+    words += [f"dotted: {method_label(table.baseline)}"] if with_baseline else []
     return "; ".join(words)

@@ -1,20 +1,27 @@
 """Runs as MLflow keeps them, read back as results."""
 
+import json
+import logging
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from dg.compare.made_of import PREFIX
+from dg.compare.made_of import OLD_PREFIX, PREFIX
 from dg.compare.results import RunResult
 from dg.files.plain_text import MAX_CELL, one_line
 from dg.settings.errors import DATA
 from dg.settings.plugins import suggest
 from dg.tracking import TrackingError, tracking_uri
+from dg.tracking.labels import LIFTERS, METHODS, name_of
+from dg.tracking.moved_store import follow_store
 from dg.tracking.names import (
     NO_DEPTH,
     PARAM_SEED,
+    SELECTIONS_TABLE,
     TAG_ADAPTED,
     TAG_DEPTH,
     TAG_DSCALE2D,
@@ -24,11 +31,17 @@ from dg.tracking.names import (
     TAG_ORACLE,
     TAG_RECIPE,
     TAG_REGIME,
+    TAG_SELECTION,
     TAG_SWEEP,
+    metric_name,
     parse_final_metric,
+    parse_target_metric,
     protocol_tag,
 )
 from dg.tracking.stores import OFF, client_of, sqlite_file
+
+_logger = logging.getLogger(__name__)
+_NOT_SAID = ("", "None", "[]", "()", "{}")  # parameters that newer versions leave out
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,6 +74,7 @@ def stored_runs(uri: str, experiment: str, parent: str = "") -> "list[Run]":
             "tracking_uri=sqlite:///FILE | tracking_uri=http://HOST:5000"
         )
     try:
+        follow_store(file)
         runs = _all_runs(client_of(uri), uri, experiment, parent)
     except NothingToCompareError:
         raise
@@ -97,8 +111,22 @@ def _all_runs(client: "MlflowClient", uri: str, experiment: str, parent: str) ->
     return runs
 
 
+def table_reader(uri: str) -> Callable[["Run"], list[dict[str, Any]]]:
+    """Return what reads the table of every selection and metric of a run; no rows where a run has none.
+
+    Args:
+        uri: tracking store.
+    """
+    client = client_of(tracking_uri(uri))
+    return lambda run: _selection_rows(client, run)
+
+
 def read_results(
-    runs: "Iterable[Run]", selection: str, metric: str, regime: str = "all"
+    runs: "Iterable[Run]",
+    selection: str,
+    metric: str,
+    regime: str = "all",
+    rows_of: Callable[["Run"], list[dict[str, Any]]] = lambda run: [],
 ) -> tuple[list[RunResult], Counter[str]]:
     """Read the runs that have a result of one selection and metric.
 
@@ -107,13 +135,14 @@ def read_results(
         selection: one of `SELECTIONS`.
         metric: such as `mpjpe_mm`.
         regime: `DG`, `DA`, or `all`.
+        rows_of: reads a run's table of selections, for what is not among its metrics.
 
     Returns:
         The results, and for the other runs how many were left out for which reason.
     """
     results, left_out = [], Counter()
     for run in runs:
-        values = _values(run, selection, metric)
+        values = _values(run, selection, metric) or _tabled(run, rows_of, selection, metric)
         endless = [target for target, value in values.items() if not math.isfinite(value)]
         values = {target: value for target, value in values.items() if target not in endless}
         if endless:
@@ -135,15 +164,16 @@ def spell_left_out(left_out: Counter[str]) -> str:
 
 def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
     """What a run says about itself; its parameters stand in for tags that it lacks."""
-    tags, params = _plain(run.data.tags), _renamed(_plain(run.data.params))
+    tags = _plain(run.data.tags)
+    params = {name: value for name, value in _renamed(_plain(run.data.params)).items() if value not in _NOT_SAID}
     inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
     dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
     blind = inputs == "xy" and dscale2d == "off"
     regime = tags.get(TAG_REGIME, "DG")
     return RunResult(
-        method=tags.get(TAG_METHOD) or params.get("method.name", "?"),
+        method=params.get("method.name") or name_of(tags.get(TAG_METHOD, "?"), METHODS),
         regime=regime,
-        lifter=tags.get(TAG_LIFTER) or params.get("lifter.name", "?"),
+        lifter=params.get("lifter.name") or name_of(tags.get(TAG_LIFTER, "?"), LIFTERS),
         inputs=inputs,
         dscale2d=dscale2d,
         depth=NO_DEPTH if blind else tags.get(TAG_DEPTH) or params.get("depth.name", "?"),
@@ -160,7 +190,12 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
 
 
 def _made_of(metrics: Mapping[str, float]) -> dict[str, float]:
-    found = {name.removeprefix(PREFIX): value for name, value in metrics.items() if name.startswith(PREFIX)}
+    found = {
+        name.removeprefix(prefix): value
+        for prefix in (OLD_PREFIX, PREFIX)
+        for name, value in metrics.items()
+        if name.startswith(prefix)
+    }
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
@@ -175,13 +210,45 @@ def _plain(texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def _values(run: "Run", selection: str, metric: str) -> dict[str, float]:
-    """Target -> value, for the targets whose protocol is known."""
+    """Target -> value, for the targets whose protocol is known: from the metrics, those of earlier versions too."""
     values = {}
+    is_own = run.data.tags.get(TAG_SELECTION) == selection
     for name, value in run.data.metrics.items():
-        parsed = parse_final_metric(name)
-        if parsed and (parsed[0], parsed[2]) == (selection, metric):
-            values[parsed[1]] = value
+        parsed, old = parse_target_metric(name), parse_final_metric(name)
+        if parsed and is_own and parsed[1] == metric:
+            values[parsed[0]] = value
+        if old and (old[0], old[2]) == (selection, metric):
+            values[old[1]] = value
     return {target: value for target, value in values.items() if protocol_tag(target) in run.data.tags}
+
+
+def _tabled(
+    run: "Run", rows_of: Callable[["Run"], list[dict[str, Any]]], selection: str, metric: str
+) -> dict[str, float]:
+    """Likewise from the table of a finished run that has metrics of another selection, or other metrics of this one."""
+    if run.info.status != "FINISHED" or not any(parse_target_metric(name) for name in run.data.metrics):
+        return {}
+    values = {}
+    for row in rows_of(run):
+        target, value = metric_name(str(row.get("target", ""))), row.get(metric)
+        known = protocol_tag(target) in run.data.tags and isinstance(value, int | float)
+        if known and row.get("selection") == selection:
+            values[target] = float(value)
+    return values
+
+
+def _selection_rows(client: "MlflowClient", run: "Run") -> list[dict[str, Any]]:
+    """The rows of the table, by column; its file is opened as text and may be anything."""
+    if SELECTIONS_TABLE not in run.data.tags.get("mlflow.loggedArtifacts", ""):
+        return []
+    try:
+        with TemporaryDirectory() as folder:
+            place = client.download_artifacts(run.info.run_id, SELECTIONS_TABLE, folder)
+            table = json.loads(Path(place).read_text())
+        return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    except Exception as error:  # whatever a store, a network or a file of somebody else's does
+        _logger.warning("no table of selections of run %s: %s", run.info.run_id, error)
+        return []
 
 
 def _unfit(run: "Run", values: Mapping[str, float], regime: str) -> str:

@@ -15,6 +15,7 @@ from dg.compare.bootstrap import Interval
 from dg.compare.results import RunResult
 from dg.compare.sheets import spell
 from dg.datasets.protocols import data_of, without_data
+from dg.tracking.labels import dataset_label, lifter_label, method_label, metric_label
 from dg.tracking.names import HIGHER_IS_BETTER, NO_DEPTH
 
 SELECTION_TITLES = {
@@ -40,6 +41,7 @@ class Row:
     """Runs that differ in their seed alone.
 
     Attributes:
+        blind: whether its input holds no depth, so that a column's depth source says nothing of it.
         cells: column -> seed -> (start of the run, value).
         made_of: seed -> what its newest run is made of.
     """
@@ -50,6 +52,7 @@ class Row:
     settings: dict[str, str]
     adapted_to: str = ""
     oracle: str = ""
+    blind: bool = False
     cells: dict[Column, dict[str, tuple[int, float]]] = field(default_factory=lambda: defaultdict(dict))
     made_of: dict[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -121,7 +124,7 @@ class ComparisonTable:
 
     def headers(self) -> list[str]:
         """Targets; numbered where one target occurs under several protocols."""
-        targets = [c.target for c in self.columns]
+        targets = [dataset_label(c.target) for c in self.columns]
         return [t if targets.count(t) == 1 else f"{t} ({targets[: i + 1].count(t)})" for i, t in enumerate(targets)]
 
     def extra(self, row: Row) -> str:
@@ -148,7 +151,8 @@ class ComparisonTable:
 
     def labels(self, row: Row) -> list[str]:
         """Return the cells that stand before the targets in one of our rows, in the order of `label_heads`."""
-        return self._labels(row.labels, self.extra(row), OURS)
+        named = (method_label(row.method), row.inputs, lifter_label(row.lifter), row.adapted_to)
+        return self._labels(named, self.extra(row), OURS)
 
     def head(self) -> list[str]:
         """Return the headings of all columns: the labels, then the targets."""
@@ -168,7 +172,17 @@ class ComparisonTable:
 
     def legend(self) -> list[str]:
         """Return one line for each column, which names the protocol behind its heading."""
-        return [f"{h}: {c.protocol}" for h, c in zip(self.headers(), self.columns, strict=True)]
+        return [f"{h}: {self.protocol_of(c)}" for h, c in zip(self.headers(), self.columns, strict=True)]
+
+    def protocol_of(self, column: Column) -> str:
+        """A column's protocol; where rows without depth stand in it too, its depth is said to be that of the others."""
+        blind = {row.blind for row in self.rows if row.values(column)}
+        if column.depth == NO_DEPTH or blind in ({False}, set()):
+            return column.protocol
+        if blind == {True}:
+            return with_depth(column.protocol, NO_DEPTH)
+        drawn = re.findall(r"/depth=([^/]*)", column.protocol)
+        return f"{without_depth(column.protocol)}; depth {''.join(drawn)} where the input has depth, else none"
 
     @property
     def _adapts(self) -> bool:
@@ -200,7 +214,7 @@ def build_tables(runs: Sequence[RunResult], selection: str, metric: str) -> list
     for regime, budget in sorted(groups, key=lambda key: (key[0] != "DG", key)):
         of_regime = [dict(b) for r, b in groups if r == regime]
         shown = _shown_budget(dict(budget), of_regime)
-        title = f"{regime} · {metric} · {SELECTION_TITLES[selection]} · {shown}".rstrip(" ·")
+        title = f"{regime} · {metric_label(metric)} · {SELECTION_TITLES[selection]} · {shown}".rstrip(" ·")
         rows, columns = _rows_and_columns(groups[regime, budget])
         table = ComparisonTable(title, regime, dict(budget), columns, rows, metric, selection)
         table.remarks += _data_remarks(table)
@@ -228,6 +242,7 @@ def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column
     rows: dict[tuple[str, ...], Row] = {}
     for run in runs:
         row = Row(run.method, run.input_label, run.lifter, run.settings, run.adapted_to, run.oracle)
+        row.blind = run.depth == NO_DEPTH
         row = rows.setdefault((*row.labels, *(f"{k}={v}" for k, v in sorted(row.settings.items()))), row)
         for target in run.values:
             for column in _columns_of(run, target, concrete):
@@ -275,6 +290,9 @@ def _data_remarks(table: ComparisonTable) -> list[str]:
 
 
 def _shown_budget(budget: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:
-    main = [k for k in ("data.name", "epochs", "max_steps", "batch_size", "skeleton") if budget.get(k, "0") != "0"]
+    main = [k for k in ("epochs", "max_steps", "batch_size", "skeleton") if budget.get(k, "0") != "0"]
     differing = [k for k in sorted({k for o in others for k in o}) if len({o.get(k) for o in others}) > 1]
-    return " ".join(f"{k}={budget.get(k, '-')}" for k in dict.fromkeys(main + differing))
+    name = budget.get("data.label") or budget.get("data.name", "")
+    source = f"trained on {dataset_label(name)}" if name else ""
+    others_said = [k for k in dict.fromkeys(main + differing) if k not in ("data.name", "data.label")]
+    return " ".join([source, *(f"{k}={budget.get(k, '-')}" for k in others_said)]).strip()

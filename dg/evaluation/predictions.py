@@ -1,14 +1,15 @@
 """Evaluation of a method on a data set: the same features and `predict` as in training, errors in millimetres."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol, get_args, runtime_checkable
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.evaluation.augmentation_names import Tta
+from dg.evaluation.details import error_details
 from dg.evaluation.metrics import PoseErrors, pose_errors
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.detections import SYNTHETIC_DETECTIONS
@@ -51,12 +52,15 @@ class LifterPredictor:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Errors on one target under its protocol; printed, their averages over frames."""
+    """Errors on one target under its protocol; printed, their averages over frames. details: as `error_details` has
+    them, where they were asked for.
+    """
 
     target: str
     protocol: str
     errors: PoseErrors
     not_drawn: int = 0  # poses whose depth is the mean offset of the others
+    details: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         found = self.errors.summary()
@@ -149,7 +153,12 @@ def _check_reversible(method: Predictor, frames: int) -> None:
 
 
 def evaluate(
-    method: Predictor, dataset: PoseDataset, depth_label: str, frames: int = 1, tta: str | None = None
+    method: Predictor,
+    dataset: PoseDataset,
+    depth_label: str,
+    frames: int = 1,
+    tta: str | None = None,
+    details: bool = False,
 ) -> Evaluation:
     """Evaluate a method on a data set of single frames.
 
@@ -161,6 +170,7 @@ def evaluate(
         depth_label: name of the depth source, for the protocol id.
         frames: length of the windows that the lifter sees.
         tta: one of `TTA`, in place of the data set's own.
+        details: whether to look where the errors lie.
 
     Returns:
         The errors of each frame with the protocol id and the number of poses that could not be drawn.
@@ -170,7 +180,8 @@ def evaluate(
     predicted = predict_all(method, poses, tta, windows)
     errors = pose_errors(predicted, poses.joints_3d[:, 0], poses.skeleton.root, dataset.action)
     lost = int(dataset.notes.get(NOT_DRAWN, "0"))
-    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors, lost)
+    found = error_details(predicted, dataset, errors) if details else {}
+    return Evaluation(dataset.name, _as_seen(dataset).protocol(depth_label, tta), errors, lost, found)
 
 
 def not_drawn(target: str, lost: int, poses: int) -> str:

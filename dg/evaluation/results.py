@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dg.evaluation.selection import History
-from dg.tracking.names import METRICS, final_metrics
+from dg.tracking.names import HEADLINE, target_metrics
 
 LEDGER = ("submitted", "done", "quarantined", "retried")
+TROUBLE = ("quarantined", "retried")  # counts that are logged where they are not zero
 
 
 def final_results(history: History, targets: Sequence[str]) -> list[dict[str, Any]]:
@@ -29,10 +30,11 @@ def final_results(history: History, targets: Sequence[str]) -> list[dict[str, An
 
 
 def result_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The rows as MLflow's final metrics."""
+    """The rows of source validation as MLflow's metrics."""
     metrics: dict[str, float] = {}
     for row in results:
-        metrics |= final_metrics(row["selection"], row["target"], {name: row[name] for name in METRICS})
+        if row["selection"] == HEADLINE:
+            metrics |= target_metrics(row["target"], row)
     return metrics
 
 
@@ -54,13 +56,13 @@ def run_figures(
     figures = {
         "time/total_s": total,
         "time/evaluation_s": seconds["evaluation"],
-        "time/waiting_for_depth_share": seconds["waiting_for_depth"] / total,
         "throughput/trained_poses_per_s": trained_poses / total,
-        "lifter_steps": float(lifter_steps),
+        "train/lifter_steps": float(lifter_steps),
     }
     if ledger is not None:
-        figures |= {f"render/{name}": float(value) for name, value in ledger.items()}
+        figures["time/waiting_for_depth_share"] = seconds["waiting_for_depth"] / total
         figures["throughput/rendered_poses_per_s"] = ledger["done"] / total
+        figures |= {f"trouble/poses_{name}": float(ledger[name]) for name in TROUBLE if ledger.get(name)}
     return figures
 
 
@@ -80,6 +82,6 @@ def summary_figures(figures: Mapping[str, float], ledger: Mapping[str, int]) -> 
             "rendered_poses_per_s": figures.get("throughput/rendered_poses_per_s", 0.0),
             "trained_poses_per_s": figures["throughput/trained_poses_per_s"],
         },
-        "waiting_for_depth_share": figures["time/waiting_for_depth_share"],
+        "waiting_for_depth_share": figures.get("time/waiting_for_depth_share", 0.0),
         "seconds": figures["time/total_s"],
     }

@@ -5,6 +5,7 @@ clips seen by other, virtual cameras (`dg.datasets.virtual_cameras`), which tell
 the very target it is reported on, which no honest user could pick; it is there as published numbers were picked so.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,9 +34,21 @@ class History:
         self.records.append({"epoch": epoch, "val": val, "targets": targets} | seen)
         return self.best_by_source() == len(self.records) - 1
 
+    def would_be_best(self, val: Mapping[str, Any]) -> bool:
+        """Whether an evaluation with these scores on source validation would be the best so far."""
+        return all(val["mpjpe_mm"] < record["val"]["mpjpe_mm"] for record in self.records)
+
     def best_by_source(self) -> int:
         """Index of the record with the lowest source-validation MPJPE, the earliest of equals."""
         return min(range(len(self.records)), key=lambda i: self.records[i]["val"]["mpjpe_mm"])
+
+    def curves(self) -> list[dict[str, float]]:
+        """MPJPE at each evaluation, mm: `epoch`, `val`, and every target by its name."""
+        return [
+            {"epoch": record["epoch"], "val": record["val"]["mpjpe_mm"]}
+            | {name: scores["mpjpe_mm"] for name, scores in record["targets"].items()}
+            for record in self.records
+        ]
 
     @property
     def selections(self) -> tuple[str, ...]:

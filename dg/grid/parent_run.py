@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dg.settings.config import TrackingConfig, TrainConfig
-from dg.tracking import OFF, make_tracker, prepare, tracking_uri
-from dg.tracking.names import TAG_ORACLE, TAG_REASON
+from dg.tracking import OFF, make_tracker, prepare, tracking_uri, ui_command
+from dg.tracking.experiment_page import run_address
+from dg.tracking.names import TAG_CHILD, TAG_ORACLE, TAG_REASON
 from dg.tracking.stores import client_of
 
 RETRY_S = 60.0
@@ -42,11 +43,28 @@ class ParentRun:
         run_id = self.tracker.run_id
         return "" if run_id.startswith("local-") or self._client is None else run_id
 
-    def args(self, config: TrainConfig) -> dict[str, str]:
+    def args(self, config: TrainConfig, child: str = "") -> dict[str, str]:
         """What a child is told about tracking, and where its cache is: it runs in another folder."""
         args = {"tracking.uri": self.uri, "tracking.experiment": self.experiment}
+        args |= {"tracking.child": child} if child else {}
         args |= {"tracking.parent_run_id": self.parent_id} if self.parent_id else {}
         return args | ({} if config.cache == "off" else {"cache": str(Path(config.cache).absolute())})
+
+    def address(self) -> str:
+        """What to type to see the parent run's experiment, and its address; empty without a store."""
+        return ui_command(self.uri, self.experiment, self._experiment_id)
+
+    def children_links(self, most: int) -> list[tuple[str, str]]:
+        """Names and addresses of the child runs, relative to MLflow's own page; none where the store is away."""
+        if not self.parent_id:
+            return []
+        try:
+            query = f"tags.`mlflow.parentRunId` = '{self.parent_id}'"
+            runs = self._client.search_runs([self._experiment_id], query, max_results=most)
+        except Exception as error:
+            self.problem = f"could not list the children in {self.uri}: {error}".splitlines()[0]
+            return []
+        return [(run.info.run_name, run_address("", self._experiment_id, run.info.run_id)[1:]) for run in runs]
 
     def label(self, child: str, tags: Mapping[str, str], state: str, end: str = "") -> None:
         """Tag the newest child run of a name, each state once; with `end`, those still open get that status."""
@@ -75,8 +93,13 @@ class ParentRun:
 
     def _children(self, child: str) -> list[Any]:
         """Newest first: a run that was tried again and found no checkpoint has more than one."""
-        query = f"tags.`mlflow.parentRunId` = '{self.parent_id}' and attributes.run_name = '{child}'"
-        return list(self._client.search_runs([self._experiment_id], query, order_by=["attributes.start_time DESC"]))
+        parent = f"tags.`mlflow.parentRunId` = '{self.parent_id}'"
+        order = ["attributes.start_time DESC"]
+        for named in (f"tags.`{TAG_CHILD}`", "attributes.run_name"):  # the name alone in runs of earlier versions
+            query = f"{parent} and {named} = '{child}'"
+            if found := list(self._client.search_runs([self._experiment_id], query, order_by=order)):
+                return found
+        return []
 
 
 def merged(*lists: str) -> str:

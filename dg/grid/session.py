@@ -9,10 +9,10 @@ from typing import Any
 
 from dg.compare.comparison import NothingToCompareError, compare
 from dg.compare.settings import CompareOptions
-from dg.files.atomic import replace_file
 from dg.grid.cells import GridOptions
 from dg.grid.child_run import PROGRAM, ChildRun, end_orphan, with_own
 from dg.grid.driver import Driver, Running, lock_folder, resume_command, stopped_by_signals
+from dg.grid.parent_record import REPORT, TABLE, parent_tags, parent_title, record_comparison
 from dg.grid.parent_run import ParentRun
 from dg.grid.places import Places, find_places
 from dg.grid.plan import (
@@ -28,10 +28,10 @@ from dg.grid.plan import (
     write_record,
 )
 from dg.grid.view import CellProgress, Counts, GridView, Pace, clock, share_done
+from dg.settings.config import deciding
 from dg.tracking import TrackingError
 
 TAG_GRID = "grid.id"
-TABLE = "comparison.md"
 LOG_END_BYTES = 4096
 TAIL = 5  # lines of a failed cell's log that are shown
 
@@ -95,7 +95,8 @@ class GridSession:
         before = load_record(folder) or {}
         self.grid_id = before.get("grid_id") or f"{folder.name}-{uuid.uuid4().hex[:8]}"
         self.records = ParentRun(plan.first.tracking, folder)
-        self.records.start(folder.name, self._params(), {TAG_GRID: self.grid_id}, before.get("parent_run_id") or None)
+        tags = {TAG_GRID: self.grid_id} | parent_tags(plan)
+        self.records.start(parent_title(plan), self._params(), tags, before.get("parent_run_id") or None)
         write_record(folder, plan, self.grid_id, self.records.parent_id)
         self.done: dict[str, dict[str, Any]] = {}
         self.failed: dict[str, tuple[str, list[str]]] = {}
@@ -163,7 +164,10 @@ class GridSession:
             for name, key in keys.items()
         }
         own = {"method.name", "lifter.name", "inputs", "dscale2d", "frames", "seed", "adapt_to", "adapt_part"}
-        return {k: v for k, v in self.plan.details.items() if k not in own} | lists
+        shared = deciding(self.plan.first, self.plan.details)
+        # The lists under the keys of a run too, so that they stand in its columns of the table of runs.
+        columns = {key: ", ".join(lists[f"grid.{name}"]) for name, key in (("inputs", "inputs"), ("seeds", "seed"))}
+        return {k: v for k, v in shared.items() if k not in own} | lists | columns
 
     # -- what the driver asks and reports -------------------------------------------------------------------------
 
@@ -171,7 +175,7 @@ class GridSession:
         own = mark_cell(self.folder, planned)
         if begun(self.folder, planned):
             self.resumed.add(planned.name)
-        args = self.records.args(planned.config) | {"tracking.run_name": planned.name, "resume": "auto"}
+        args = self.records.args(planned.config, planned.name) | {"resume": "auto"}
         child = ChildRun(own, with_own(planned.cell.args, args), self.program, self.places.environment(place))
         how = "resumed from its checkpoint" if planned.name in self.resumed else "started"
         self.view.say(f"{planned.name}: {how}")
@@ -233,17 +237,16 @@ class GridSession:
         )
         try:
             text = compare(options)
+            record_comparison(self.records, self.folder, self.plan, options, text)
         except (NothingToCompareError, TrackingError) as problem:
             self.view.say(f"\nno table: {problem}")
             return
         self.view.say(f"\n{text.rstrip()}")
-        replace_file(self.folder / TABLE, lambda file: file.write(text.encode()))
-        for name in (TABLE, "grid.json"):
-            self.records.tracker.log_artifact(self.folder / name)
         again = {"parent": options.parent, "experiment": options.experiment, "tracking_uri": options.tracking_uri}
         args = [f"{key}={value}" for key, value in again.items()]
         self.view.say(f"\nthis table: {_near(self.folder / TABLE)}; other selections and metrics:")
         self.view.say(f"  python -m dg.compare {' '.join(map(shlex.quote, args))} selection=last")
+        self.view.say(f"one page with poses to turn: {_near(self.folder / REPORT)}\nsee it: {self.records.address()}")
 
 
 def scores(summary: dict[str, Any]) -> str:

@@ -16,7 +16,10 @@ from render_workers.pool_options import ResourceError
 LOCK = ".run.lock"
 # What a run leaves behind, and what the next one would go on with or replace.
 TRACES = ("checkpoint-*.pt", "latest", "best.pt", "history.json", "summary.json")
-RECORDS = ("checkpoint-*.damaged", "status.json", "mlflow_spool.jsonl*", "diverged.pt", "ray_logs")
+RECORDS = (
+    "checkpoint-*.damaged", "status.json", "mlflow_spool.jsonl*", "diverged.pt", "ray_logs", "mlflow_run.json",
+    "best.json", "mlflow_model",
+)  # fmt: skip
 
 
 class RunFolder:

@@ -15,6 +15,7 @@ from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, S
 from dg.settings.config import RunInfo, TrainConfig
 
 if TYPE_CHECKING:
+    from dg.tracking import Tracker
     from render_workers.base import RenderPool
 
 
@@ -56,9 +57,11 @@ class TrainerActor:
     def _run(self) -> dict[str, Any]:
         try:
             # Here, not in the constructor: an actor that is loading can be told from one that has no place.
+            from dg.trained.run_model import tidy
             from dg.training.run import train
 
-            summary = train(self._config, self._info, self._report, self._stop, self._watch)
+            summary = train(self._config, self._info, self._report, self._stop, self._watch, self._keep)
+            tidy(Path(self._info.out))
         except BaseException as error:
             self._status.end(FAILED, f"{type(error).__name__}: {error}")
             raise
@@ -68,6 +71,13 @@ class TrainerActor:
     def _report(self, record: dict[str, Any]) -> None:
         self._status.note(record)
         self._records.append(record)
+
+    def _keep(self, tracker: "Tracker", summary: dict[str, Any]) -> None:
+        from dg.trained.run_model import log_lifter
+
+        told = log_lifter(tracker, Path(self._info.out), self._config, summary)
+        if told:
+            self._records.append({"kind": "note", "text": told})
 
     def poll(self) -> list[dict[str, Any]]:
         """Progress records since the last call, and a note once the pool has too few workers for a while."""

@@ -4,6 +4,8 @@ COMMANDS = {
     "train": ("dg.train", "train a lifter with a domain-generalisation method"),
     "evaluate": ("dg.evaluate", "test a trained, published or exported lifter on test sets"),
     "compare": ("dg.compare.__main__", "tables of methods against each other and against published numbers"),
+    "report": ("dg.report.__main__", "one page of runs: comparison, curves, viewpoints, poses to turn"),
+    "ui": ("dg.ui", "MLflow's pages for a store, opened where runs are compared"),
     "grid": ("dg.grid.__main__", "train methods x lifters x inputs x seeds, then compare them"),
     "recipes": ("dg.recipes.__main__", "published experiments that can be run here, their numbers and ours"),
     "study": ("dg.study.__main__", "a question that takes many runs, from its runs to its figure"),

@@ -28,6 +28,7 @@ __all__ = [
     "RunInfo",
     "TrackingConfig",
     "TrainConfig",
+    "deciding",
     "problems",
     "validate",
 ]
@@ -51,6 +52,9 @@ FREE_KEYS = (
 )  # fmt: skip
 
 PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
+# Of the others, these say only where a run found its things.
+_PLACES = ("device", "data.root", "data.path")
+_OF_DRAWING = ("depth", "body", "render", "depth_clip")  # decide nothing in a run that draws no depth
 
 Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
@@ -100,8 +104,13 @@ class TrackingConfig:
 
     uri: str = ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db here; off: log nothing
     experiment: str = "dg"
-    run_name: str = ""  # empty: the folder's name
+    run_name: str = ""  # empty: method, inputs, source and seed
     parent_run_id: str = ""
+    child: str = ""  # name by which a grid or sweep finds this run among its children
+    model: Literal["auto", "on", "off"] = "auto"  # log the best checkpoint, and the lifter as a model in ONNX, which
+    # takes about 7 s of one core; auto: the model only where training took two minutes or more, or with register
+    register: str = ""  # registered model of MLflow that gets the lifter as its newest version, alias `latest`
+    system_metrics: bool = True  # CPU, memory and GPU, by MLflow's own monitor
 
 
 @dataclass(frozen=True)
@@ -278,6 +287,7 @@ class RunInfo:
     run_name: str
     note: str
     gpus_per_actor: float = 0.0
+    command: str = ""  # as it may be typed again
 
 
 def _as_first_stored(decisive: dict[str, Any]) -> dict[str, Any]:
@@ -302,6 +312,17 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
 
 _DETECTED = ("xyc", "xycd", "uadd")
 NESTED = {f.name: f.default_factory for f in fields(TrainConfig) if is_dataclass(f.default_factory)}
+
+
+def deciding(config: TrainConfig, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that decide the numbers of a run, without those of where and how it ran.
+
+    Args:
+        config: of the run.
+        params: flat, as `TrainConfig.flat` and the options of plug-ins give them.
+    """
+    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth else _OF_DRAWING))
+    return {k: v for k, v in params.items() if not any(k == key or k.startswith(f"{key}.") for key in apart)}
 
 
 def problems(config: TrainConfig) -> list[str]:

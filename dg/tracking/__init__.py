@@ -5,7 +5,7 @@ The driver calls `prepare` once; the trainer makes a tracker with `make_tracker`
 
 from pathlib import Path
 
-from dg.tracking.base import NullTracker, Tracker, TrackingError
+from dg.tracking.base import DataInput, NullTracker, Tracker, TrackingError
 from dg.tracking.names import (
     METRICS,
     NO_DEPTH,
@@ -16,6 +16,8 @@ from dg.tracking.names import (
     metric_name,
     protocol_tag,
     run_tags,
+    target_metric,
+    target_metrics,
 )
 from dg.tracking.stores import OFF, environment_tags, prepare, tracking_uri, ui_command
 
@@ -23,6 +25,7 @@ __all__ = [
     "METRICS",
     "NO_DEPTH",
     "SELECTIONS",
+    "DataInput",
     "NullTracker",
     "Tracker",
     "TrackingError",
@@ -35,18 +38,21 @@ __all__ = [
     "prepare",
     "protocol_tag",
     "run_tags",
+    "target_metric",
+    "target_metrics",
     "tracking_uri",
     "ui_command",
 ]
 
 
-def make_tracker(uri: str, experiment: str, folder: Path) -> Tracker:
+def make_tracker(uri: str, experiment: str, folder: Path, watch_machine: bool = False) -> Tracker:
     """Return the tracker of one run.
 
     Args:
         uri: tracking store; `off` for none.
         experiment: name of the MLflow experiment.
         folder: the run's own folder, which takes images and whatever could not be sent to MLflow.
+        watch_machine: whether MLflow's monitor logs CPU, memory and GPU while the run goes on.
 
     Raises:
         TrackingError: the store cannot be used at all.
@@ -56,4 +62,4 @@ def make_tracker(uri: str, experiment: str, folder: Path) -> Tracker:
         return NullTracker()
     from dg.tracking.mlflow_tracker import MLflowTracker
 
-    return MLflowTracker(uri, experiment, folder)
+    return MLflowTracker(uri, experiment, folder, watch_machine=watch_machine)

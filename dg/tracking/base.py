@@ -1,7 +1,8 @@
 """The seam between a run and whatever records it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,31 @@ class TrackingError(ValueError):
     """A tracking store that cannot be used. The message names the store, the finding and the remedy."""
 
     exit_code = 2  # as dg.settings.errors.CONFIG
+
+
+@dataclass(frozen=True)
+class DataInput:
+    """A data set that a run used, as MLflow lists it.
+
+    Attributes:
+        name: what tables call it.
+        digest: of its content.
+        rows: how many poses.
+        protocol: protocol id of results on it; empty for training data.
+        context: `training`, `validation` or `test`.
+        source: the data set's plug-in with its options, as they may be given again.
+    """
+
+    name: str
+    digest: str
+    rows: int
+    context: str
+    protocol: str = ""
+    source: str = ""
+
+    def plain(self) -> dict[str, Any]:
+        """As a record of the spool holds it."""
+        return asdict(self)
 
 
 class Tracker(ABC):
@@ -52,6 +78,25 @@ class Tracker(ABC):
     @abstractmethod
     def log_text(self, text: str, name: str) -> None:
         """A text artifact; `name` is its path inside the run."""
+
+    @abstractmethod
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """A table artifact, which MLflow's pages show as one; `name` is its path inside the run and ends in `.json`."""
+
+    @abstractmethod
+    def log_inputs(self, inputs: Sequence[DataInput]) -> None:
+        """The data sets that the run uses."""
+
+    @abstractmethod
+    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+        """A model that MLflow's `save_model` has written into a folder; leave the folder in place until `finish`.
+
+        Args:
+            folder: holds the file `MLmodel`.
+            name: of the model in MLflow.
+            step: epoch of its weights.
+            register: name of a registered model that gets it as a new version under the alias `latest`; empty: none.
+        """
 
     @abstractmethod
     def flush(self, timeout_s: float = 10.0) -> bool:
@@ -98,6 +143,15 @@ class NullTracker(Tracker):
 
     def log_text(self, text: str, name: str) -> None:
         """Drop the text."""
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Drop the table."""
+
+    def log_inputs(self, inputs: Sequence[DataInput]) -> None:
+        """Drop the data sets."""
+
+    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+        """Leave the model unread."""
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Return True at once: nothing waits to be sent."""

@@ -13,29 +13,48 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.tracking.base import STATUSES, Tracker, TrackingError
-from dg.tracking.names import TAG_REASON, flatten, key_name, metric_name
+from dg.tracking.base import STATUSES, DataInput, Tracker, TrackingError
+from dg.tracking.deliveries import SystemMetrics, send_inputs, send_model, send_table, system_metrics_wanted
+from dg.tracking.experiment_page import dress_experiment
+from dg.tracking.names import (
+    OLD_TAGS,
+    TAG_HEARTBEAT,
+    TAG_HOST,
+    TAG_LOCAL,
+    TAG_PROTOCOL,
+    TAG_REASON,
+    flatten,
+    key_name,
+    metric_name,
+)
 from dg.tracking.spool_records import RUN_HANDLE, check_record
-from dg.tracking.stores import TAG_HEARTBEAT, TAG_HOST, client_of, end_silent_runs, prepare
+from dg.tracking.stores import client_of, end_silent_runs, prepare
 from dg.tracking.write_behind import Record, WriteBehind
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _LOCAL = "local-"  # begins the name of a run that the store has not created yet
-_TAG_LOCAL, _TAG_RESUMES = "dg.run", "resume_count"
+_TAG_RESUMES = "resume_count"
+_EMPTY = ("", "None", "[]", "()", "{}")  # parameters that say nothing
 _MAX_POINTS, _MAX_PAIRS, _MAX_PARAM, _MAX_TAG = 1000, 100, 6000, 8000
 _BATCH_S = 1.0  # scalars logged step by step travel together
 
 
 class MLflowTracker(Tracker):
-    """Records one run in the store at an absolute URI. `folder` takes images, and the spool while the store is away."""
+    """Records one run in the store at an absolute URI. `folder` takes images, and the spool while the store is away.
 
-    def __init__(self, uri: str, experiment: str, folder: Path, patience_s: float = 15.0) -> None:
+    Args:
+        watch_machine: whether MLflow's monitor logs CPU, memory and GPU meanwhile.
+    """
+
+    def __init__(
+        self, uri: str, experiment: str, folder: Path, patience_s: float = 15.0, watch_machine: bool = False
+    ) -> None:
         self._uri, self._experiment, self._folder, self._patience_s = uri, experiment, folder, patience_s
         self._client: MlflowClient | None = None
         self._experiment_id = ""
@@ -48,6 +67,8 @@ class MLflowTracker(Tracker):
         self._nonfinite = 0
         self._own_files: set[str] = set()
         self._begun = threading.Event()
+        self._watch_machine = watch_machine and system_metrics_wanted()
+        self._machine: SystemMetrics | None = None
         self._writer = WriteBehind(self._deliver, self._reachable, folder / "mlflow_spool.jsonl", self._beat)
         self._writer.put({"kind": "connect"})  # the import takes a second: begin before `start`
 
@@ -59,7 +80,8 @@ class MLflowTracker(Tracker):
         run_id: str | None = None,
         parent_run_id: str | None = None,
     ) -> str:
-        """Begin or continue a run; waits for the store, but no longer than `patience_s`.
+        """Begin or continue a run; waits for the store, but no longer than `patience_s`. Empty tags and parameters are
+        left out.
 
         A continued run keeps its parameters: those that differ now become tags `override.NAME`. Runs of this host that
         stopped without a word are marked KILLED meanwhile.
@@ -74,7 +96,7 @@ class MLflowTracker(Tracker):
         tags |= {TAG_REASON: "running", "mlflow.user": _user()}
         if parent_run_id:
             tags["mlflow.parentRunId"] = parent_run_id
-        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=flatten(params), time=_now_ms())
+        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=_said(params), time=_now_ms())
         self._put("sweep")
         self._known.wait(self._patience_s)
         return self.run_id
@@ -117,6 +139,19 @@ class MLflowTracker(Tracker):
     def log_text(self, text: str, name: str) -> None:
         """Queue the text itself, so that no file is needed."""
         self._put("text", text=text, name=name)
+
+    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+        """Queue the rows themselves."""
+        self._put("table", rows=[dict(row) for row in rows], name=name)
+
+    def log_inputs(self, inputs: Sequence[DataInput]) -> None:
+        """Queue what is known of the data sets."""
+        self._put("inputs", inputs=[data.plain() for data in inputs])
+
+    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+        """Queue the path of the folder; its files are read when they are sent."""
+        self._own_files.add(str(folder))
+        self._put("model", path=str(folder), name=name, step=step, register=register)
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Queue the buffered points and wait up to `timeout_s` seconds for the writer to send everything."""
@@ -169,28 +204,37 @@ class MLflowTracker(Tracker):
         """The run id of a handle; a run created late, perhaps by an earlier process, is found by its tag."""
         if not handle.startswith(_LOCAL) or handle in self._run_ids:
             return self._run_ids.get(handle, handle)
-        found = self._mlflow.search_runs([self._experiment_id], f"tags.`{_TAG_LOCAL}` = '{handle}'", max_results=1)
-        return found[0].info.run_id if found else ""
+        for tag in (TAG_LOCAL, OLD_TAGS[TAG_LOCAL]):
+            found = self._mlflow.search_runs([self._experiment_id], f"tags.`{tag}` = '{handle}'", max_results=1)
+            if found:
+                return found[0].info.run_id
+        return ""
 
-    def _settle(self, handle: str, run_id: str) -> None:
+    def _settle(self, handle: str, run_id: str, resumed: bool = False) -> None:
         self._run_ids[handle] = run_id
-        if handle == self._handle:
-            self._known.set()
+        if handle != self._handle:
+            return
+        self._known.set()
+        if self._watch_machine and self._machine is None:
+            self._machine = SystemMetrics(run_id, self._uri, resumed)
 
     def _send_create(self, record: Record) -> None:
         run_id = self._resolve(record["run"]) or self._create(record)
         self._settle(record["run"], run_id)
         self._send_params(run_id, record["params"])
+        prefix = f"{TAG_PROTOCOL}."
+        targets = [name.removeprefix(prefix) for name in record["tags"] if name.startswith(prefix)]
+        dress_experiment(self._mlflow, self._experiment_id, targets)
 
     def _create(self, record: Record) -> str:
-        tags = record["tags"] | {_TAG_LOCAL: record["run"]}
+        tags = record["tags"] | {TAG_LOCAL: record["run"]}
         run = self._mlflow.create_run(self._experiment_id, record["time"], tags, record["name"])
         return run.info.run_id
 
     def _send_resume(self, record: Record) -> None:
         run = self._mlflow.get_run(self._existing(record) or self._create(record))
         run_id, before = run.info.run_id, run.data.params
-        self._settle(record["run"], run_id)
+        self._settle(record["run"], run_id, resumed=True)
         self._mlflow.update_run(run_id, status="RUNNING")
         now = {name: value[:_MAX_PARAM] for name, value in record["params"].items()}
         tags = {key_name(f"override.{k}"): v for k, v in now.items() if k in before and before[k] != v}
@@ -254,7 +298,21 @@ class MLflowTracker(Tracker):
     def _send_text(self, record: Record) -> None:
         self._mlflow.log_text(self._resolve(record["run"]), record["text"], record["name"])
 
+    def _send_table(self, record: Record) -> None:
+        send_table(self._mlflow, self._resolve(record["run"]), record["rows"], record["name"])
+
+    def _send_inputs(self, record: Record) -> None:
+        send_inputs(self._mlflow, self._resolve(record["run"]), record["inputs"])
+
+    def _send_model(self, record: Record) -> None:
+        run_id, folder = self._resolve(record["run"]), Path(record["path"])
+        send_model(
+            self._mlflow, self._experiment_id, run_id, folder, record["name"], record["step"], record["register"]
+        )
+
     def _send_end(self, record: Record) -> None:
+        if self._machine is not None and record["run"] == self._handle:
+            self._machine.finish()
         self._send_tags(record)
         self._mlflow.set_terminated(self._resolve(record["run"]), record["status"], record["time"])
 
@@ -267,7 +325,11 @@ class MLflowTracker(Tracker):
 
 
 def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {key_name(name): str(value)[:_MAX_TAG] for name, value in tags.items()}
+    return {key_name(name): str(value)[:_MAX_TAG] for name, value in tags.items() if str(value)}
+
+
+def _said(params: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in flatten(params).items() if value not in _EMPTY}
 
 
 def _now_ms() -> int:

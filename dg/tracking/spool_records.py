@@ -7,7 +7,10 @@ from typing import Any
 
 from dg.tracking.base import TrackingError
 
-KINDS = ("connect", "create", "resume", "metrics", "tags", "image", "artifact", "text", "end", "sweep")
+KINDS = (
+    "connect", "create", "resume", "metrics", "tags", "image", "artifact", "text", "table", "inputs", "model", "end",
+    "sweep",
+)  # fmt: skip
 RUN_HANDLE = re.compile(r"(local-)?[A-Za-z0-9_-]{1,64}")
 _LOCAL = re.compile(r"local-[0-9a-f]{32}")
 
@@ -32,7 +35,7 @@ def check_record(
         raise TrackingError(f"a record of no known kind in the spool of {folder}; not sent")
     if kind != "connect" and not (isinstance(run, str) and (run in own_runs or _LOCAL.fullmatch(run))):
         raise TrackingError(f"a record in the spool of {folder} is for another run; not sent")
-    if kind in ("artifact", "image") and path not in own_files and not _lies_in(path, folder):
+    if kind in ("artifact", "image", "model") and path not in own_files and not _lies_in(path, folder):
         raise TrackingError(f"a record in the spool of {folder} names a file outside of that folder; not sent")
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dg.tracking.base import TrackingError
-from dg.tracking.names import TAG_REASON, metric_name
+from dg.tracking.experiment_page import dress_experiment, runs_address
+from dg.tracking.moved_store import follow_store
+from dg.tracking.names import OLD_TAGS, TAG_HEARTBEAT, TAG_HOST, TAG_REASON, metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,7 +25,7 @@ DEFAULT_URI = "sqlite:///mlflow.db"
 # Several runs that start at once on a busy machine wait for each other's imports and migrations of the database.
 CREATION_S = 600.0
 OFF = ("off", "none")
-TAG_HOST, TAG_HEARTBEAT = "dg.host", "heartbeat"
+UI_ADDRESS = "http://127.0.0.1:5000"  # of `dg ui` where the port is free
 # A server on a loopback address asks nobody who they are, and need not: others come through ssh, which does.
 SERVER_HINT = (
     "start it with `mlflow server --host 127.0.0.1 --port 5000`, and reach it from other machines through "
@@ -76,10 +78,10 @@ def client_of(uri: str) -> "MlflowClient":
 
 
 def prepare(uri: str, experiment: str) -> str:
-    """Create what is missing of the store and the experiment.
+    """Create what is missing of the store and the experiment, and give the experiment its page.
 
-    To be called once, in the driver, because actors that create the schema or the experiment would race. Several
-    drivers may start at once.
+    A store that was moved or copied with its pictures is told where they lie now. To be called once, in the driver,
+    because actors that create the schema or the experiment would race. Several drivers may start at once.
 
     Args:
         uri: tracking store; `off` for none.
@@ -97,7 +99,11 @@ def prepare(uri: str, experiment: str) -> str:
     file = sqlite_file(uri)
     try:
         with _creation_lock(file):
-            return _experiment_id(client_of(uri), experiment, file)
+            follow_store(file)
+            client = client_of(uri)
+            experiment_id = _experiment_id(client, experiment, file)
+            dress_experiment(client, experiment_id)
+            return experiment_id
     except Exception as error:
         remedy = (
             f"check that {file.parent} can be written to and that {file.name} is an MLflow database"
@@ -110,6 +116,34 @@ def prepare(uri: str, experiment: str) -> str:
         ) from error
 
 
+def existing_experiment(uri: str, experiment: str) -> str:
+    """Return the id of an experiment that is there already, and give it its page.
+
+    Args:
+        uri: absolute tracking store.
+        experiment: name of the MLflow experiment.
+
+    Raises:
+        TrackingError: there is no such store or experiment, or it cannot be reached.
+    """
+    file = sqlite_file(uri)
+    if file is not None and not file.is_file():
+        raise TrackingError(
+            f"no MLflow database at {file}; train first (dg train), or give tracking_uri=sqlite:///FILE"
+        )
+    try:
+        follow_store(file)
+        client = client_of(uri)
+        found = client.get_experiment_by_name(experiment)
+        names = [known.name for known in client.search_experiments()]
+        if found is not None:
+            dress_experiment(client, found.experiment_id)
+            return found.experiment_id
+    except Exception as error:
+        raise TrackingError(f"cannot read the tracking store {uri}: {_first_line(error)}") from error
+    raise TrackingError(f"no experiment {experiment!r} in {uri}; it has {names}: give experiment=NAME")
+
+
 def end_silent_runs(client: "MlflowClient", experiment_id: str, keep: str) -> None:
     """Mark runs of this host as KILLED that have sent no heartbeat for long; a crash would leave them RUNNING.
 
@@ -118,22 +152,33 @@ def end_silent_runs(client: "MlflowClient", experiment_id: str, keep: str) -> No
         experiment_id: MLflow's id of the experiment.
         keep: id of a run that is left as it is.
     """
-    query = f"attributes.status = 'RUNNING' and tags.`{TAG_HOST}` = '{socket.gethostname()}'"
-    for run in client.search_runs([experiment_id], query):
-        silent = time.time() - float(run.data.tags.get(TAG_HEARTBEAT, "0"))
-        if silent > _STALE_S and run.info.run_id != keep:
-            client.set_tag(run.info.run_id, TAG_REASON, f"no heartbeat for {silent / 60:.0f} minutes")
-            client.set_terminated(run.info.run_id, "KILLED")
+    for host in (TAG_HOST, OLD_TAGS[TAG_HOST]):
+        query = f"attributes.status = 'RUNNING' and tags.`{host}` = '{socket.gethostname()}'"
+        for run in client.search_runs([experiment_id], query):
+            tags = run.data.tags
+            silent = time.time() - float(tags.get(TAG_HEARTBEAT) or tags.get(OLD_TAGS[TAG_HEARTBEAT], "0"))
+            if silent > _STALE_S and run.info.run_id != keep:
+                client.set_tag(run.info.run_id, TAG_REASON, f"no heartbeat for {silent / 60:.0f} minutes")
+                client.set_terminated(run.info.run_id, "KILLED")
 
 
-def ui_command(uri: str) -> str:
-    """What to type to see the runs; for a server, its address."""
+def ui_command(uri: str, experiment: str = "dg", experiment_id: str = "") -> str:
+    """What to type to see the runs, and the address that it opens; of a server, the address alone.
+
+    Args:
+        uri: tracking store; `off` for none, which gives an empty text.
+        experiment: name of the MLflow experiment.
+        experiment_id: MLflow's id of it; without one there is no address.
+    """
     uri = tracking_uri(uri)
     if uri in OFF:
         return ""
     if uri.startswith("http"):
-        return uri
-    return f"mlflow ui --backend-store-uri {shlex.quote(uri)}"
+        return runs_address(uri, experiment_id) if experiment_id else uri
+    words = [] if uri == tracking_uri("") else [f"tracking_uri={uri}"]
+    words += [] if experiment == "dg" else [f"experiment={experiment}"]
+    command = shlex.join(["dg", "ui", *words])
+    return f"{command}   {runs_address(UI_ADDRESS, experiment_id)}" if experiment_id else command
 
 
 def log_files(uri: str, run_id: str, folder: str, files: Iterable[Path]) -> str:

@@ -13,7 +13,7 @@ from dg.evaluation.metrics import PoseErrors
 from dg.evaluation.predictions import Evaluation
 from dg.files.atomic import replace_file
 from dg.tracking import Tracker
-from dg.tracking.names import final_metrics
+from dg.tracking.names import SELECTIONS_TABLE, target_metrics
 
 FILES_FOLDER = "evaluation"  # of the run's artifacts
 TAG_EVALUATES = "evaluates"  # run id or file: marks a run as an evaluation of it
@@ -73,10 +73,13 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
 
 
 def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:
-    """The final metrics, averages over actions too."""
+    """The metrics of each target, and the table of all averages, over actions too."""
+    rows = []
     for result in results:
-        summary = {name: value for name, value in result.evaluation.errors.summary().items() if name != "n"}
-        tracker.log_metrics(final_metrics(selection, result.target, summary), step=0)
+        summary = result.evaluation.errors.summary()
+        tracker.log_metrics(target_metrics(result.target, summary), step=0)
+        rows.append({"target": result.target, "selection": selection, "protocol": result.evaluation.protocol} | summary)
+    tracker.log_table(rows, SELECTIONS_TABLE)
 
 
 def log_files(tracker: Tracker, files: Sequence[Path]) -> None:

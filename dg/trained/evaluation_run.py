@@ -17,7 +17,7 @@ from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig
-from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
+from dg.tracking import NO_DEPTH, DataInput, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
 from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
@@ -190,7 +190,8 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         torch.set_num_threads(config.threads)
     identity = identity_of(options, config)
     uri = tracking_uri(config.tracking.uri)
-    prepare(uri, config.tracking.experiment)  # before the work: it finds out whether there is a store
+    # Before the work: it finds out whether there is a store.
+    experiment_id = prepare(uri, config.tracking.experiment)
     results = evaluate_lifter(stored, options.tta)
     errors = place.with_name(f"{place.stem}.errors.npz")
     write_errors(results, errors)
@@ -202,7 +203,16 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     log_files(tracker, (errors, place))
     tracker.finish()
     note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
-    return summary | {"out": str(place), "see": ui_command(uri), "note": note}
+    return summary | {
+        "out": str(place),
+        "see": ui_command(uri, config.tracking.experiment, experiment_id),
+        "note": note,
+    }
+
+
+def _input(result: TargetResult) -> DataInput:
+    data = result.dataset
+    return DataInput(data.name, data.identity, len(data), "test", result.evaluation.protocol)
 
 
 def _log(
@@ -219,6 +229,8 @@ def _log(
     tags |= tags_of_image_depth(tags, {r.dataset.source_depth for r in results})
     tags[TAG_CHECKS] = line(checks_of(results))
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
-    run_id = tracker.start(config.tracking.run_name or f"evaluate-{options.name}", identity.params, tags)
+    name = config.tracking.run_name or f"evaluation of {options.name}"
+    run_id = tracker.start(name, identity.params, tags)
+    tracker.log_inputs([_input(r) for r in results])
     log_results(tracker, results, stored.selection)
     return run_id

@@ -8,7 +8,7 @@ from typing import Any
 from dg.datasets.base import DataError
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins, flat_options, table_of
-from dg.settings.config import TrainConfig
+from dg.settings.config import TrainConfig, deciding
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, run_tags
 from dg.trained.description import SETTINGS
@@ -50,6 +50,7 @@ class Identity:
             oracle=(*(("depth",) if config.needs_depth else ()), *self.oracle),
             protocols=protocols,
             adapted_to=self.adapted_to,
+            source="" if self.seed is None else str(config.data.get("label") or config.data["name"]),
         )
 
 
@@ -59,12 +60,12 @@ def identity_of_run(config: TrainConfig) -> Identity:
     method = resolve(table_of("method"), "method", config.method["name"])
     lifter = resolve(table_of("lifter"), "lifter", config.lifter["name"])
     recipe = resolved_recipe(config, lifter.recipe(options_for_windows(config, plugins["lifter"])))
-    params = config.flat() | flat_options(plugins)
+    params = config.flat() | flat_options(plugins) | {f"recipe.{k}": v for k, v in asdict(recipe).items()}
     return Identity(
         method=config.method["name"],
         regime=method.regime,
         lifter=config.lifter["name"],
-        params=params | {f"recipe.{k}": v for k, v in asdict(recipe).items()},
+        params=deciding(config, params),
         seed=config.seed,
         oracle=method.oracles(plugins["method"]),
         adapted_to=_adapted_to(config),

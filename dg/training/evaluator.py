@@ -16,6 +16,7 @@ from dg.settings.config import TrainConfig
 from dg.tracking.names import epoch_metric
 from dg.training.live_depth import LiveDepth
 from dg.training.problem import Problem
+from dg.training.run_record import save_details
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -66,9 +67,13 @@ class Evaluator:
         label, frames = self.problem.depth_label, self.config.frames
         of_val = evaluate(self.method, val, label, frames)
         virtual = None if self._virtual is None else evaluate(self.method, self._virtual, label, frames)
-        results = {t.name: evaluate(self.method, t, label, frames) for t in targets}
+        is_best = self.history.would_be_best(_record(of_val))
+        results = {t.name: evaluate(self.method, t, label, frames, details=is_best) for t in targets}
         records = {name: _record(e) for name, e in results.items()}
-        if self.history.add(epoch, _record(of_val), records, None if virtual is None else _record(virtual)):
+        self.history.add(epoch, _record(of_val), records, None if virtual is None else _record(virtual))
+        if is_best:
+            found = {name: result.details for name, result in results.items()}
+            save_details(self.checkpoints.folder, epoch, self.config.skeleton, found)
             self.best_lifter = {k: v.detach().cpu().clone() for k, v in self.method.lifter.state_dict().items()}
             best = {"lifter": self.best_lifter, "epoch": epoch, "run_id": run_id, "config": self.config.plain()}
             self.checkpoints.save_best(best)

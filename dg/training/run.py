@@ -16,23 +16,30 @@ from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.pose.devices import set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
-from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.config import RunInfo, TrainConfig, deciding
 from dg.settings.plugins import resolve
 from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
-from dg.tracking.names import TAG_CHECKS, TAG_RECIPE, tags_of_image_depth
+from dg.tracking.names import TAG_CHECKS, TAG_CHILD, TAG_NOTE, TAG_RECIPE, tags_of_image_depth
 from dg.training.build import device_of, lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
 from dg.training.live_depth import LiveDepth
 from dg.training.problem import Problem, check_same_data, load_problem, sizes_of_features, source_content, with_box_size
 from dg.training.rendering import look_ahead_note, make_live_depth, with_feature_sizes, worker_spec
+from dg.training.run_record import begin_record, record_results, run_before, title_of
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
 
 Watch = Callable[[RenderPool], None]
+Keep = Callable[[Tracker, dict[str, Any]], None]  # logs further things of a finished run, given its summary
 
 
 def train(
-    config: TrainConfig, info: RunInfo, report: Report, stop: threading.Event, watch: Watch | None = None
+    config: TrainConfig,
+    info: RunInfo,
+    report: Report,
+    stop: threading.Event,
+    watch: Watch | None = None,
+    keep: Keep | None = None,
 ) -> dict[str, Any]:
     """Train and evaluate one run. Leaves no worker behind, whatever happens.
 
@@ -42,6 +49,7 @@ def train(
         report: takes progress records, for people to see.
         stop: when it is set, the run finishes the batch in hand, writes a checkpoint and returns.
         watch: is given the render pool, once there is one.
+        keep: is called when the run has finished, before its record in MLflow is closed.
 
     Returns:
         The summary: results by target and selection, and the figures of the run.
@@ -54,7 +62,9 @@ def train(
     if device_of(config).type == "cpu":
         use_fast_matmul()
     # Made first: its thread imports MLflow while the data load.
-    tracker = make_tracker(info.tracking_uri, config.tracking.experiment, Path(info.out))
+    tracker = make_tracker(
+        info.tracking_uri, config.tracking.experiment, Path(info.out), watch_machine=config.tracking.system_metrics
+    )
     options = check_plugins(config)
     live = make_live_depth(config, options, info.gpus_per_actor)  # its workers start while the data load
     if live is not None and watch is not None:
@@ -64,7 +74,7 @@ def train(
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
         config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
         config = replace(config, data_content=source_content(problem.train, problem.val))
-        return _train_on(config, info, problem, options, live, tracker, report, stop)
+        return _train_on(config, info, problem, options, live, tracker, report, stop, keep)
     finally:
         if live is not None:
             live.pool.close()
@@ -89,6 +99,7 @@ def _train_on(
     tracker: Tracker,
     report: Report,
     stop: threading.Event,
+    keep: Keep | None,
 ) -> dict[str, Any]:
     checkpoints = Checkpoints(Path(info.out))
     state = None
@@ -100,13 +111,15 @@ def _train_on(
         )
     if state is not None:
         check_same_data(state, problem)
+    before = run_before(Path(info.out), config.digest()) if config.resume == "auto" else None
     run_id = tracker.start(
-        run_name=info.run_name,
-        params=config.flat() | flat_options(options) | _recipe(config, options),
+        run_name=config.tracking.run_name or title_of(config, problem.train.name),
+        params=deciding(config, config.flat() | flat_options(options) | _recipe(config, options)),
         tags=_tags(config, info, problem, options),
-        run_id=state["run_id"] if state else None,
+        run_id=state["run_id"] if state else before,
         parent_run_id=config.tracking.parent_run_id or None,
     )
+    begin_record(tracker, Path(info.out), config, problem, run_id)
     report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
             "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
     report({"kind": "note", "text": line(problem.checks)})
@@ -121,6 +134,10 @@ def _train_on(
             trainer.load(state)
         data = {"data": problem.contents, "data_checks": problem.checks}
         summary = {"run_id": run_id, "regime": method.regime} | data | trainer.fit(run_id)
+        if not summary["interrupted"]:
+            record_results(tracker, Path(info.out), config, summary, trainer.views, trainer.position.ended_epoch)
+            if keep is not None:
+                keep(tracker, summary)
         status, reason = ("KILLED", "interrupted") if summary["interrupted"] else ("FINISHED", "done")
         return summary
     except Exception as error:
@@ -145,8 +162,11 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         oracle=(*(("depth",) if config.needs_depth else ()), *oracles),
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
         adapted_to="" if problem.adaptation is None else problem.adaptation.label,
-    ) | {"config.digest": config.digest(), "mlflow.note.content": info.note}  # fmt: skip
-    tags |= {TAG_CHECKS: line(problem.checks)} | ({TAG_RECIPE: config.recipe} if config.recipe else {})
+        source=problem.train.name,
+    ) | {"config.digest": config.digest(), TAG_NOTE: info.note, TAG_CHILD: config.tracking.child}  # fmt: skip
+    tags |= {TAG_CHECKS: line(problem.checks), "command": info.command, "folder": info.out}
+    tags |= {"mlflow.source.name": "dg train", "mlflow.source.type": "LOCAL"}
+    tags |= {TAG_RECIPE: config.recipe} if config.recipe else {}
     return tags | tags_of_image_depth(tags, {t.source_depth for t in problem.targets})
 
 

@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from dg.evaluation.results import final_results, result_metrics, run_figures, summary_figures
-from dg.files.atomic import replace_file
+from dg.evaluation.results import final_results, run_figures, summary_figures
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
@@ -28,6 +27,7 @@ from dg.training.live_depth import LiveDepth, PendingDepth
 from dg.training.made_of import made_of
 from dg.training.pending import load_pending, save_pending
 from dg.training.problem import Problem
+from dg.training.run_record import epoch_metrics
 from dg.training.running_means import RunningMeans
 from dg.training.view_log import ViewLog
 from render_workers.base import RenderInterruptedError
@@ -259,10 +259,8 @@ class Trainer:
         if "loss/lifter" in losses:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
         self._save()
-        metrics = losses | scores | self._figures()
-        if scores:
-            metrics |= self.views.look(self._source, self.evaluator.targets or ())
-        self.tracker.log_metrics(metrics, step=epoch)
+        views = self.views.look(self._source, self.evaluator.targets or ()) if scores else {}
+        self.tracker.log_metrics(epoch_metrics(losses, scores, views, self._figures()), step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
         if scores and self.draw is not None and self.picture is not None:
@@ -344,33 +342,23 @@ class Trainer:
 
     def _figures(self) -> dict[str, float]:
         figures = run_figures(self.all_seconds, self.trained_poses, self.method.lifter_steps, self._ledger() or None)
-        return figures | {"skipped_steps": float(self.method.finite_steps.skipped)}
+        skipped = float(self.method.finite_steps.skipped)
+        return figures | ({"trouble/skipped_steps": skipped} if skipped else {})
 
     def _summary(self) -> dict[str, Any]:
         history = self.evaluator.history
         results = final_results(history, [t.name for t in self.problem.targets])
         parts = made_of(self.method, self.curve)
-        if not self.stopped:
-            metrics = result_metrics(results) | {f"made_of/{name}": value for name, value in parts.items()}
-            self.tracker.log_metrics(metrics, step=self.position.ended_epoch)
-            self._draw_views()
         return {
             "results": results,
             "val": history.records[-1]["val"] if history.records else {},
             "virtual_cameras": history.records[-1].get("virtual_cameras", {}) if history.records else {},
             "made_of": parts,
+            "curves": history.curves(),
             "views": self.views.summary(),
             "lifter_steps": self.method.lifter_steps,
             "interrupted": self.stopped,
         } | summary_figures(self._figures(), self._ledger())
-
-    def _draw_views(self) -> None:
-        """The augmentation at the end of the run, as a picture in its folder and in MLflow."""
-        picture = self.views.figure()
-        if picture is not None:
-            path = self.checkpoints.folder / "views.png"
-            replace_file(path, lambda file: file.write(picture))
-            self.tracker.log_artifact(path)
 
 
 class _Clock:

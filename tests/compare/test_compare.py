@@ -16,7 +16,7 @@ from dg.compare.tables import build_tables
 from dg.compare.text import FORMATS
 from dg.evaluation.metrics import PoseErrors
 from dg.settings.errors import ConfigError, OptionError
-from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags
+from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags, target_metric
 from tests.compare.make_results import benchmark_id
 
 
@@ -79,7 +79,7 @@ def test_every_metric_of_an_evaluation_has_a_place():
     assert set(METRICS) == set(PoseErrors.__dataclass_fields__) - {"action"}
 
 
-def track(uri, folder, method, seed, value, status="FINISHED", tags=None, parent=None):
+def track(uri, folder, method, seed, value, status="FINISHED", tags=None, parent=None, old=False):
     tracker = make_tracker(uri, "dg", folder)
     params = {"method": {"name": method}, "seed": seed, "epochs": 2, "batch_size": 8, "data": {"name": "synthetic"}}
     identity = run_tags(
@@ -87,7 +87,12 @@ def track(uri, folder, method, seed, value, status="FINISHED", tags=None, parent
         selection="source_val", oracle=("depth",), protocols={"near": "near/x/n5"},
     )  # fmt: skip
     tracker.start(f"{method}-{seed}", params, identity | (tags or {}), parent_run_id=parent)
-    tracker.log_metrics({final_metric("source_val", t, "mpjpe_mm"): value for t in ("near", "unlabelled")}, step=2)
+    names = ("near", "unlabelled")
+    metrics = {final_metric("source_val", t, "mpjpe_mm") if old else target_metric(t, "mpjpe_mm"): value for t in names}
+    tracker.log_metrics(metrics, step=2)
+    if not old:
+        rows = [{"target": "near", "selection": "oracle", "mpjpe_mm": value - 9, "pck150": 7.0, "n": 5}]
+        tracker.log_table(rows, "selections.json")
     tracker.finish(status)
     return tracker.run_id
 
@@ -112,8 +117,8 @@ def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
     assert compare.main([f"tracking_uri={uri}"]) == 4
     assert "no run at all" in capsys.readouterr().err
     parent = track(uri, tmp_path / "grid", "erm", 9, 1.0, tags={"sweep.id": "none: a parent"})
-    for seed, value in ((0, 90.0), (1, 94.0)):
-        track(uri, tmp_path / f"e{seed}", "erm", seed, value)
+    for seed, value in ((0, 90.0), (1, 94.0)):  # one of an earlier version
+        track(uri, tmp_path / f"e{seed}", "erm", seed, value, old=bool(seed))
     track(uri, tmp_path / "p", "poseaug", 0, 80.0, parent=parent)
     track(uri, tmp_path / "k", "poseaug", 1, 1.0, status="KILLED")
     track(uri, tmp_path / "s", "poseaug", 2, 2.0, tags={"sweep.id": "s1"})
@@ -131,6 +136,9 @@ def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
     assert compare.main([f"tracking_uri={uri}", "experiment=dgg"]) == 4
     assert "did you mean 'dg'" in capsys.readouterr().err
     assert compare.main([f"tracking_uri={uri}", "selection=last"]) == 4
+    capsys.readouterr()
+    assert compare.main([f"tracking_uri={uri}", "selection=oracle"]) == 0
+    assert "71.0 (1)" in capsys.readouterr().out, "from the table of selections"
     _only_the_children_of_a_parent(uri, parent, capsys)
 
 

@@ -35,7 +35,7 @@ def test_only_seeds_that_both_have_are_paired():
 
 def test_one_seed_makes_no_claim_and_the_sheet_says_so():
     sheet = differences_sheet(compared(*pair(-50.0, seeds=1)))
-    assert sheet.lines == [["poseaug", "xyd+dscale2d=focal, zbuffer", "simple_baseline", "-50.0 (1)"]]
+    assert sheet.lines == [["PoseAug", "xyd+dscale2d=focal, zbuffer", "SimpleBaseline", "-50.0 (1)"]]
     assert "fewer than 5 seeds" in " ".join(sheet.notes)
     assert "*" not in sheet.lines[0][-1]
 

@@ -10,8 +10,8 @@ from tests.compare.make_results import run, tables
 def test_seeds_are_averaged_with_their_standard_deviation():
     (table,) = tables(run(100.0, 0), run(104.0, 1), run(102.0, 2), run(90.0, method="poseaug"))
     assert table.body() == [
-        ["erm", "xyd+dscale2d=focal, zbuffer", "simple_baseline", "102.0 ± 2.0 (3)"],
-        ["poseaug", "xyd+dscale2d=focal, zbuffer", "simple_baseline", "90.0 (1)"],
+        ["ERM", "xyd+dscale2d=focal, zbuffer", "SimpleBaseline", "102.0 ± 2.0 (3)"],
+        ["PoseAug", "xyd+dscale2d=focal, zbuffer", "SimpleBaseline", "90.0 (1)"],
     ]
     assert table.best(table.columns[0]).method == "poseaug"
 
@@ -169,3 +169,21 @@ def test_depth_of_two_files_is_two_columns_and_a_run_without_depth_stands_in_bot
     assert [c.depth for c in table.columns] == ["images", "images"]
     blind = next(row for row in table.rows if row.inputs == "xy")
     assert [blind.values(c) for c in table.columns] == [[100.0], [100.0]]
+
+
+def test_rows_without_depth_stand_under_no_rendered_depth():
+    drawn = run(90.0, protocols={"near": "near/x/depth=rendered-zbuffer(oracle)/tta=none"})
+    blind = run(80.0, depth="none", protocols={"near": "near/x/depth=none/tta=none"})
+    (mixed,) = tables(drawn, blind)
+    assert mixed.legend() == [
+        "near: near/x/tta=none; depth rendered-zbuffer(oracle) where the input has depth, else none"
+    ]
+    (alone,) = tables(blind)
+    assert alone.legend() == ["near: near/x/depth=none/tta=none"]
+
+
+def test_titles_name_the_source_by_its_label_and_the_metric_with_its_unit():
+    (table,) = tables(run(params={"data.name": "h36m", "data.label": "cmu"}))
+    assert "trained on CMU" in table.title
+    assert "h36m" not in table.title
+    assert "MPJPE (mm)" in table.title

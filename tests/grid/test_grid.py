@@ -297,7 +297,7 @@ def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
     assert main(TINY) == 0
     out = capsys.readouterr().out
     table = [line for line in out.splitlines() if line.startswith("|")]
-    for method in ("erm", "random_rigid"):
+    for method in ("ERM", "Random rigid"):
         for inputs in ("xy ", "xyd+dscale2d=focal, zbuffer (oracle)"):
             assert any(line.startswith(f"| {method} ") and f"| {inputs}" in line for line in table)
     assert (tmp_path / "grid/comparison.md").read_text().strip() in out
@@ -308,9 +308,16 @@ def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
     (parent,) = [r for r in runs if "mlflow.parentRunId" not in r.data.tags]
     assert parent.data.params["grid.methods"] == "['erm', 'random_rigid']"
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert sorted(r.info.run_name for r in children) == sorted(NAMES)
+    assert sorted(r.data.tags["mlflow.dg.child"] for r in children) == sorted(NAMES)
+    assert "Random rigid · xyd · synthetic · seed 0" in {r.info.run_name for r in children}
+    assert parent.info.run_name == "Grid · ERM, Random rigid · xy, xyd · synthetic · 1 seed"
+    errors = [r.data.metrics["target/synthetic_near/mpjpe_mm"] for r in children]
+    assert parent.data.metrics["target/synthetic_near/mpjpe_mm"] == min(errors)
+    assert all(r.info.run_id in parent.data.tags["mlflow.note.content"] for r in children), "links to the children"
     assert {r.data.tags["grid.id"] for r in runs} == {parent.data.tags["grid.id"]}
-    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == {"comparison.md", "grid.json"}
+    files = {"comparison.md", "comparison.png", "report.html", "grid.json"}
+    assert {a.path for a in client.list_artifacts(parent.info.run_id)} == files
+    assert "Random rigid" in (tmp_path / "grid/report.html").read_text()
 
     assert main(TINY) == 0
     out = capsys.readouterr().out

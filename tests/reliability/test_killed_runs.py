@@ -69,12 +69,12 @@ def check_history(calm, hunted, results):
         (experiment,) = [e for e in client.search_experiments() if e.name == "dg"]
         (run,) = client.search_runs([experiment.experiment_id])
         assert (run.info.run_id, run.info.status) == (result["run_id"], "FINISHED")
-        names = [n for n in run.data.metrics if n.startswith(("loss/", "val/", "synthetic"))]
+        names = [n for n in run.data.metrics if n.startswith(("train/loss/", "val/", "test/", "target/"))]
         found.append({n: [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, n)] for n in names})
     for points in found[1].values():
         assert len({step for step, _ in points}) == len(points)
-    assert {n: p for n, p in found[0].items() if not n.startswith("loss/")} == {
-        n: p for n, p in found[1].items() if not n.startswith("loss/")
+    assert {n: p for n, p in found[0].items() if not n.startswith("train/loss/")} == {
+        n: p for n, p in found[1].items() if not n.startswith("train/loss/")
     }
-    assert any(name.startswith("loss/") for name in found[1])
+    assert any(name.startswith("train/loss/") for name in found[1])
     assert weights(calm).keys() == weights(hunted).keys()

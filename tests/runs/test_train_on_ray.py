@@ -41,6 +41,6 @@ def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_pa
     assert same_weights(tmp_path / "local", tmp_path / "ray")
     assert out.startswith("dg train on this machine, in a Ray cluster of its own: random_rigid")
     assert "asked for a trainer with 1 CPU and 2 render actors with 1 CPU each; found 1 node with " in out
-    assert "mlflow ui --backend-store-uri sqlite:///" in out
+    assert "/#/experiments/1/runs?workflowType=machine_learning" in out
     assert "synthetic_near" in out
     assert not [p for p in everyone if lives(p)]

@@ -94,7 +94,9 @@ def test_the_default_store_is_absolute_wherever_it_is_asked_for(tmp_path, monkey
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert tracking_uri("") == f"sqlite:///{tmp_path / 'mlflow.db'}"
     assert tracking_uri(tracking_uri("sqlite:///x.db")) == f"sqlite:///{tmp_path / 'x.db'}"
-    assert ui_command("") == f"mlflow ui --backend-store-uri sqlite:///{tmp_path / 'mlflow.db'}"
+    assert ui_command("") == "dg ui"
+    assert ui_command("sqlite:///x.db", "mine") == f"dg ui tracking_uri=sqlite:///{tmp_path / 'x.db'} experiment=mine"
+    assert "http://127.0.0.1:5000/#/experiments/7/runs?workflowType=machine_learning" in ui_command("", "dg", "7")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://head:5000")
     assert tracking_uri("") == "http://head:5000"
 

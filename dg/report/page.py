@@ -1,0 +1,178 @@
+"""The page of a report: tables that sort, charts, pictures and poses in 3D, all in one file."""
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from dg.compare.differences import add_differences
+from dg.compare.published import published_results
+from dg.compare.published_rows import add_published
+from dg.compare.settings import CompareOptions
+from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet
+from dg.compare.tables import build_tables
+from dg.compare.text import sheets_of
+from dg.drawing.viewer import ViewerFrame, viewer_fragment
+from dg.pose.joint_map import skeleton_named
+from dg.report.charts import comparison_chart, curves_chart, elevation_chart, legend
+from dg.report.sources import ReportRun
+from dg.tracking.labels import dataset_label
+
+ELEVATION_STEP_DEG = 15  # as dg.evaluation.details has it
+MOST_POSES, MOST_LINES = 12, 16  # runs whose poses are shown, and lines in a chart
+_MARKS = {BOLD[0]: "<b>", BOLD[-1]: "</b>", PLUS_MINUS: "±"}
+_STYLE = """
+body{font:15px/1.45 sans-serif;color:#222;max-width:1240px;margin:24px auto;padding:0 16px}
+h1{font-size:24px;margin:0}h2{font-size:19px;margin:34px 0 8px;border-bottom:1px solid #ddd}
+h3{font-size:15px;margin:18px 0 6px}
+table{border-collapse:collapse;margin:6px 0;font-size:14px}th,td{padding:3px 12px 3px 0;text-align:left}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}th{border-bottom:2px solid #888;cursor:pointer}
+tr:nth-child(even) td{background:#f7f7f7}.notes{color:#666;font-size:13px}svg{max-width:100%;height:auto}
+img{max-width:100%}.legend span{margin-right:16px;font-size:13px}
+.legend i{display:inline-block;width:12px;height:12px;margin-right:5px}
+details{margin:10px 0}summary{cursor:pointer;font-weight:bold}
+"""
+_SORT = """
+document.querySelectorAll('th').forEach(function (head) {
+  head.addEventListener('click', function () {
+    var table = head.closest('table'), place = Array.from(head.parentNode.children).indexOf(head);
+    var up = head.dataset.up !== '1'; head.dataset.up = up ? '1' : '0';
+    var rows = Array.from(table.tBodies[0].rows);
+    rows.sort(function (a, b) {
+      var x = a.cells[place].innerText, y = b.cells[place].innerText, m = parseFloat(x), n = parseFloat(y);
+      var order = isNaN(m) || isNaN(n) ? x.localeCompare(y) : m - n;
+      return up ? order : -order;
+    });
+    rows.forEach(function (row) { table.tBodies[0].appendChild(row); });
+  });
+});
+"""
+
+
+def report_page(runs: Sequence[ReportRun], options: CompareOptions, title: str) -> str:
+    """Return the whole page.
+
+    Args:
+        runs: what is shown; at least one.
+        options: how they are compared.
+        title: of the page; any text.
+    """
+    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="notes">{len(runs)} runs; click a heading to sort.</p>']
+    parts += [_section("Comparison", _comparison(runs, options))]
+    parts += [_section("Error by epoch", _curves(runs)), _section("Error by viewpoint", _by_elevation(runs))]
+    parts += [_section("Runs", _runs(runs))]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
+        f"<body>{''.join(parts)}<script>{_SORT}</script></body></html>\n"
+    )
+
+
+def _section(title: str, parts: Iterable[str]) -> str:
+    content = "".join(parts)
+    return f"<h2>{title}</h2>{content}" if content else ""
+
+
+def _comparison(runs: Sequence[ReportRun], options: CompareOptions) -> list[str]:
+    results = [run.result for run in runs if run.result is not None]
+    parts = []
+    for table in build_tables(results, options.selection, options.metric):
+        add_differences(table, options.baseline)
+        add_published(table, published_results(), options.published)
+        sheets = sheets_of([table])
+        parts += [_sheet(sheets[0]), comparison_chart(table), *map(_sheet, sheets[1:])]
+    return parts
+
+
+def _sheet(sheet: Sheet) -> str:
+    heads = "".join(f"<th{_kind(i, sheet)}>{html.escape(str(name))}</th>" for i, name in enumerate(sheet.frame))
+    rows = []
+    for line in sheet.lines:
+        cells = "".join(f"<td{_kind(i, sheet)}>{_cell(str(text))}</td>" for i, text in enumerate(line))
+        rows.append(f"<tr>{cells}</tr>")
+    notes = "".join(f"<li>{_cell(text)}</li>" for text in [*sheet.notes, *sheet.remarks])
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<h3>{html.escape(sheet.title)}</h3>{table}<ul class="notes">{notes}</ul>'
+
+
+def _kind(place: int, sheet: Sheet) -> str:
+    return "" if place < sheet.labels else ' class="n"'
+
+
+def _cell(text: str) -> str:
+    safe = html.escape(text)
+    for mark, meaning in _MARKS.items():
+        safe = safe.replace(mark, meaning)
+    return safe
+
+
+def _curves(runs: Sequence[ReportRun]) -> list[str]:
+    shown = [run for run in runs if run.summary.get("curves")][:MOST_LINES]
+    if not shown:
+        return []
+    names = list(dict.fromkeys(name for run in shown for name in run.summary["curves"][0] if name != "epoch"))
+    charts = []
+    for name in names:
+        lines = {
+            run.title: [(point["epoch"], point[name]) for point in run.summary["curves"] if name in point]
+            for run in shown
+        }
+        heading = "source validation" if name == "val" else dataset_label(name)
+        charts.append(curves_chart(heading, {k: line for k, line in lines.items() if line}, "MPJPE (mm)"))
+    return [*charts, legend([run.title for run in shown])]
+
+
+def _by_elevation(runs: Sequence[ReportRun]) -> list[str]:
+    found = {
+        run.title: {name: own["elevation"] for name, own in run.details["targets"].items()}
+        for run in runs[:MOST_LINES]
+        if run.details.get("targets")
+    }
+    names = list(dict.fromkeys(name for own in found.values() for name in own))
+    return [elevation_chart(found, name, ELEVATION_STEP_DEG) for name in names] + (
+        [legend(list(found))] if found else []
+    )
+
+
+def _runs(runs: Sequence[ReportRun]) -> list[str]:
+    parts = []
+    for number, run in enumerate(runs):
+        content = [_picture(caption, data) for caption, data in run.pictures.items()]
+        if number < MOST_POSES:
+            content += _poses(run.details)
+        if content:
+            is_open = " open" if number == 0 else ""
+            parts.append(f"<details{is_open}><summary>{html.escape(run.title)}</summary>{''.join(content)}</details>")
+    if len(runs) > MOST_POSES:
+        parts.append(f'<p class="notes">Poses in 3D are those of the first {MOST_POSES} runs.</p>')
+    return parts
+
+
+def _picture(caption: str, data: bytes) -> str:
+    if not data.startswith(b"\x89PNG"):
+        return ""
+    address = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<h3>{html.escape(caption)}</h3><img alt="{html.escape(caption)}" src="{address}">'
+
+
+def _poses(details: dict[str, Any]) -> list[str]:
+    """The worst, median and best poses of each target, to be turned; the true pose is grey."""
+    parts = []
+    for target, found in details.get("targets", {}).items():
+        frames = [_frame(example) for example in found["examples"]]
+        if frames:
+            title = f"{dataset_label(target)}: worst, median and best poses; grey: ground truth. Drag to turn."
+            parts.append(viewer_fragment(frames, skeleton_named(details["skeleton"]), title, fps=1.0))
+    return parts
+
+
+def _frame(example: dict[str, Any]) -> ViewerFrame:
+    action = f", {example['action']}" if example.get("action") else ""
+    said = f"{example['which']}: {example['mpjpe_mm']:.0f} mm, row {example['row']}{action}"
+    return ViewerFrame(
+        poses=[np.asarray(example["predicted"], np.float64)],
+        references=[np.asarray(example["truth"], np.float64)],
+        caption=said,
+    )

@@ -1,0 +1,130 @@
+"""How data sets, tables and models get into an MLflow run, by its client alone; all of it may be repeated."""
+
+import json
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+ALIAS = "latest"  # of the newest version of a registered model
+_TABLES_TAG = "mlflow.loggedArtifacts"  # tells MLflow's pages which JSON files are tables
+_MODEL_FILE = "MLmodel"
+_MOST_NAME, _MOST_DIGEST = 500, 36
+_END_S = 2.0
+_SOURCE_TYPE = "dg"
+
+
+def send_inputs(client: "MlflowClient", run_id: str, inputs: Sequence[Mapping[str, Any]]) -> None:
+    """List data sets among a run's inputs.
+
+    Args:
+        client: client of the tracking store.
+        run_id: of the run.
+        inputs: each as `DataInput.plain` gives it.
+    """
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    listed = []
+    for data in inputs:
+        profile = {"num_rows": data["rows"]} | ({"protocol": data["protocol"]} if data["protocol"] else {})
+        dataset = Dataset(
+            name=data["name"][:_MOST_NAME],
+            digest=data["digest"][:_MOST_DIGEST],
+            source_type=_SOURCE_TYPE,
+            source=json.dumps({"data": data["source"] or data["name"]}),
+            profile=json.dumps(profile),
+        )
+        listed.append(DatasetInput(dataset, [InputTag("mlflow.data.context", data["context"])]))
+    client.log_inputs(run_id, listed)
+
+
+def send_table(client: "MlflowClient", run_id: str, rows: Sequence[Mapping[str, Any]], name: str) -> None:
+    """Write a table among a run's artifacts in the form that MLflow's pages show as a table.
+
+    MLflow's own `log_table` would add the rows again where the file is there already.
+    """
+    from pandas import DataFrame
+
+    client.log_text(run_id, DataFrame(list(rows)).to_json(orient="split", index=False), name)
+    known = json.loads(client.get_run(run_id).data.tags.get(_TABLES_TAG, "[]"))
+    entry = {"path": name, "type": "table"}
+    if entry not in known:
+        client.set_tag(run_id, _TABLES_TAG, json.dumps([*known, entry]))
+
+
+def send_model(
+    client: "MlflowClient", experiment_id: str, run_id: str, folder: Path, name: str, step: int, register: str
+) -> str:
+    """Make a logged model of a folder that `save_model` wrote, and a registered one where that is wished; its id."""
+    from mlflow.entities import LoggedModelOutput
+
+    model_id = _model_of(client, experiment_id, run_id, name)
+    if not model_id:
+        model = client.create_logged_model(experiment_id, name, run_id, model_type="lifter")
+        model_id = model.model_id
+        _name_in(folder / _MODEL_FILE, model_id, run_id)
+        client.log_model_artifacts(model_id, str(folder))
+        client.finalize_logged_model(model_id, "READY")
+        client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
+    if register:
+        _register(client, register, model_id, run_id)
+    return model_id
+
+
+def _model_of(client: "MlflowClient", experiment_id: str, run_id: str, name: str) -> str:
+    """The run's model of this name, whole; empty where there is none."""
+    query = f"source_run_id = '{run_id}' AND name = '{name}'"
+    found = client.search_logged_models([experiment_id], filter_string=query)
+    return next((model.model_id for model in found if str(model.status) == "READY"), "")
+
+
+def _name_in(file: Path, model_id: str, run_id: str) -> None:
+    import yaml
+
+    document = yaml.safe_load(file.read_text()) | {"model_id": model_id, "run_id": run_id}
+    file.write_text(yaml.safe_dump(document))
+
+
+def _register(client: "MlflowClient", name: str, model_id: str, run_id: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
+    version = known[0] if known else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    client.set_registered_model_alias(name, ALIAS, version.version)
+
+
+class SystemMetrics:
+    """CPU, memory, disk, network and GPU of the trainer's machine, by MLflow's own monitor.
+
+    It stops by itself when the store is away. MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false turns it off.
+    """
+
+    def __init__(self, run_id: str, uri: str, resumed: bool) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        for name in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.utils.autologging_utils"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._monitor = SystemMetricsMonitor(run_id, resume_logging=resumed, tracking_uri=uri)
+        self._monitor.start()
+
+    def finish(self) -> None:
+        """Stop it and send what it has; of a store that does not answer, no longer than `_END_S` seconds."""
+        ending = threading.Thread(target=self._monitor.finish, daemon=True)
+        ending.start()
+        ending.join(_END_S)
+
+
+def system_metrics_wanted() -> bool:
+    """What MLflow's own variable says; on where it says nothing."""
+    import os
+
+    return os.environ.get("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true").lower() not in ("false", "0")
