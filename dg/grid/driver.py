@@ -171,9 +171,9 @@ def resume_command(program: str, args: Sequence[str], out: str | Path = "") -> s
     """The command that resumes a grid or a sweep.
 
     Args:
-        program: module of the command.
+        program: the command, such as `dg grid`.
         args: those that it was given.
         out: folder that takes the place of an `out=` among them; empty: as they are.
     """
     kept = [arg for arg in args if not (out and arg.startswith("out="))]
-    return " ".join([f"python -m {program}", *map(shlex.quote, [*kept, *([f"out={out}"] if out else [])])])
+    return " ".join([program, *map(shlex.quote, [*kept, *([f"out={out}"] if out else [])])])

@@ -21,9 +21,10 @@ ROWS = 24
 SHORT = {"warmup_iterations": 1, "history": 30}
 
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
+# Every skeleton and every kind of input.
 every_case = pytest.mark.parametrize(
     ("skeleton", "channels"),
-    [*((s, c) for s in (H36M_16, H36M_17) for c in ("xy", "xyd")), (H36M_16, "uadd")],
+    [(H36M_16, "xy"), (H36M_17, "xyd"), (H36M_16, "uadd")],
     ids=lambda v: getattr(v, "name", v),
 )
 
@@ -182,7 +183,7 @@ def test_a_proposal_none_of_which_survived_costs_no_step_and_breaks_nothing(name
 
 
 @every_method
-@pytest.mark.parametrize("channels", ["xy", "xyd", "uadd"])
+@pytest.mark.parametrize("channels", ["xy", "uadd"])
 def test_a_saved_method_goes_on_bit_for_bit(name, channels):
     method = make(name, channels=channels)
     for number in range(4):

@@ -142,8 +142,8 @@ def test_a_folder_takes_one_driver_at_a_time(tmp_path):
 
 def test_the_command_that_resumes_is_the_one_given_with_its_folder():
     args = ["methods=[erm]", "out=elsewhere", "data.root=a b"]
-    assert resume_command("dg.grid", args, "g") == "python -m dg.grid 'methods=[erm]' 'data.root=a b' out=g"
-    assert resume_command("dg.grid", args) == "python -m dg.grid 'methods=[erm]' out=elsewhere 'data.root=a b'"
+    assert resume_command("dg grid", args, "g") == "dg grid 'methods=[erm]' 'data.root=a b' out=g"
+    assert resume_command("dg grid", args) == "dg grid 'methods=[erm]' out=elsewhere 'data.root=a b'"
 
 
 def test_own_settings_are_told_apart_from_those_of_the_runs_and_every_problem_is_told():

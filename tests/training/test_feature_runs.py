@@ -31,8 +31,8 @@ from tests.training.test_live_depth import CountingPool, data
 from tests.training.test_trainer import QUICK, SMALL, last_weights, same, stopped_after
 
 TINY = [
-    "data.clips=4", "data.frames=20", "batch_size=16", "max_steps=4", "evaluate_every=9",
-    "targets=['synthetic:near?clips=1&frames=20']", "render.resolution=32", "render.subject_span_px=28",
+    "data.clips=4", "data.frames=8", "batch_size=16", "max_steps=4", "evaluate_every=9",
+    "targets=['synthetic:near?clips=1&frames=8']", "render.resolution=32", "render.subject_span_px=28",
 ]  # fmt: skip
 POSEAUG = ["method=poseaug", "pretrain_epochs=0", "method.warmup_iterations=1"]
 BOTH = "uadd+depth_features+image_features"

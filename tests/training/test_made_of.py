@@ -39,13 +39,11 @@ def test_poses_count_as_what_they_are():
     ids=["erm", "random_rigid", "poseaug"],
 )
 def test_a_run_tells_what_it_is_made_of(tmp_path, words, augmented):
-    config = parse(
-        [*SMALL, "inputs=xy", f"cache={tmp_path}", f"out={tmp_path / 'run'}", "targets=[synthetic:near]", *words]
-    )
+    config = parse([*SMALL, "inputs=xy", "cache=off", f"out={tmp_path / 'run'}", *words])
     summary = run(config, quiet=True)
     parts = summary["made_of"]
     seen = parts["source_poses"] + parts["augmented_poses"]
-    assert seen == pytest.approx(64 * parts["lifter_steps"])
+    assert seen == pytest.approx(config.batch_size * parts["lifter_steps"])
     assert parts["augmented_poses"] / seen == pytest.approx(augmented, abs=0.08)
     assert (parts["generator_steps"] > 0) == ("method=poseaug" in words)
     assert bool(summary["views"]) == (augmented > 0)
