@@ -113,7 +113,12 @@ class Driver(Generic[Item, Result]):
             self._look()
 
     def ask_to_end(self, running: Running[Item], at_once: bool) -> None:
-        """Ask one child to checkpoint and end, or end it now."""
+        """Ask one child to end.
+
+        Args:
+            running: the child and its place.
+            at_once: kill it now; else it writes its checkpoint first.
+        """
         running.child.stop(at_once)
 
     def _look(self) -> None:
