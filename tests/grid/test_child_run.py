@@ -32,7 +32,7 @@ while True:
 """
 
 
-def code_of(child, seconds=20.0):
+def code_of(child, seconds=180.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         code = child.poll()
@@ -95,13 +95,13 @@ time.sleep(60)
 """
     with subprocess.Popen(script(driver), stdout=subprocess.PIPE, text=True) as process:
         child = psutil.Process(int(process.stdout.readline()))
-        end = time.monotonic() + 20
+        end = time.monotonic() + 180
         while "ready" not in (tmp_path / "train.log").read_text():
             assert time.monotonic() < end
             time.sleep(0.02)
         assert child.is_running()
         os.kill(process.pid, signal.SIGKILL)
-    psutil.wait_procs([child], timeout=20)
+    psutil.wait_procs([child], timeout=180)
     assert not child.is_running()
     assert len(list(tmp_path.glob("asked-*"))) == min(asks, 2)
 

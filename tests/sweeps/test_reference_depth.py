@@ -141,7 +141,7 @@ def test_ctrl_c_checkpoints_the_trial_and_the_same_command_goes_on(fake_train, m
         run = fake_train / "runs/reference_depth/trial-0/seed-0"
         wait_for(run / "ready")
         driver.send_signal(signal.SIGINT)
-        out = driver.communicate(timeout=60)[0]
+        out = driver.communicate(timeout=600)[0]
     assert driver.returncode == 130
     assert "resume with\n  dg sweep reference_depth tracking.uri=off" in out
     assert (run / "checkpoint").exists()
