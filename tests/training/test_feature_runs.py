@@ -156,8 +156,8 @@ def test_features_go_with_every_input_source_and_window(place, tmp_path, words, 
     assert all(np.isfinite(row["mpjpe_mm"]) for row in summary["results"])
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_trains_on_features(place, tmp_path, name):
+@pytest.mark.parametrize("name", ["poseaug", "poseda"])  # all of them: tests/contracts/test_every_method.py
+def test_methods_that_learn_to_augment_train_on_features(place, tmp_path, name):
     method = resolve(METHODS, "method", name)
     known = {f.name for f in fields(method.Options)}
     words = [f"method={name}", "pretrain_epochs=0"]
