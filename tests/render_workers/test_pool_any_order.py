@@ -1,5 +1,6 @@
 """The pool's state machine under any order of events."""
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -152,7 +153,14 @@ class AnyOrder(RuleBasedStateMachine):
         self.core.book.ledger.check()
 
 
-AnyOrder.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestAnyOrderOfEvents = AnyOrder.TestCase
+def machine(examples):
+    """A test case of its own: the state machine over so many series of events."""
+    case = type(AnyOrder)("AnyOrder", (AnyOrder,), {}).TestCase
+    case.settings = settings(
+        max_examples=examples, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    return case
+
+
+TestAnyOrderOfEvents = machine(60)
+TestManyOrdersOfEvents = pytest.mark.reliability(machine(400))
