@@ -237,8 +237,9 @@ def _conclude(display: "Display", config: TrainConfig, summary: dict[str, Any], 
 
 
 def _resume_command(config: TrainConfig) -> str:
-    given = [w for w in sys.argv[1:] if not w.startswith(("out=", "resume="))]
-    return " ".join(["python -m dg.train", *map(shlex.quote, given), f"out={shlex.quote(config.out)}", "resume=auto"])
+    args = sys.argv[2:] if sys.argv[1:2] == ["train"] else sys.argv[1:]  # `dg train ...`, or this file as a program
+    given = [w for w in args if not w.startswith(("out=", "resume="))]
+    return " ".join(["dg train", *map(shlex.quote, given), f"out={shlex.quote(config.out)}", "resume=auto"])
 
 
 def _command(config: TrainConfig) -> str:

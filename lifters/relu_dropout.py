@@ -8,10 +8,10 @@ PyTorch's own kernels are used.
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from lifters.dropout import LEVELS, keep_mask
+from lifters.dropout import LEVELS, Dropout, keep_mask
 
 
 class _ReLUDropout(torch.autograd.Function):
@@ -29,14 +29,8 @@ class _ReLUDropout(torch.autograd.Function):
         return torch.ops.aten.threshold_backward(gradients[0], output, 0.0).mul_(ctx.scale), None
 
 
-class ReLUDropout(nn.Module):
+class ReLUDropout(Dropout):
     """dropout(relu(x)); `p` is rounded to a multiple of 1/256 on the CPU. Raises ValueError for p outside [0, 1)."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        if not 0 <= p < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {p}")
-        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply ReLU to `x`, and in training also dropout."""
@@ -46,7 +40,3 @@ class ReLUDropout(nn.Module):
         if x.device.type != "cpu":
             return F.dropout(F.relu(x), self.p)
         return _ReLUDropout.apply(x, dropped_levels)  # pyright: ignore[reportReturnType] - torch leaves it untyped
-
-    def extra_repr(self) -> str:
-        """Show the chance in the module's printed form."""
-        return f"p={self.p}"

@@ -50,7 +50,7 @@ def _main(args: list[str]) -> int:
         print(f"  ORACLE: d_ref is chosen on the target {objective.name.partition(':')[2]}, not domain generalisation")
     from sweeps.session import run
 
-    return run("sweeps.reference_depth", lambda: _plan(options, shared, config, objective), args)
+    return run("dg sweep reference_depth", lambda: _plan(options, shared, config, objective), args)
 
 
 def check(options: ReferenceDepthOptions, config: TrainConfig) -> Objective:

@@ -107,7 +107,7 @@ def importances_table(shares: Mapping[str, Mapping[str, float]], outcome: Outcom
 
 
 def command_lines(outcome: Outcome, sweep: SweepPlan) -> str:
-    """The best trial's `python -m dg.train ...`, or that of each trial of the Pareto front, with its scores."""
+    """The best trial's `dg train ...`, or that of each trial of the Pareto front, with its scores."""
     lines = [f"# {ORACLE_NOTE}"] if sweep.is_oracle else []
     seeds = list(sweep.options.seeds)
     for trial in outcome.best():
@@ -115,7 +115,7 @@ def command_lines(outcome: Outcome, sweep: SweepPlan) -> str:
         scores = ", ".join(f"{o.name} {spread(values)} {o.unit}" for o, values in pairs)
         lines.append(f"# study {sweep.name}, trial {trial.trial}, seeds {seeds}: {scores}")
         args = [*sweep.shared, *args_of(trial.params), f"seed={seeds[0]}"]
-        lines.append(f"python -m dg.train {' '.join(map(shlex.quote, args))}")
+        lines.append(f"dg train {' '.join(map(shlex.quote, args))}")
     return "\n".join(lines) + "\n"
 
 

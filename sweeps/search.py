@@ -46,7 +46,7 @@ def _main(args: list[str]) -> int:
     options, shared = read_with_train(SearchOptions, [arg for arg in args if arg not in space], REFUSED, problems)
     from sweeps.session import run
 
-    return run("sweeps.search", lambda: make_plan(options, shared, given), args)
+    return run("dg sweep search", lambda: make_plan(options, shared, given), args)
 
 
 def make_plan(options: SearchOptions, shared: Sequence[str], given: Mapping[str, Parameter]) -> SweepPlan:

@@ -38,7 +38,7 @@ def run(program: str, make_plan: Callable[[], SweepPlan], args: Sequence[str]) -
     """Resume the study, or begin it, until its trials are done.
 
     Args:
-        program: module of the command, for the one that resumes.
+        program: the command, such as `dg sweep search`, for the one that resumes.
         make_plan: raises ConfigError for settings that cannot be.
         args: what the user gave.
 

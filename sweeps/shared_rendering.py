@@ -52,7 +52,7 @@ class SharedRendering:
         self.close()
 
     def args(self) -> dict[str, str]:
-        """What each `python -m dg.train` needs besides its own arguments; nothing where nothing is shared."""
+        """What each `dg train` needs besides its own arguments; nothing where nothing is shared."""
         return dict(self._args)
 
     def status(self) -> dict[str, float]:

@@ -118,7 +118,7 @@ def _not_searched(name: str) -> str:
     if reason:
         return f"space.{name}: {name} cannot be searched: {reason}"
     if head not in known:
-        return f"space.{name}: unknown key {name!r}{suggest(head, known)} `python -m dg.train --help` lists the keys"
+        return f"space.{name}: unknown key {name!r}{suggest(head, known)} `dg train --help` lists the keys"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""A trial as processes: `python -m dg.train` once for each seed, in a folder of its own (`dg.grid.child_run`)."""
+"""A trial as processes: `dg train` once for each seed, in a folder of its own (`dg.grid.child_run`)."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -23,6 +24,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
+from dg.datasets.synthetic import Synthetic  # noqa: E402
 from dg.pose.camera import Camera  # noqa: E402
 
 # A busy machine is no failure of a law.
@@ -46,9 +48,35 @@ def _seed():
     torch.set_num_threads(1)
 
 
+_plain_load = Synthetic.load
+
+
+@lru_cache(maxsize=64)
+def _motion(options, split):
+    return _plain_load(Synthetic(options), split)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _motion_is_made_once(request):
+    """Runs share synthetic motion, which depends on its options alone; not where just that is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.parent.name != "datasets" and request.path.stem != "test_every_dataset":
+            patch.setattr(Synthetic, "load", lambda self, split: _motion(self.options, split))
+        yield
+
+
 @pytest.fixture
 def shared() -> Path:
     return SHARED
+
+
+@pytest.fixture
+def fake_train(tmp_path, monkeypatch) -> Path:
+    """A folder to work in, where grids and sweeps start a small program in the place of dg.train."""
+    from tests.fake_commands import install  # here, for few tests need sweeps and Optuna
+
+    install(monkeypatch, tmp_path)
+    return tmp_path
 
 
 def make_camera(rows: int, distorted: bool = False) -> Camera:

@@ -1,4 +1,4 @@
-"""`python -m dg.train` as a process, small enough for tests, and what it is made of while it runs."""
+"""`dg train` as a process, small enough for tests, and what it is made of while it runs."""
 
 import json
 import os
@@ -15,7 +15,8 @@ from dg.files.checkpoint import load_file
 
 WORDS = [
     "method=random_rigid", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=64", "epochs=12",
-    "evaluate_every=12", "device=cpu", "threads=1", "cache=off",
+    "evaluate_every=12", "device=cpu", "threads=1", "cache=off", "virtual_cameras=1",
+    "targets=['synthetic:near?clips=2&frames=20']",
 ]  # fmt: skip
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true"}
 

@@ -1,5 +1,5 @@
 """Analyses of trained checkpoints, as the papers make them. To add one: one file here and one line below; the contract
-tests pick it up, and `python -m dg.analyse --help` shows the first line of its file.
+tests pick it up, and `dg analyse --help` shows the first line of its file.
 """
 
 ANALYSES = {

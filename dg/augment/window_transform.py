@@ -29,7 +29,15 @@ def check_windows(windows: str) -> None:
 
 
 def check_frames(frames: int, windows: str) -> None:
-    """Raise ValueError for windows of several frames where the option `windows` is off."""
+    """Refuse windows of several frames where the option `windows` is off.
+
+    Args:
+        frames: frames in a window, at least 1.
+        windows: value of a method's option `windows`.
+
+    Raises:
+        ValueError: a window of several frames, and the option is `off`.
+    """
     if frames != 1 and windows == "off":
         raise ValueError(
             f"this method augments single frames, got windows of {frames}; windows=centre_transform carries the centre "

@@ -1,4 +1,4 @@
-"""`python -m dg.train submit=true ...`: the run as a Ray job on a cluster, seen from outside it.
+"""`dg train submit=true ...`: the run as a Ray job on a cluster, seen from outside it.
 
 The cluster is asked over its dashboard's port, so that a laptop needs no more than `ray dashboard cluster.yaml`: at
 address=, else RAY_API_SERVER_ADDRESS, RAY_ADDRESS, a cluster that this machine is part of, or http://127.0.0.1:8265.
@@ -57,7 +57,7 @@ def submit(config: TrainConfig, words: Sequence[str], what: str) -> int:
     own = [word for word in words if word.partition("=")[0] not in ("submit", "address", "out")]
     own.append(f"out={config.out}")
     name = Path(config.out).name
-    print(f"dg.train as a job on the Ray cluster at {url}: {what}", flush=True)
+    print(f"dg train as a job on the Ray cluster at {url}: {what}", flush=True)
     job = start_job(client, "dg.train", own, {"dg.run": name, "dg.what": what})
     print(
         f"  job {job}; results in {config.out} there: paths in these words are the cluster's, relative ones from where "
@@ -70,7 +70,7 @@ def submit(config: TrainConfig, words: Sequence[str], what: str) -> int:
         told = f"--address {url} {job}"
         print(
             f"\ndetached: job {job} goes on\n  its log:   ray job logs --follow {told}\n"
-            f"  its state: python -m dg.status address={url}\n"
+            f"  its state: dg status address={url}\n"
             f"  stop it:   ray job stop {told}  (it writes a checkpoint first)",
             flush=True,
         )

@@ -33,7 +33,7 @@ def comparison(options: CompareOptions) -> tuple[list[ComparisonTable], str]:
         raise NothingToCompareError(
             f"no finished run of experiment {options.experiment!r} has {options.metric} for selection="
             f"{options.selection} regime={options.regime}; {spell_left_out(left_out) or 'it holds no run at all'}. "
-            "Train some: python -m dg.train method=erm seed=0"
+            "Train some: dg train method=erm seed=0"
         )
     tables = build_tables(results, options.selection, options.metric)
     for table in tables:

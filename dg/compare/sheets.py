@@ -47,7 +47,19 @@ class Sheet:
         notes: Sequence[str] = (),
         remarks: Sequence[str] = (),
     ) -> "Sheet":
-        """A sheet of lines of cells below one line of heads."""
+        """Make a sheet of lines of cells below one line of heads.
+
+        Args:
+            title: stands above the table.
+            head: names of the columns.
+            lines: the cells of each row as text, as many as there are columns.
+            labels: how many columns on the left name the row.
+            notes: lines below the table.
+            remarks: lines below the notes.
+
+        Returns:
+            The sheet.
+        """
         from pandas import DataFrame
 
         return Sheet(title, DataFrame(lines, columns=list(head)), labels, list(notes), list(remarks))

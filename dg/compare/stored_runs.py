@@ -70,7 +70,7 @@ def stored_runs(uri: str, experiment: str, parent: str = "") -> "list[Run]":
     file = sqlite_file(uri)
     if uri in OFF or (file is not None and not file.is_file()):
         raise NothingToCompareError(
-            f"no MLflow database at {file or uri}; train first (python -m dg.train), or name another: "
+            f"no MLflow database at {file or uri}; train first (dg train), or name another: "
             "tracking_uri=sqlite:///FILE | tracking_uri=http://HOST:5000"
         )
     try:

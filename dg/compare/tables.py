@@ -284,7 +284,7 @@ def _data_remarks(table: ComparisonTable) -> list[str]:
     if unknown:
         found.append(
             f"{', '.join(unknown)}: stored by a version that did not identify data by content; it is not known whether "
-            "such runs saw the same data as each other or as newer ones (python -m dg.evaluate measures them anew)"
+            "such runs saw the same data as each other or as newer ones (dg evaluate measures them anew)"
         )
     return found
 

@@ -1,6 +1,6 @@
 """Depth, detections and features from a data set's own images, in the place of what is rendered or projected.
 
-`python -m dg.extract_depth` writes the file (`dg.datasets.image_depth_file`). Rows of a data set find theirs by the
+`dg extract-depth` writes the file (`dg.datasets.image_depth_file`). Rows of a data set find theirs by the
 image's name, and where an image has several people, by whose 2D is nearest. Rows without depth at the root are left
 out, and counted; a joint without depth gets the root's, with no confidence, and is counted too. A metric network knows
 one camera; its depth is multiplied by f / f_trained with the data set's own focal length, as is done with rendered

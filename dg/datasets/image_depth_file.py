@@ -1,4 +1,4 @@
-"""The file of depths at joints that `python -m dg.extract_depth` writes.
+"""The file of depths at joints that `dg extract-depth` writes.
 
 | array | content |
 |---|---|

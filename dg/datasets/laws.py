@@ -2,7 +2,7 @@
 
 A grave breach makes every number on the data wrong: joints that are not numbers, other units or axes, mirrored people,
 bones of no length. `examined` refuses it. The others (an odd bone, 2D beside the projection) may have good reasons.
-`python -m dg.datasets.check` looks at all rows; a run looks at every row for what single poses can break, and at up to
+`dg check` looks at all rows; a run looks at every row for what single poses can break, and at up to
 `SAMPLE` of them for what medians and shares say.
 """
 

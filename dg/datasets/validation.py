@@ -54,7 +54,16 @@ def check_split(split: str, known: Collection[str], what: str) -> None:
 
 
 def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) -> None:
-    """Raise DataError unless `values` holds real numbers of that shape (None: any length), at least one row."""
+    """Refuse an array that does not hold real numbers of a shape, in at least one row.
+
+    Args:
+        values: the array as it was read.
+        shape: length of each axis; None: any.
+        what: names the array in the message, such as `FILE: positions_3d`.
+
+    Raises:
+        DataError: another shape, another kind of values, or no row.
+    """
     spelled = "[" + ", ".join("rows" if n is None else str(n) for n in shape) + "]"
     matches = len(values.shape) == len(shape) and all(n in (None, m) for n, m in zip(shape, values.shape, strict=True))
     if not matches or values.dtype.kind not in "fiu":

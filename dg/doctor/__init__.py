@@ -1,4 +1,4 @@
-"""What `python -m dg.doctor` looks at: this machine, and cluster files. Nothing here changes or starts anything."""
+"""What `dg doctor` looks at: this machine, and cluster files. Nothing here changes or starts anything."""
 
 from dg.doctor.cluster_file import diagnose_file
 from dg.doctor.finding import ERROR, OK, WARNING, Finding

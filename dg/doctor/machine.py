@@ -215,7 +215,7 @@ def depth_weights(config: TrainConfig) -> Iterator[Finding]:
 
         folder = find_checkpoint(options.checkpoint, options.revision)
     except OptionError as problem:
-        yield error("depth", str(problem), "python -m dg.train --help")
+        yield error("depth", str(problem), "dg train --help")
     except FileFormatError as problem:
         yield warning("depth", f"{name}: {problem}", "download it now, so that no run waits for it")
     else:

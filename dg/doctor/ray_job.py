@@ -117,11 +117,15 @@ def _containers(cluster: Mapping[str, Any]) -> Iterator[Finding]:
 def _job(spec: Mapping[str, Any]) -> Iterator[Finding]:
     words = shlex.split(str(spec.get("entrypoint", "")))
     if not words:
-        yield error("no-entrypoint", "the RayJob has no entrypoint", "entrypoint: python -m dg.train ...")
+        yield error("no-entrypoint", "the RayJob has no entrypoint", "entrypoint: dg train ...")
         return
-    if words[1:3] != ["-m", "dg.train"]:
+    # `dg train ...`, with or without a folder before it, or `python -m dg.train ...`.
+    if words[0].rpartition("/")[2] == "dg" and words[1:2] == ["train"]:
+        given = words[2:]
+    elif words[1:3] == ["-m", "dg.train"]:
+        given = words[3:]
+    else:
         return
-    given = words[3:]
     if spec.get("backoffLimit", 0) and "resume=auto" not in given:
         yield error("not-resumable", "backoffLimit starts the job again, and without resume=auto that is from the "
                     "beginning", "resume=auto out=FOLDER on storage that outlives the pods")  # fmt: skip
@@ -138,4 +142,4 @@ def _words(given: list[str]) -> Iterator[Finding]:
     try:
         parse(given)
     except ConfigError as problem:
-        yield error("job-words", f"dg.train refuses the entrypoint's words: {problem}", "python -m dg.train --help")
+        yield error("job-words", f"dg train refuses the entrypoint's words: {problem}", "dg train --help")

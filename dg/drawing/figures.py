@@ -92,7 +92,13 @@ def dress(
 
 
 def legend_below(figure: "Figure", axes: "Iterable[Axes]", columns: int) -> None:
-    """One legend for all panels below them; marks of equal name are listed once."""
+    """Draw one legend for all panels below them; marks of equal name are listed once.
+
+    Args:
+        figure: gets the legend.
+        axes: the panels whose marks are listed.
+        columns: entries side by side.
+    """
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(
         list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8, frameon=False
@@ -100,7 +106,14 @@ def legend_below(figure: "Figure", axes: "Iterable[Axes]", columns: int) -> None
 
 
 def note(axis: "Axes", text: str, x: float, y: float) -> None:
-    """Small text just above a mark."""
+    """Write small text just above a mark.
+
+    Args:
+        axis: the panel.
+        text: what to write.
+        x: place of the mark, in the units of the panel's axis.
+        y: likewise.
+    """
     axis.annotate(text, (x, y), xytext=(0, 4), textcoords="offset points", ha="center", fontsize=7)
 
 
@@ -119,7 +132,15 @@ def png_bytes(figure: "Figure", dpi: int = DOTS_PER_INCH) -> bytes:
 
 
 def save_png(figure: "Figure", path: Path) -> Path:
-    """Write a figure, whole or not at all; returns its path."""
+    """Write a figure as a PNG file, whole or not at all.
+
+    Args:
+        figure: one that belongs to no window.
+        path: of the file; its folder is made where it does not exist.
+
+    Returns:
+        The path.
+    """
     content = png_bytes(figure)
     replace_file(path, lambda file: file.write(content))
     return path

@@ -74,112 +74,16 @@ def similarity_aligned(
     return scale[:, None, None] * (x @ rotation) + center
 
 
-def mpjpe_mm(
-    predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
-) -> Float[Tensor, " frames"]:
-    """Return the mean per joint position error of each frame after both roots were moved to the origin.
-
-    Args:
-        predicted: joints in metres.
-        target: ground-truth joints in metres.
-        root: number of the root joint.
-
-    Returns:
-        Millimetres, one value for each frame.
-
-    Raises:
-        ValueError: the shapes differ, or a coordinate is not finite.
-    """
-    return _distance(*root_aligned_mm(predicted, target, root)).mean(-1)
-
-
-def pa_mpjpe_mm(
-    predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
-) -> Float[Tensor, " frames"]:
-    """Return the mean per joint position error of each frame after Procrustes alignment without reflection.
-
-    Args:
-        predicted: joints in metres.
-        target: ground-truth joints in metres.
-        root: number of the root joint; the alignment makes the result independent of it.
-
-    Returns:
-        Millimetres, one value for each frame.
-
-    Raises:
-        ValueError: the shapes differ, or a coordinate is not finite.
-    """
-    p, t = root_aligned_mm(predicted, target, root)
-    return _distance(similarity_aligned(p, t), t).mean(-1)
-
-
-def n_mpjpe_mm(
-    predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
-) -> Float[Tensor, " frames"]:
-    """Return the mean per joint position error of each frame after the best scale alone, s = <T, P> / <P, P>.
-
-    Args:
-        predicted: joints in metres, P once relative to the root.
-        target: ground-truth joints in metres, T once relative to the root.
-        root: number of the root joint.
-
-    Returns:
-        Millimetres, one value for each frame.
-
-    Raises:
-        ValueError: the shapes differ, or a coordinate is not finite.
-    """
-    p, t = root_aligned_mm(predicted, target, root)
-    return _distance(_scale_aligned(p, t), t).mean(-1)
-
-
-def pck(
-    predicted: Float[Tensor, "frames joints 3"],
-    target: Float[Tensor, "frames joints 3"],
-    root: int = 0,
-    threshold_mm: float = PCK_THRESHOLD_MM,
-) -> Float[Tensor, " frames"]:
-    """Return the percentage of joints of each frame, root included, whose error is strictly below a threshold.
-
-    Args:
-        predicted: joints in metres.
-        target: ground-truth joints in metres.
-        root: number of the joint that both poses are aligned at.
-        threshold_mm: millimetres.
-
-    Returns:
-        Percent in [0, 100], one value for each frame.
-
-    Raises:
-        ValueError: the shapes differ, or a coordinate is not finite.
-    """
-    return _pck(_distance(*root_aligned_mm(predicted, target, root)), threshold_mm)
-
-
-def auc(
-    predicted: Float[Tensor, "frames joints 3"], target: Float[Tensor, "frames joints 3"], root: int = 0
-) -> Float[Tensor, " frames"]:
-    """Return the mean PCK of each frame over the 31 thresholds 0, 5, ... 150 mm.
-
-    Args:
-        predicted: joints in metres.
-        target: ground-truth joints in metres.
-        root: number of the joint that both poses are aligned at.
-
-    Returns:
-        Percent in [0, 100], one value for each frame.
-
-    Raises:
-        ValueError: the shapes differ, or a coordinate is not finite.
-    """
-    return _auc(_distance(*root_aligned_mm(predicted, target, root)))
-
-
 @dataclass(frozen=True)
 class PoseErrors:
-    """One number for each frame and metric, in millimetres; pck150 and auc are in percent.
+    """One number for each frame and metric, after both roots were moved to the origin.
 
     Attributes:
+        mpjpe_mm: mean error of the joints, millimetres.
+        pa_mpjpe_mm: the same after Procrustes alignment without reflection; it does not depend on the root.
+        n_mpjpe_mm: the same after the best scale alone, s = <T, P> / <P, P>.
+        pck150: percentage of joints, root included, whose error is strictly below 150 mm.
+        auc: mean of that percentage over the 31 thresholds 0, 5, ... 150 mm.
         action: number of each frame's action.
     """
 
@@ -269,10 +173,6 @@ def _scale_aligned(p: Tensor, t: Tensor) -> Tensor:
     return scale[:, None, None] * p
 
 
-def _pck(error: Tensor, threshold_mm: float) -> Tensor:
-    return (error < threshold_mm).double().mean(-1) * 100.0
-
-
 def _auc(error: Tensor) -> Tensor:
     # `right=True` counts the thresholds <= error, so the others lie strictly above it.
     thresholds = error.new_tensor(AUC_THRESHOLDS_MM)
@@ -284,6 +184,6 @@ _METRICS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "mpjpe_mm": lambda p, t, error: error.mean(-1),
     "pa_mpjpe_mm": lambda p, t, error: _distance(similarity_aligned(p, t), t).mean(-1),
     "n_mpjpe_mm": lambda p, t, error: _distance(_scale_aligned(p, t), t).mean(-1),
-    "pck150": lambda p, t, error: _pck(error, PCK_THRESHOLD_MM),
+    "pck150": lambda p, t, error: (error < PCK_THRESHOLD_MM).double().mean(-1) * 100.0,
     "auc": lambda p, t, error: _auc(error),
 }

@@ -1,1 +1,1 @@
-"""Depth at the joints of real images, many of them: the parts of `python -m dg.extract_depth`."""
+"""Depth at the joints of real images, many of them: the parts of `dg extract-depth`."""

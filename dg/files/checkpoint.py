@@ -73,7 +73,15 @@ class Checkpoints:
         self.folder = folder
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Save the checkpoint of a step, set the marker to it, and remove old ones beyond the last `KEEP`."""
+        """Save the checkpoint of a step, set the marker to it, and remove old ones beyond the last `KEEP`.
+
+        Args:
+            step: lifter steps made so far; it names the file.
+            state: plain containers of tensors, numbers and text, with `config_digest`.
+
+        Returns:
+            The file.
+        """
         path = self.folder / f"checkpoint-{step:09d}.pt"
         save_file(path, state)
         replace_file(self.folder / LATEST, lambda file: file.write(path.name.encode()))

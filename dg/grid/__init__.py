@@ -1,1 +1,1 @@
-"""`python -m dg.grid`: many runs of dg.train as one comparison."""
+"""`dg grid`: many runs of dg.train as one comparison."""

@@ -37,7 +37,7 @@ def _main(args: list[str]) -> int:
     # After the help, which needs none of it.
     from dg.grid.session import run_grid
 
-    return run_grid(options, shared, "dg.grid", args, lambda plan: _introduce(options, plan))
+    return run_grid(options, shared, "dg grid", args, lambda plan: _introduce(options, plan))
 
 
 def _introduce(options: GridOptions, plan: "GridPlan") -> None:

@@ -1,4 +1,4 @@
-"""One `python -m dg.train` as a child process with a folder of its own: what a grid and a sweep are made of.
+"""One `dg train` as a child process with a folder of its own: what a grid and a sweep are made of.
 
 A process of its own means that a run that crashes is a failed run and not the end of the others, that memory does not
 pile up, and that whatever dg.train can do (Ray, resume, checkpoint on Ctrl-C) holds here as well.

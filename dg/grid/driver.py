@@ -113,7 +113,12 @@ class Driver(Generic[Item, Result]):
             self._look()
 
     def ask_to_end(self, running: Running[Item], at_once: bool) -> None:
-        """Ask one child to checkpoint and end, or end it now."""
+        """Ask one child to end.
+
+        Args:
+            running: the child and its place.
+            at_once: kill it now; else it writes its checkpoint first.
+        """
         running.child.stop(at_once)
 
     def _look(self) -> None:
@@ -171,9 +176,9 @@ def resume_command(program: str, args: Sequence[str], out: str | Path = "") -> s
     """The command that resumes a grid or a sweep.
 
     Args:
-        program: module of the command.
+        program: the command, such as `dg grid`.
         args: those that it was given.
         out: folder that takes the place of an `out=` among them; empty: as they are.
     """
     kept = [arg for arg in args if not (out and arg.startswith("out="))]
-    return " ".join([f"python -m {program}", *map(shlex.quote, [*kept, *([f"out={out}"] if out else [])])])
+    return " ".join([program, *map(shlex.quote, [*kept, *([f"out={out}"] if out else [])])])

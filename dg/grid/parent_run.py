@@ -34,7 +34,14 @@ class ParentRun:
         self._client: Any = None if self.uri in OFF else client_of(self.uri)
 
     def start(self, run_name: str, params: Mapping[str, Any], tags: Mapping[str, str], run_id: str | None) -> None:
-        """Begin the parent run, or go on with it."""
+        """Begin the parent run, or go on with it.
+
+        Args:
+            run_name: as MLflow shows it.
+            params: of the run; may be nested.
+            tags: of the run.
+            run_id: of the run to go on with; None: begin a new one.
+        """
         self.tracker.start(run_name, params, tags, run_id)
 
     @property
@@ -67,7 +74,14 @@ class ParentRun:
         return [(run.info.run_name, run_address("", self._experiment_id, run.info.run_id)[1:]) for run in runs]
 
     def label(self, child: str, tags: Mapping[str, str], state: str, end: str = "") -> None:
-        """Tag the newest child run of a name, each state once; with `end`, those still open get that status."""
+        """Tag the newest child run of a name, each state once.
+
+        Args:
+            child: run name of the child.
+            tags: what its run is tagged with.
+            state: which the tags tell; a state that was told is not told again.
+            end: status that the child's open runs get, one of MLflow's; empty: they stay open.
+        """
         if not self.parent_id or self._labelled.get(child) == state or time.monotonic() < self._next_try:
             return
         try:

@@ -44,12 +44,12 @@ def run_grid(
     introduce: Callable[[GridPlan], None],
     finish: "Callable[[GridSession], None]" = lambda session: None,
 ) -> int:
-    """Resume a grid, or begin it, until every cell has ended: for `python -m dg.grid` and for studies.
+    """Resume a grid, or begin it, until every cell has ended: for `dg grid` and for studies.
 
     Args:
         options: which cells.
         shared: arguments of every cell.
-        program: module of the command, for the one that resumes.
+        program: the command, such as `dg grid`, for the one that resumes.
         args: of the command, likewise.
         introduce: is told what will run, before it does.
         finish: is told of the session once nothing runs any more.
@@ -245,7 +245,7 @@ class GridSession:
         again = {"parent": options.parent, "experiment": options.experiment, "tracking_uri": options.tracking_uri}
         args = [f"{key}={value}" for key, value in again.items()]
         self.view.say(f"\nthis table: {_near(self.folder / TABLE)}; other selections and metrics:")
-        self.view.say(f"  python -m dg.compare {' '.join(map(shlex.quote, args))} selection=last")
+        self.view.say(f"  dg compare {' '.join(map(shlex.quote, args))} selection=last")
         self.view.say(f"one page with poses to turn: {_near(self.folder / REPORT)}\nsee it: {self.records.address()}")
 
 

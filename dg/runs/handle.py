@@ -175,7 +175,7 @@ class RayRun(RunHandle):
             found = ", ".join(f"{total.get(name, 0):g} {name} ({free.get(name, 0):g} free)" for name in ask)
             raise ResourceError(
                 f"cannot start: asked for a trainer with {amounts(ask)}; after {PLACE_S:g} s the cluster has {found}\n"
-                "  try: wait for the run that holds them (python -m dg.status shows it) | more nodes "
+                "  try: wait for the run that holds them (dg status shows it) | more nodes "
                 "(max_workers in cluster.yaml) | device=cpu"
             )
 
@@ -251,7 +251,7 @@ def _named_actor(info: RunInfo, options: dict[str, Any], arguments: tuple[Any, .
                 raise
             if time.monotonic() > give_up:
                 raise ResourceError(
-                    f"a run is already training in {info.out} on this cluster (python -m dg.status shows it)\n"
+                    f"a run is already training in {info.out} on this cluster (dg status shows it)\n"
                     "  try: another out=DIR | stop that run first, then resume=auto goes on with it"
                 ) from error
         time.sleep(0.5)

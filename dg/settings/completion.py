@@ -1,22 +1,29 @@
 """`dg completion bash|zsh|fish`: a script that completes commands, keys and their choices.
 
-The script asks `dg completion words COMMAND TEXT` for what may follow, so that it never goes out of date.
+The script asks `dg completion words COMMAND TEXT NAME` for what may follow, so that it never goes out of date.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from dg.settings.command import Command, run_command
 from dg.settings.commands import COMMANDS
 from dg.settings.config import GROUPS, TrainConfig
 from dg.settings.errors import ConfigError
+from dg.settings.plugins import resolve
+
+if TYPE_CHECKING:
+    from dg.settings.help import Key
 
 SCRIPTS = {
     "bash": """_dg() {
-  local line="${COMP_LINE:0:COMP_POINT}" cur command
+  local line="${COMP_LINE:0:COMP_POINT}" cur command name=""
   cur="${line##* }"; command="${COMP_WORDS[1]}"
   [ "$COMP_CWORD" = 1 ] && command=""
-  COMPREPLY=($(dg completion words "$command" "$cur" 2>/dev/null))
+  [ "$COMP_CWORD" -gt 2 ] && name="${COMP_WORDS[2]}"
+  COMPREPLY=($(dg completion words "$command" "$cur" "$name" 2>/dev/null))
   # bash parts words at `=`: what stands before it is on the line already.
   [[ "$cur" == *=* ]] && COMPREPLY=("${COMPREPLY[@]#${cur%%=*}=}")
   [[ ${#COMPREPLY[@]} = 0 ]] && COMPREPLY=($(compgen -f -- "${cur#*=}"))
@@ -26,15 +33,15 @@ complete -F _dg dg
 """,
     "zsh": """#compdef dg
 _dg() {
-  local command="${words[2]}"; (( CURRENT == 2 )) && command=""
-  local -a found; found=(${(f)"$(dg completion words "$command" "${words[CURRENT]}" 2>/dev/null)"})
+  local command="${words[2]}" name=""; (( CURRENT == 2 )) && command=""; (( CURRENT > 3 )) && name="${words[3]}"
+  local -a found; found=(${(f)"$(dg completion words "$command" "${words[CURRENT]}" "$name" 2>/dev/null)"})
   if (( ${#found} )); then compadd -S '' -- $found; else _files; fi
 }
 compdef _dg dg
 """,
     "fish": """function __dg_words
   set -l words (commandline -opc)
-  dg completion words "$words[2]" (commandline -ct) 2>/dev/null
+  dg completion words "$words[2]" (commandline -ct) "$words[3]" 2>/dev/null
 end
 complete -c dg -f -a '(__dg_words)'
 """,
@@ -47,7 +54,11 @@ COMMAND = Command(
     needs=True,
     examples=('eval "$(dg completion bash)"', "dg completion fish > ~/.config/fish/completions/dg.fish"),
 )
-_TAKE_TRAIN_KEYS = ("train", "evaluate", "grid", "sweep", "study", "doctor")
+# Commands whose first argument is a name, and the tables of the names.
+_NAMES = {
+    "study": "dg.study:STUDIES", "analyse": "dg.analyse:ANALYSES", "sweep": "sweeps.__main__:SWEEPS",
+    "check": "dg.datasets:DATASETS",
+}  # fmt: skip
 
 
 def main(args: Sequence[str]) -> int:
@@ -57,8 +68,8 @@ def main(args: Sequence[str]) -> int:
 
 def _main(args: list[str]) -> int:
     if args[0] == "words":
-        command, text = [*args[1:], "", ""][:2]
-        sys.stdout.write("".join(f"{word}\n" for word in completions(command, text)))
+        command, text, name = [*args[1:], "", "", ""][:3]
+        sys.stdout.write("".join(f"{word}\n" for word in completions(command, text, name)))
         return 0
     if args[0] not in SCRIPTS or len(args) > 1:
         raise ConfigError(f"expected one of {list(SCRIPTS)}, got {' '.join(args)}")
@@ -66,36 +77,57 @@ def _main(args: list[str]) -> int:
     return 0
 
 
-def completions(command: str, text: str) -> list[str]:
+def completions(command: str, text: str, name: str = "") -> list[str]:
     """What may stand where `text` does.
 
     Args:
         command: the command of `dg` that it follows; empty: `text` is the command itself.
         text: what has been typed of the word.
+        name: the first argument of the command, such as `frames` of `dg study frames`; empty: `text` is the first.
     """
     if not command:
-        return [name for name in COMMANDS if name.startswith(text)]
-    key, equals, value = text.partition("=")
-    if command not in _TAKE_TRAIN_KEYS:
+        return [known for known in COMMANDS if known.startswith(text)]
+    if command not in COMMANDS:
         return []
+    key, equals, value = text.partition("=")
+    found = list(_keys(command, name))
     if equals:
-        return [f"{key}={choice}" for choice in _choices(key) if choice.startswith(value)]
-    return [f"{name}=" for name in _keys() if name.startswith(text)]
+        return [f"{key}={choice}" for choice in _choices(found, key) if choice.startswith(value)]
+    names = list(_table(_NAMES[command])) if command in _NAMES and not name else [f"{known.name}=" for known in found]
+    return [word for word in dict.fromkeys(names) if word.startswith(text)]
 
 
-def _keys() -> list[str]:
+def _table(place: str) -> dict[str, str]:
+    module, _, table = place.partition(":")
+    return getattr(import_module(module), table)
+
+
+def _keys(command: str, name: str) -> "Iterator[Key]":
+    """The keys of a command, and those of `dg train` where it takes them too."""
     from dg.settings.help import keys_of
 
-    return [key.name for key in keys_of(TrainConfig)]
+    for kind in _settings(command, name):
+        yield from keys_of(kind)
 
 
-def _choices(name: str) -> Iterable[str]:
+def _settings(command: str, name: str) -> list[type[Any]]:
+    if command == "study":
+        table = _table(_NAMES[command])
+        study = resolve(table, command, name) if name in table else None
+        own = [] if study is None else [study.Options]
+        return own if study is not None and not study.takes_train_keys else [*own, TrainConfig]
+    about: Command = import_module(f"sweeps.{name}" if command == "sweep" and name else COMMANDS[command][0]).COMMAND
+    own = [] if about.settings is None else [about.settings]
+    return [*own, TrainConfig] if about.train_keys else own
+
+
+def _choices(keys: "Sequence[Key]", name: str) -> Iterable[str]:
     from dg.settings.command_line import table_of
-    from dg.settings.help import keys_of
     from dg.settings.recipes import recipe_names
 
-    if name in GROUPS:
-        return list(table_of(name))
-    if name == "recipe":
+    found = next((key for key in keys if key.name == name), None)
+    if found is None:
+        return ()
+    if name == "recipe" and not found.choices:
         return recipe_names()
-    return next((key.choices for key in keys_of(TrainConfig) if key.name == name), ())
+    return found.choices or (list(table_of(name)) if name in GROUPS else ())

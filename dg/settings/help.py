@@ -115,7 +115,7 @@ def _wrapped(left: str, right: str, width: int) -> list[str]:
 
 
 def _meaning(key: Key) -> str:
-    return "; ".join(part for part in (" | ".join(key.choices), key.meaning) if part)
+    return "; ".join(part for part in (" | ".join(filter(None, key.choices)), key.meaning) if part)
 
 
 def _default(field: "Field[Any]") -> str:

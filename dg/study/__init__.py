@@ -1,5 +1,5 @@
 """Studies: one question each, answered by many runs in one command. To add one: one file here, which loads no torch
-when it is imported, and one line below; `python -m dg.study NAME --help` shows the file's own words.
+when it is imported, and one line below; `dg study NAME --help` shows the file's own words.
 """
 
 STUDIES = {

@@ -29,10 +29,10 @@ def main(args: Sequence[str]) -> int:
     if args and args[0] in STUDIES and {"-h", "--help"} & set(args):
         from dg.settings.help import keys_of, render_keys
 
-        options = getattr(resolve(STUDIES, "study", args[0]), "Options", None)
-        print(f"{args[0]}: {about(args[0])}", end="")
-        if options is not None:
-            print(f"\nkeys:\n{render_keys(list(keys_of(options)))}\n\nAll other keys are those of dg train.")
+        study = resolve(STUDIES, "study", args[0])
+        print(f"{args[0]}: {about(args[0])}\nkeys:\n{render_keys(list(keys_of(study.Options)))}")
+        if study.takes_train_keys:
+            print("\nAll other keys are those of `dg train`.")
         return 0
     return run_command(COMMAND, args, _main)
 

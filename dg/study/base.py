@@ -24,7 +24,15 @@ class StudyError(ValueError):
 
 
 class Study(ABC):
-    """One question that takes many runs. The docstring of its file is its help."""
+    """One question that takes many runs. The docstring of its file is its help.
+
+    Attributes:
+        Options: dataclass of its keys, for the help.
+        takes_train_keys: whether it trains, and so takes the keys of `dg train` as well.
+    """
+
+    Options: ClassVar[type[Any]]
+    takes_train_keys: ClassVar[bool] = True
 
     @abstractmethod
     def run(self, args: Sequence[str]) -> int:
@@ -39,13 +47,11 @@ class GridStudy(Study):
     """A study whose runs are one grid, and whose errors are read from MLflow.
 
     Attributes:
-        Options: dataclass of its keys, for the help.
         name: of the study and its files.
         heading: of its figure, with `{metric}` and `{selection}`.
         axis: what it varies.
     """
 
-    Options: ClassVar[type[Any]]
     name: ClassVar[str]
     heading: ClassVar[str]
     axis: ClassVar[Axis] = FRAMES
@@ -91,7 +97,7 @@ class GridStudy(Study):
             if session.done:
                 self._conclude(session, metric, selection)
 
-        command = f"dg.study {self.name}"
+        command = f"dg study {self.name}"
         return run_grid(options, shared, command, args, lambda plan: say(f"{command}: {len(plan.cells)} runs"), finish)
 
     def _conclude(self, session: "GridSession", metric: str, selection: str) -> None:

@@ -1,48 +1,35 @@
 """Motion brittleness: what reversed clips and clips at other speeds do to lifters that see more and more frames.
 
-The question of AugLift's Table 9 (Appendix D). Takes the lifters of `dg.study frames` from their folder, evaluates each
+The question of AugLift's Table 9 (Appendix D). Takes the lifters of `dg study frames` from their folder, evaluates each
 on clips as recorded, reversed, and every clip at a speed drawn uniformly from [0.5, 2] (the paper does not say its
 law), and ends in motion.md, motion.csv and motion.png in that folder and in its MLflow run. The same command again does
 only what is left. Published, VideoPose3D with ground-truth 2D on Human3.6M at 1, 27, 81, 243 frames: validation 39.8,
 39.3, 38.6, 37.1 mm, reversed 39.8, 41.3, 40.9, 39.5, at varying speed 39.8, 49.6, 50.4, 49.3 (Table 9).
 
-keys (default; meaning):
-  out=                     folder of `dg.study frames`
-  parts=[val]              of the source: train | val | test
-  targets=                 ['NAME:ARGUMENT',...]; empty: those of the runs, the source's own test part among them
-  speeds=[0.5,2]           slowest and fastest
-  seed=0                   of the speeds, which are the same for every lifter
-  weights=best             best (by source validation) | last
-  tta=                     none | flip | reverse | flip+reverse; empty: each set's own. Turning single frames around in
-                           time changes nothing
-  metric=mpjpe_mm          mpjpe_mm | pa_mpjpe_mm | n_mpjpe_mm | pck150 | auc
-  device=auto              auto | cpu | cuda
-  cache=                   folder of drawn depth; empty: that of the runs; off: draw anew
-
 Between recorded frames 3D joints are interpolated linearly and 2D is projected from them; depth is drawn anew from the
 ground truth (an oracle). A clip counts as much at any speed as it does as recorded. Protocol ids end in /time=reversed
 or /time=speeds-SLOWEST-FASTEST-seedSEED; those of clips as recorded say nothing of time.
-
-exit codes: 0 done, 2 wrong option, 3 no such device, 4 no lifter or data that cannot be used, 130 interrupted
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dg.settings.reader import read
 from dg.study.base import Study
+from dg.study.motion_options import MotionOptions
 from dg.study.results import conclude, frame_of, protocols, table, twins
 from dg.tracking.names import HIGHER_IS_BETTER
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from dg.study.motion_session import MotionOptions
-
 
 class Motion(Study):
     """See the module's docstring."""
+
+    Options: ClassVar[type[Any]] = MotionOptions
+    takes_train_keys: ClassVar[bool] = False
 
     def run(self, args: Sequence[str]) -> int:
         """Evaluate the trained lifters on clips in changed time and write the tables."""
@@ -63,10 +50,8 @@ class Motion(Study):
         return 0
 
 
-def parse(args: Sequence[str]) -> "MotionOptions":
+def parse(args: Sequence[str]) -> MotionOptions:
     """Raises ConfigError for keys and values that do not exist."""
-    from dg.study.motion_session import MotionOptions
-
     return read(MotionOptions, args)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -19,37 +19,15 @@ from dg.files.atomic import replace_file
 from dg.grid.child_run import finished_summary
 from dg.grid.plan import load_record
 from dg.settings.config import TrainConfig
-from dg.settings.errors import ConfigError
 from dg.study.base import StudyError
 from dg.study.clips import AS_RECORDED, TimeChange, frame_weights, time_changes
+from dg.study.motion_options import MotionOptions
 from dg.study.results import Place, say
-from dg.tracking.names import METRICS, Metric
+from dg.tracking.names import METRICS
 from dg.trained.stored import checkpoint_file
 
 RESULTS = "motion.json"
 SOURCE = "source"
-
-
-@dataclass(frozen=True)
-class MotionOptions:
-    """As the help of the study has them (`dg.study.motion`)."""
-
-    out: str  # folder of `dg study frames`
-    parts: tuple[Literal["train", "val", "test"], ...] = ("val",)
-    targets: tuple[str, ...] = ()
-    speeds: tuple[float, ...] = (0.5, 2.0)
-    seed: int = 0
-    weights: Literal["best", "last"] = "best"
-    tta: Literal["", "none", "flip", "reverse", "flip+reverse"] = ""
-    metric: Metric = "mpjpe_mm"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    cache: str = ""
-
-    def __post_init__(self) -> None:
-        if any(":" not in target for target in self.targets):
-            raise ConfigError(f"targets must be NAME:ARGUMENT each, such as npz:FILE, got {list(self.targets)}")
-        if len(self.speeds) != 2 or not 0 < self.speeds[0] <= self.speeds[1]:
-            raise ConfigError(f"speeds must be [slowest,fastest], positive, got {list(self.speeds)}")
 
 
 @dataclass(frozen=True)
@@ -82,11 +60,11 @@ class MotionSession:
         self.options, self.folder = options, folder.absolute()
         record = load_record(self.folder)
         if record is None:
-            raise StudyError(f"{self.folder} holds no runs of `python -m dg.study frames`; give its folder, out=FOLDER")
+            raise StudyError(f"{self.folder} holds no runs of `dg study frames`; give its folder, out=FOLDER")
         self.place = Place(self.folder, record["tracking"]["uri"], record["parent_run_id"])
         self.cells = list(trained_cells(self.folder, record["cells"], options.weights))
         if not self.cells:
-            raise StudyError(f"no run in {self.folder} has finished; end `python -m dg.study frames` first")
+            raise StudyError(f"no run in {self.folder} has finished; end `dg study frames` first")
         left_out = len(record["cells"]) - len(self.cells)
         if left_out:
             say(f"{left_out} of {len(record['cells'])} runs have not finished and are left out")

@@ -17,7 +17,7 @@ in shifts.md and shifts.csv. Differences to erm are called certain from five see
 part=core is erm, random_rigid, poseaug and evoskeleton; xy, and xyd with focal dscale2d; three seeds; motion and
 limited without depth: meant for two hours on 2 idle cores (an estimate). part=full is every DG method, also
 noisy depth, and five seeds: for a GPU. methods=, inputs= and seeds= take the place of the part's own. Example:
-  python -m dg.study shifts data=h36m data.label=cmu data.root=shared/data/cmu data.stride=60
+  dg study shifts data=h36m data.label=cmu data.root=shared/data/cmu data.stride=60
       cross=shared/data/cross 'few=[60_*]' 'same=[61_*]' device=cpu parallel=2
 """
 
@@ -226,9 +226,9 @@ def _run_part(
         out=str(Path(options.out) / part.name),
     )
     check_grid(grid, words)
-    heading = f"dg.study shifts, {part.name}"
+    heading = f"dg study shifts, {part.name}"
     return run_grid(
-        grid, words, "dg.study shifts", args,
+        grid, words, "dg study shifts", args,
         lambda plan: say(f"\n{heading}: {len(plan.cells)} runs"),
         lambda session: sessions.append((part, session)),
     )  # fmt: skip

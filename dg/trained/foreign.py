@@ -107,7 +107,7 @@ def open_torchscript(path: Path) -> LifterProgram:
         module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
     except (RuntimeError, zipfile.BadZipFile, OSError, UnicodeDecodeError, FileFormatError) as error:
         raise CheckpointError(
-            f"{path} cannot be loaded as TorchScript: {_first_line(error)}; a checkpoint of dg.train is evaluated "
+            f"{path} cannot be loaded as TorchScript: {_first_line(error)}; a checkpoint of `dg train` is evaluated "
             "without model=, a published one with published="
         ) from error
     return LifterProgram(path, module, None if text is None else parse_description(text, str(path)), module=module)

@@ -73,7 +73,7 @@ def checkpoint_file(place: Path, weights: str = "auto") -> Path:
     best, newest = place / BEST, Checkpoints(place).latest()
     found = newest if weights == "last" else best if best.is_file() else None if weights == "best" else newest
     if found is None:
-        raise CheckpointError(f"no checkpoint (weights={weights}) in {place}; give a folder that dg.train wrote")
+        raise CheckpointError(f"no checkpoint (weights={weights}) in {place}; give a folder that `dg train` wrote")
     return found
 
 

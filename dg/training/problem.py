@@ -222,7 +222,7 @@ def on_skeleton(dataset: PoseDataset, config: TrainConfig) -> PoseBatch:
     if channels == "uadd" and poses.depth_spread is None:
         raise ConfigError(
             f"inputs=uadd needs nearest and farthest depth, but the depth of {dataset.name} was extracted right at its "
-            "joints; extract it anew with inputs=uadd (python -m dg.extract_depth)"
+            "joints; extract it anew with inputs=uadd (dg extract-depth)"
         )
     return _with_chosen_features(poses, dataset, config)
 

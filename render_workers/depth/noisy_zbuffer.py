@@ -49,7 +49,16 @@ class NoisyZBuffer(DepthSource):
         rgb: Float[Tensor, "batch 3 height width"] | None,
         keys: Int[Tensor, " batch"],
     ) -> Float[Tensor, "batch height width"]:
-        """See `DepthSource`; a background of inf is never entered, only depths across the body's own edges mix."""
+        """Estimate as `DepthSource` says; the background is never entered, only the body's own edges mix.
+
+        Args:
+            zbuffer: rendered depth, metres; inf where there is no body.
+            rgb: ignored.
+            keys: of the images; the same key draws the same noise.
+
+        Returns:
+            The z-buffer with the errors that the options describe, metres.
+        """
         o = self.options
         depth = _bleed(zbuffer, o.bleed_px) if o.bleed_px else zbuffer.clone()
         # The body covers a tenth of a crop: draw for its pixels alone.

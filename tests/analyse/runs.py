@@ -10,11 +10,12 @@ from dg.settings.command_line import parse
 from dg.train import run
 
 TINY = [
-    "pool=local", "data.clips=8", "data.frames=40", "batch_size=64", "lifter.width=32", "epochs=2", "evaluate_every=1",
-    "device=cpu", "threads=1", "render.lookahead=2",
+    "pool=local", "data.clips=4", "data.frames=20", "batch_size=32", "lifter.width=32", "epochs=2", "evaluate_every=2",
+    "device=cpu", "threads=1", "render.lookahead=2", "virtual_cameras=1",
+    "targets=['synthetic:near?clips=4&frames=20','synthetic:wide?clips=4&frames=20']",
 ]  # fmt: skip
 DETECTED = "tests.analyse.runs:Detected"
-TARGET = "detected:near?clips=6"
+TARGET = "detected:near?clips=6&frames=20"
 
 
 class Detected(Synthetic):
@@ -30,6 +31,6 @@ class Detected(Synthetic):
 
 def train(folder: Path, *words: str, tracking: str = "off") -> Path:
     """One tiny run; returns its folder."""
-    given = [*TINY, f"cache={folder.parent / 'cache'}", f"out={folder}", f"tracking.uri={tracking}", *words]
+    given = [*TINY, f"cache={folder.parent.parent / 'cache'}", f"out={folder}", f"tracking.uri={tracking}", *words]
     run(parse(given), quiet=True)
     return folder

@@ -1,4 +1,4 @@
-"""`python -m dg.analyse`: what it prints and writes, and what it refuses."""
+"""`dg analyse`: what it prints and writes, and what it refuses."""
 
 import json
 import subprocess
@@ -13,16 +13,16 @@ from dg.analyse.checkpoints import run_labels
 from dg.analyse.tail import Tail
 from dg.files.checkpoint import load_file
 from dg.settings.errors import ConfigError
-from dg.tracking import prepare
 from tests.analyse.runs import train
+from tests.pictures import shows_something
+from tests.stores import new_store
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """`xy`, `moved` (scale-normalised depth in, a method that augments), logged to one store."""
     folder = tmp_path_factory.mktemp("runs")
-    store = f"sqlite:///{folder / 'mlflow.db'}"
-    prepare(store, "dg")  # or, on a busy machine, the checkpoint is written before the store knows the run
+    store = new_store(folder)  # made before, so that the checkpoint is not written before the store knows the run
     train(folder / "xy", "method=erm", "inputs=xy", tracking=store)
     train(folder / "moved", "method=random_rigid", "inputs=xyd")
     best = load_file(folder / "xy" / "best.pt")
@@ -76,10 +76,10 @@ def test_files_are_added_to_the_run_in_mlflow_and_nothing_else_of_it_changes(fol
 
 
 def test_a_store_that_lacks_the_run_costs_the_log_alone(folder, tmp_path, capsys):
-    store = f"sqlite:///{tmp_path / 'other.db'}"
-    assert main(["tail", str(folder / "xy"), f"out={tmp_path / 'out'}", f"tracking_uri={store}"]) == 0
+    words = [f"out={tmp_path / 'out'}", f"tracking_uri={new_store(tmp_path)}"]
+    assert main(["tail", str(folder / "xy"), *words]) == 0
     assert "not logged to the MLflow run" in capsys.readouterr().out
-    assert (tmp_path / "out" / "curve.png").is_file()
+    assert shows_something(tmp_path / "out" / "curve.png")
 
 
 # words, exit code, what the message must say; {} stands for the runs' folder

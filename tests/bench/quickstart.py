@@ -1,6 +1,6 @@
 """`python -m tests.bench.quickstart`: the main job as a user starts it: wall time, first batch, memory.
 
-Runs `python -m dg.train` in a fresh folder, without a depth cache, and prints one JSON object. Memory is the sum of the
+Runs `dg train` in a fresh folder, without a depth cache, and prints one JSON object. Memory is the sum of the
 proportional set sizes of the whole process tree, shared pages counted once.
 """
 

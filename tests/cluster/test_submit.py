@@ -230,7 +230,7 @@ def test_a_node_with_other_versions_is_refused(head, monkeypatch):
         session.check_versions()
         elsewhere = {"node-7": versions_here(), "node-8": "cannot be reached"}
         monkeypatch.setattr(ray_session, "_answer", elsewhere.get)
-        session._asked = {name: name for name in elsewhere}
+        monkeypatch.setattr(session, "_asked", {name: name for name in elsewhere})
         with pytest.raises(ResourceError, match=r"node-8: cannot be reached") as caught:
             session.check_versions()
         assert "node-7" not in str(caught.value)

@@ -16,8 +16,10 @@ from dg.compare.tables import build_tables
 from dg.compare.text import FORMATS
 from dg.evaluation.metrics import PoseErrors
 from dg.settings.errors import ConfigError, OptionError
-from dg.tracking import METRICS, final_metric, make_tracker, prepare, protocol_tag, run_tags, target_metric
+from dg.tracking import METRICS, final_metric, make_tracker, protocol_tag, run_tags, target_metric
 from tests.compare.make_results import benchmark_id
+from tests.pictures import shows_something
+from tests.stores import new_store
 
 
 def test_wrong_options_are_all_named_with_what_is_possible():
@@ -112,8 +114,7 @@ def track_benchmark(uri, folder, method, seed, value, regime="DG", adapted_to=""
 
 
 def test_runs_that_the_tracker_wrote_become_a_table(tmp_path, capsys):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    prepare(uri, "dg")
+    uri = new_store(tmp_path)
     assert compare.main([f"tracking_uri={uri}"]) == 4
     assert "no run at all" in capsys.readouterr().err
     parent = track(uri, tmp_path / "grid", "erm", 9, 1.0, tags={"sweep.id": "none: a parent"})
@@ -199,8 +200,7 @@ def _only_the_children_of_a_parent(uri, parent, capsys):
 
 
 def test_our_runs_stand_beside_the_papers_in_every_output(tmp_path, capsys):
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    prepare(uri, "dg")
+    uri = new_store(tmp_path)
     for seed in range(5):
         track_benchmark(uri, tmp_path / f"e{seed}", "erm", seed, 86.0 + seed)
         track_benchmark(uri, tmp_path / f"p{seed}", "poseaug", seed, 76.0 + seed)
@@ -218,7 +218,7 @@ def test_our_runs_stand_beside_the_papers_in_every_output(tmp_path, capsys):
     assert "85.3 / **88.0 ± 1.6 (5)**" in capsys.readouterr().out
     picture = tmp_path / "deep" / "table.png"
     assert compare.main([f"tracking_uri={uri}", "format=png", f"out={picture}"]) == 0
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert shows_something(picture)
 
 
 @pytest.mark.parametrize("form", ["markdown", "csv", "latex"])

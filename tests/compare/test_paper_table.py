@@ -114,7 +114,7 @@ def test_every_published_number_gets_a_cell_in_its_sheet():
 
 
 def test_the_sheet_of_auglift_table_4():
-    # python -m dg.compare paper=auglift table=4, without a store
+    # dg compare paper=auglift table=4, without a store
     (sheet,) = paper_sheets(cells("auglift", "4"), "source_val", ["no runs"])
     lines = to_markdown([sheet]).splitlines()
     assert lines[0] == (

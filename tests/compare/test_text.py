@@ -22,7 +22,7 @@ def finished(*runs):
 
 
 def test_the_text_of_a_small_comparison():
-    # python -m dg.compare on two methods with two seeds each
+    # dg compare on two methods with two seeds each
     runs = [run(100.0, 0), run(102.0, 1), run(89.0, 0, method="poseaug"), run(93.0, 1, method="poseaug")]
     assert tables_to_markdown(finished(*runs)) == (
         "### DG · MPJPE (mm) · best by source validation · trained on Human3.6M epochs=20 batch_size=1024\n"

@@ -136,4 +136,6 @@ def test_a_split_it_does_not_have_is_an_error_that_lists_those_it_has(dataset):
 def test_it_can_be_named_as_a_target(dataset):
     name = next(n for n in DATASETS if resolve(DATASETS, "data set", n) is type(dataset))
     options = type(dataset).options_for_target("near")
-    make_options(type(dataset), "target", name, options)
+    made = make_options(type(dataset), "target", name, options)
+    assert isinstance(made, type(dataset).Options)
+    assert getattr(made, type(dataset).located_by) == "near"

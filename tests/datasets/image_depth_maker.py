@@ -1,4 +1,4 @@
-"""Files as `python -m dg.extract_depth` writes them, made from known numbers."""
+"""Files as `dg extract-depth` writes them, made from known numbers."""
 
 import json
 from pathlib import Path

@@ -105,7 +105,7 @@ def test_another_processor_finds_the_same_content(tmp_path):
     for capability in ("default", "avx2"):
         settings = os.environ | {"ATEN_CPU_CAPABILITY": capability}
         command = [sys.executable, "-c", LOAD, json.dumps(given)]
-        out = subprocess.run(command, env=settings, check=True, capture_output=True, text=True, timeout=120).stdout
+        out = subprocess.run(command, env=settings, check=True, capture_output=True, text=True, timeout=600).stdout
         told.append(json.loads(out.partition(" ")[2]))
     assert told[0] == told[1]
     assert all(len(set(contents)) == len(contents) for contents in told[0].values()), "parts are told apart"

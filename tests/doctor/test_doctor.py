@@ -174,9 +174,9 @@ TRAPS: list[tuple[str, str, Change]] = [
     ("images-differ", "kuberay.yaml", _put(
         "spec", "rayClusterSpec", "workerGroupSpecs", 0, "template", "spec", "containers", 0, "image", value="a:1")),
     ("no-entrypoint", "kuberay.yaml", _drop("spec", "entrypoint")),
-    ("not-resumable", "kuberay.yaml", _put("spec", "entrypoint", value="python -m dg.train epochs=3")),
-    ("out-not-shared", "kuberay.yaml", _put("spec", "entrypoint", value="python -m dg.train resume=auto")),
-    ("job-words", "kuberay.yaml", _put("spec", "entrypoint", value="python -m dg.train liftr=x resume=auto out=/a")),
+    ("not-resumable", "kuberay.yaml", _put("spec", "entrypoint", value="dg train epochs=3")),
+    ("out-not-shared", "kuberay.yaml", _put("spec", "entrypoint", value="dg train resume=auto")),
+    ("job-words", "kuberay.yaml", _put("spec", "entrypoint", value="dg train liftr=x resume=auto out=/a")),
 ]  # fmt: skip
 
 

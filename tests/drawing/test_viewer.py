@@ -34,7 +34,7 @@ def screenshot(page: str, folder, size=(1000, 720)) -> np.ndarray:
         f"--user-data-dir={folder}/profile", f"--window-size={size[0]},{size[1]}",
         f"--screenshot={folder}/page.png", f"file://{folder}/page.html",
     ]  # fmt: skip
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=600)
     assert (folder / "page.png").is_file(), done.stderr[-2000:]
     return np.asarray(Image.open(folder / "page.png").convert("RGB")).astype(int)
 

@@ -1,4 +1,4 @@
-"""`python -m dg.extract_depth` with workers that are slow, or die of an image, as a file beside the parts says."""
+"""`dg extract-depth` with workers that are slow, or die of an image, as a file beside the parts says."""
 
 import json
 import os

@@ -1,10 +1,10 @@
 """A checkpoint is whole or absent, loads without executing anything, and belongs to one run."""
 
+import itertools
 import os
 import pickle
+import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -12,18 +12,20 @@ import torch
 
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import CheckpointError, Checkpoints, load_file
+from tests.train_process import wait_for
 
-_SAVE_FOR_EVER = """
-import sys, torch
-from pathlib import Path
-from dg.files.checkpoint import Checkpoints
-checkpoints = Checkpoints(Path(sys.argv[1]))
-print("ready", flush=True)
-step = 0
-while True:
-    step += 1
-    checkpoints.save(step, {"config_digest": "d", "step": step, "weights": torch.full((200_000,), float(step))})
-"""
+
+def saving_for_ever(folder, first: int) -> int:
+    """The id of a process that does nothing else; forked, for one of its own would load torch for seconds."""
+    process = os.fork()
+    if process:
+        return process
+    try:
+        for step in itertools.count(first):
+            state = {"config_digest": "d", "step": step, "weights": torch.full((200_000,), float(step))}
+            Checkpoints(folder).save(step, state)
+    finally:
+        os._exit(1)
 
 
 def test_what_is_saved_comes_back(tmp_path):
@@ -138,20 +140,17 @@ def test_a_hostile_pickle_runs_nothing(tmp_path):
 
 def test_a_writer_that_is_killed_leaves_a_loadable_checkpoint(tmp_path):
     generator = torch.Generator().manual_seed(0)
-    last = 0
-    for _ in range(8):
-        process = subprocess.Popen([sys.executable, "-c", _SAVE_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.05 + 0.15 * torch.rand(1, generator=generator).item())
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+    marker = tmp_path / "latest"
+    for first in range(1, 8001, 1000):
+        process = saving_for_ever(tmp_path, first)
+        wait_for(lambda first=first: marker.is_file() and int(re.sub(r"\D", "", marker.read_text())) >= first)
+        time.sleep(0.1 * torch.rand(1, generator=generator).item())  # somewhere within a save
+        os.kill(process, signal.SIGKILL)
+        assert os.waitpid(process, 0)[1] == signal.SIGKILL
         state = Checkpoints(tmp_path).load_latest("d")
-        if state is not None:
-            last = state["step"]
-            assert (state["weights"] == float(last)).all()
-    assert last > 0
+        assert state is not None
+        assert state["step"] >= first
+        assert (state["weights"] == float(state["step"])).all()
 
 
 def test_an_atomic_write_replaces_and_leaves_no_other_file(tmp_path):

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dg.files.errors import FileFormatError, UnsafeFileError
-from dg.files.safe_pickle import ALLOWED, MAX_OBJECT_ARRAYS, unpickle
+from dg.files.pickle_builders import ALLOWED
+from dg.files.safe_pickle import MAX_OBJECT_ARRAYS, unpickle
 from tests.files.pickle_reader import FOREIGN, PickleReader, answer, looked_at
 
 PROTO = b"\x80\x02"

@@ -56,7 +56,7 @@ def read(tmp_path_factory) -> "tuple[dict[str, object], float]":
     files = sorted(map(str, folder.iterdir()))
     assert sum(Path(name).stat().st_size for name in files) < 8e6
     command = [sys.executable, "-c", READ, *files]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    answer = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     told, grown_mb = json.loads(answer.stdout)
     return {Path(name).name: value for name, value in told.items()}, grown_mb
 

@@ -67,15 +67,14 @@ class Answers:
         return self.outputs
 
 
-def answers(found, logits, boxes):
+def answers(monkeypatch, found, logits, boxes):
     """The detector, whose network answers these."""
-    found._detector = Answers(
-        found._detector.config, logits=torch.tensor(logits)[None], pred_boxes=torch.tensor(boxes)[None]
-    )
+    outputs = {"logits": torch.tensor(logits)[None], "pred_boxes": torch.tensor(boxes)[None]}
+    monkeypatch.setattr(found, "_detector", Answers(found._detector.config, **outputs))
     return found
 
 
-def test_only_sure_people_are_kept_cut_at_the_border_and_sorted(folders):
+def test_only_sure_people_are_kept_cut_at_the_border_and_sorted(monkeypatch, folders):
     # Centre and size, in parts of the image; the first class is no person.
     boxes = [
         [0.5, 0.5, 0.2, 0.4],
@@ -85,13 +84,13 @@ def test_only_sure_people_are_kept_cut_at_the_border_and_sorted(folders):
         [0.2, 0.2, 0.1, 0.3],
     ]
     logits = [[-9.0, 2.0], [-9.0, 1.0], [-9.0, 0.5], [4.0, -9.0], [-9.0, -2.0]]
-    found = answers(detector(folders, "two", person_score=0.3), logits, boxes)
+    found = answers(monkeypatch, detector(folders, "two", person_score=0.3), logits, boxes)
     ((kept, scores),) = found.boxes([noise(100, 200)])
     assert np.allclose(kept, [[20, 10, 100, 90], [80, 30, 120, 70], [140, 70, 200, 100]], atol=1e-3)
     assert np.allclose(scores, torch.tensor([1.0, 2.0, 0.5]).sigmoid(), atol=1e-6)
-    one = answers(detector(folders, "two", person_score=0.3, max_people=1), logits, boxes)
+    one = answers(monkeypatch, detector(folders, "two", person_score=0.3, max_people=1), logits, boxes)
     assert np.allclose(one.boxes([noise(100, 200)])[0][0], kept[:1])
-    nobody = answers(detector(folders, "two", person_score=0.99), logits, boxes)
+    nobody = answers(monkeypatch, detector(folders, "two", person_score=0.99), logits, boxes)
     assert nobody([noise(100, 200)]) == [[]]
 
 
@@ -110,7 +109,7 @@ class BrightestPoint:
 
 @pytest.mark.parametrize("place", [(70.0, 50.0), (64.5, 71.25), (90.5, 40.0)])
 @pytest.mark.parametrize("box", [[50, 20, 100, 90], [20.5, 30.25, 130.0, 80.0], [60, 10, 100, 119]])
-def test_a_point_of_the_image_comes_back_through_crop_and_heatmap(folders, place, box):
+def test_a_point_of_the_image_comes_back_through_crop_and_heatmap(monkeypatch, folders, place, box):
     """Pixel centres at +0.5: a blob whose mass is centred at (x, y) is found there, whatever the box."""
     left, top, right, bottom = box
     cell = 1.25 * max(right - left, 0.75 * (bottom - top)) / 12  # of the heatmap, in pixels
@@ -118,29 +117,29 @@ def test_a_point_of_the_image_comes_back_through_crop_and_heatmap(folders, place
     blob = np.exp(-((x - place[0]) ** 2 + (y - place[1]) ** 2) / (2 * (1.5 * cell) ** 2))
     image = np.repeat((255 * blob).astype(np.uint8)[..., None], 3, -1)
     found = detector(folders)
-    found._pose = BrightestPoint(found._pose.config)
+    monkeypatch.setattr(found, "_pose", BrightestPoint(found._pose.config))
     keypoints, confidence = found.keypoints(image, np.array([box], np.float32))
     assert keypoints.shape == (1, 17, 2)
     assert np.abs(keypoints - place).max() < 0.035 * cell
     assert np.allclose(confidence, 1)
 
 
-def test_keypoints_of_an_undecided_network_stay_within_the_crop(folders):
+def test_keypoints_of_an_undecided_network_stay_within_the_crop(monkeypatch, folders):
     found = detector(folders)
     boxes = np.array([[50, 20, 100, 90], [10, 20, 150, 40]], np.float32)
     for level in (0.0, -1.0, 1.0):
         heatmaps = torch.full((2, 17, 16, 12), level)
         heatmaps[:, :, 3:, 5:] *= 1.5
-        found._pose = Answers(found._pose.config, heatmaps=heatmaps)
+        monkeypatch.setattr(found, "_pose", Answers(found._pose.config, heatmaps=heatmaps))
         keypoints, confidence = found.keypoints(noise(120, 160), boxes)
         centre, half = (boxes[:, :2] + boxes[:, 2:]) / 2, 0.625 * np.array([[52.5, 70], [140, 140 / 0.75]])
         assert (np.abs(keypoints - 0.5 - centre[:, None]) <= half[:, None] + 0.51).all()
         assert ((confidence >= 0) & (confidence <= 1)).all()
 
 
-def test_heatmaps_that_are_not_finite_are_an_error_that_names_the_network(folders):
+def test_heatmaps_that_are_not_finite_are_an_error_that_names_the_network(monkeypatch, folders):
     found = detector(folders)
-    found._pose = Answers(found._pose.config, heatmaps=torch.full((1, 17, 16, 12), torch.nan))
+    monkeypatch.setattr(found, "_pose", Answers(found._pose.config, heatmaps=torch.full((1, 17, 16, 12), torch.nan)))
     with pytest.raises(DepthCheckpointError, match="pose="):
         found.keypoints(noise(120, 160), np.array([[50, 20, 100, 90]], np.float32))
 

@@ -72,15 +72,15 @@ def step(method, number):
 def test_updates_are_finite_and_move_every_network(name, channels, many):
     method = on_windows(name, channels, H36M_16, many)
     before = {n: p.detach().clone() for n, p in method.networks.named_parameters()}
-    steps = 0
-    for number in range(6):  # PoseDA's generator has its turn at the sixth
+    steps, wanted = 0, 6 if name.startswith("poseda") else 2  # PoseDA's generator has its turn at the sixth
+    for number in range(wanted):
         update = step(method, number)
         steps += update.lifter_steps
         assert all(torch.isfinite(v) for v in update.metrics.values()), update.metrics
     after = dict(method.networks.named_parameters())
     for network in method.networks:
         assert any(not torch.equal(before[n], after[n]) for n in before if n.startswith(f"{network}.")), network
-    assert steps >= 6
+    assert steps >= wanted
 
 
 @every_method
@@ -110,7 +110,7 @@ def test_of_one_frame_the_option_changes_nothing_at_all(name):
         single = make("erm", H36M_17, "xyd").context.lifter
         torch.manual_seed(2)
         method = type(method)(replace(method.context, lifter=single), method.options)
-        for number in range(3):
+        for number in range(2):
             source, key = centre_frames(windows(seed=number)), StepKey(3, 0, number)
             torch.manual_seed(number)
             method.update(source, render(method.propose(source, key)), key)
@@ -139,16 +139,15 @@ def test_bone_lengths_change_alike_in_all_frames_and_the_roots_path_keeps_its_le
 
 
 @every_method
-@pytest.mark.parametrize("channels", ["xy", "xyd"])
-def test_a_saved_method_goes_on_bit_for_bit_on_windows(name, channels):
-    method, resumed = on_windows(name, channels), on_windows(name, channels)
-    for number in range(4):
+def test_a_saved_method_goes_on_bit_for_bit_on_windows(name):
+    method, resumed = on_windows(name, "xyd"), on_windows(name, "xyd")
+    for number in range(2):
         step(method, number)
     file = io.BytesIO()
     torch.save(method.state_dict(), file)
     file.seek(0)
     resumed.load_state_dict(torch.load(file, weights_only=True))
-    expected, got = step(method, 4), step(resumed, 4)
+    expected, got = step(method, 2), step(resumed, 2)
     assert all(torch.equal(got.metrics[k], v) for k, v in expected.metrics.items())
     ours, theirs = flat(method.state_dict()), flat(resumed.state_dict())
     assert [k for k, v in ours.items() if not same(v, theirs[k])] == []
@@ -234,7 +233,7 @@ TRAINED = [
 
 def config_of(folder, *words):
     rest = [w for w in SMALL if w.split("=")[0] not in {t.split("=")[0] for t in TRAINED} and "lifter." not in w]
-    return parse([*rest, *TRAINED, f"cache={folder / 'cache'}", f"out={folder / 'run'}", *words])
+    return parse([*rest, *TRAINED, f"cache={folder.parent / 'cache'}", f"out={folder / 'run'}", *words])
 
 
 def test_a_run_says_how_the_method_would_take_windows(tmp_path):
@@ -247,7 +246,7 @@ def test_a_run_says_how_the_method_would_take_windows(tmp_path):
 def test_a_run_with_rendered_windows_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path):
     whole = config_of(tmp_path, "method.windows=centre_transform", f"out={tmp_path / 'whole'}")
     summary = run(whole, quiet=True)
-    assert summary["ledger"]["done"] > 0
+    assert summary["ledger"]["done"] > 0  # what is augmented is in no cache
     cut = replace(whole, out=str(tmp_path / "cut"), resume="auto")
     assert stopped_after(cut, 2)["interrupted"]
     assert not run(cut, quiet=True)["interrupted"]

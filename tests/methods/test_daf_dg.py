@@ -249,13 +249,15 @@ def in_place(source, key, method):
 @pytest.mark.parametrize("channels", ["xy", "xyd"])
 @pytest.mark.parametrize("meta", ["second_order", "first_order"])
 @pytest.mark.parametrize("mixing", ["batch", "alternate"])
-def test_two_meta_steps_are_made_once_half_a_batch_of_either_kind_waits(channels, meta, mixing):
+def test_two_meta_steps_are_made_once_half_a_batch_of_either_kind_waits(monkeypatch, channels, meta, mixing):
     method = daf_dg(channels, meta=meta, mixing=mixing)
     source, key = source_batch(H36M_16), StepKey(0, 0, 0)
     calls = []
     plain, between = method.step_lifter, method._meta_step
-    method.step_lifter = lambda batch: calls.append("source") or plain(batch)
-    method._meta_step = lambda seen, unseen: calls.append((len(seen), len(unseen))) or between(seen, unseen)
+    monkeypatch.setattr(method, "step_lifter", lambda batch: calls.append("source") or plain(batch))
+    monkeypatch.setattr(
+        method, "_meta_step", lambda seen, unseen: calls.append((len(seen), len(unseen))) or between(seen, unseen)
+    )
     full = in_place(source, key, method)
     some = full.replace(valid=torch.arange(24) % 12 < 8)
     assert method.update(source, some, key).lifter_steps == 1

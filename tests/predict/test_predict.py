@@ -1,4 +1,4 @@
-"""`python -m dg.predict`: photographs of which everything is known, through detector, depth and lifter to the files."""
+"""`dg predict`: photographs of which everything is known, through detector, depth and lifter to the files."""
 
 import json
 import subprocess

@@ -13,7 +13,7 @@ from tests.train_process import has_checkpoint, same_weights, start, wait_for, w
 
 pytestmark = pytest.mark.reliability
 KILLS = 4
-WORDS = ("pool=local", "method=poseaug", "inputs=xyd", "checkpoint_minutes=0.005", "evaluate_every=1", "epochs=10")
+WORDS = ("pool=local", "method=poseaug", "inputs=xyd", "checkpoint_minutes=0.005", "evaluate_every=1", "epochs=14")
 
 
 def store_of(folder):

@@ -31,7 +31,7 @@ from render_workers.pool_sizing import (
 )
 from render_workers.pool_slots import SlotState
 from tests.fakes import FakeSpec, make_request
-from tests.render_workers.test_pool_core import ANSWER, Shell
+from tests.render_workers.pool_shell import ANSWER, Shell
 
 CPU = {"CPU": 1.0}
 

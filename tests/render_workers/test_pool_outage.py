@@ -12,7 +12,7 @@ from render_workers.pool_outage import SAY_AFTER_S, Outage, OutageLog
 from render_workers.pool_slots import SlotState
 from render_workers.ray_pool import RayPool
 from tests.fakes import FakeSpec, make_request
-from tests.render_workers.test_pool_core import ANSWER, Shell
+from tests.render_workers.pool_shell import ANSWER, Shell
 
 
 def answer(shell, call):

@@ -180,7 +180,7 @@ def test_after_a_signal_nothing_remains(tmp_path, signals):
         assert driver.poll() is None
     for number in signals[1:]:
         driver.send_signal(number)
-    _, told = driver.communicate(timeout=60)
+    _, told = driver.communicate(timeout=600)
     assert driver.returncode == 130
     assert "Traceback" not in told
     assert not left(everyone, cluster, tmp_path / "run", segments), "all of it before the driver's own end"

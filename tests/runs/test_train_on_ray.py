@@ -8,6 +8,8 @@ import psutil
 
 from tests.train_process import family, has_checkpoint, lives, same_weights, start, wait_for
 
+SHORT = ["epochs=5", "evaluate_every=5"]
+
 
 def render_actors(pid: int) -> list[psutil.Process]:
     found = []
@@ -23,15 +25,15 @@ def render_actors(pid: int) -> list[psutil.Process]:
 def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "ray").mkdir()
-    local = start(tmp_path / "local", "pool=local", "tracking.uri=off")
-    assert local.wait(240) == 0, local.communicate()
+    local = start(tmp_path / "local", "pool=local", "tracking.uri=off", *SHORT)
+    assert local.wait(600) == 0, local.communicate()
 
-    driver = start(tmp_path / "ray", "pool=ray", "render.actors=2")
+    driver = start(tmp_path / "ray", "pool=ray", "render.actors=2", *SHORT)
     wait_for(lambda: has_checkpoint(tmp_path / "ray"))  # training goes on
     everyone = family(driver.pid)
     victim = render_actors(driver.pid)[0]
     os.kill(victim.pid, signal.SIGKILL)
-    out, err = driver.communicate(timeout=240)
+    out, err = driver.communicate(timeout=600)
     assert driver.returncode == 0, out + err
 
     summary = json.loads((tmp_path / "ray" / "run" / "summary.json").read_text())

@@ -2,11 +2,15 @@
 
 import pytest
 
+from dg.grid import session as grid_session
 from dg.grid.cells import parse_spec
 from dg.settings.errors import ConfigError
 from dg.study import noise
 from dg.study.__main__ import main
 from dg.study.results import frame_of
+from tests.in_this_process import InThisProcess
+from tests.pictures import shows_something
+from tests.stores import new_store
 
 SMALL = [
     "seeds=[0]", "epochs=1", "max_steps=2", "batch_size=64", "data.clips=6", "data.frames=12", "lifter.width=16",
@@ -65,11 +69,13 @@ def test_the_lists_of_the_question_are_there_unless_others_are_given():
 
 def test_the_study_goes_from_its_runs_to_table_and_figure(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(grid_session, "ChildRun", InThisProcess)
+    new_store(tmp_path)
     assert main(["noise", "levels=[0,100]", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "3 runs" in said
     assert "Share of exact depth's gain" in said
-    assert (tmp_path / "study" / "noise.png").stat().st_size > 10_000
+    assert shows_something(tmp_path / "study" / "noise.png")
     rows = (tmp_path / "study" / "noise.csv").read_text().splitlines()
     assert len(rows) == 1 + 2 * 2  # two inputs at two levels
     # A further level is added to what is there.

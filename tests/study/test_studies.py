@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dg.grid import session as grid_session
-from dg.grid.child_run import ChildRun, out_arg, read_with_train
+from dg.grid.child_run import read_with_train
 from dg.settings.command_line import parse as parse_training
 from dg.settings.config import ConfigError
 from dg.settings.plugins import make_options
@@ -19,10 +19,13 @@ from dg.study import STUDIES, motion_session
 from dg.study.__main__ import main
 from dg.study.frames import FramesOptions, in_domain_target, with_targets
 from dg.study.motion import parse
-from dg.study.motion_session import MotionOptions, fitting_tta
+from dg.study.motion_options import MotionOptions
+from dg.study.motion_session import fitting_tta
 from dg.study.noise import NoiseOptions
-from dg.train import main as train
 from dg.training.problem import open_target
+from tests.in_this_process import InThisProcess
+from tests.pictures import shows_something
+from tests.stores import new_store
 
 WORDS = [
     "frames=[1,3]", "seeds=[0]", "lifters=[video_pose_3d?width=16]", "epochs=1", "max_steps=2", "batch_size=64",
@@ -46,7 +49,7 @@ def test_help_loads_nothing_heavy_and_names_every_study():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for text in (*STUDIES, "frames=[1,9,27,81]", "speeds=[0.5,2]", "exit codes"):
+    for text in (*STUDIES, "frames=[1,9,27,81]", "speeds=[0.5,2.0]", "exit codes"):
         assert text in done.stdout
 
 
@@ -128,23 +131,6 @@ def test_single_frames_are_never_turned_around():
 # -- the whole thing --------------------------------------------------------------------------------------------------
 
 
-class InThisProcess(ChildRun):
-    """A run of dg.train without a process of its own, which would take seconds to start (test_grid.py has some)."""
-
-    def __init__(self, folder, args, program, environment):
-        self.folder = folder
-        self.code = train([*args, out_arg(folder)])
-
-    def poll(self):
-        return self.code
-
-    def stop(self, at_once=False):
-        pass
-
-    def log_lines(self, at_most_bytes=None):
-        return []
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     """A folder in which `dg.study frames` has run."""
@@ -153,6 +139,7 @@ def study(tmp_path_factory):
         folder = tmp_path_factory.mktemp("study")
         patch.chdir(folder)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        new_store(folder)
         assert main(["frames", *WORDS]) == 0
     return folder
 
@@ -183,7 +170,7 @@ def test_the_frames_study_ends_in_a_table_and_a_picture_of_every_target(there, c
     rows = (there / "frames.csv").read_text().splitlines()
     assert len(rows) == 1 + 8
     assert all(ID.search(row) for row in rows[1:])
-    assert (there / "frames.png").read_bytes()[1:4] == b"PNG"
+    assert shows_something(there / "frames.png")
     assert artifacts(there, "frames") == {"frames.md", "frames.csv", "frames.png"}
 
     assert main(["frames", *WORDS]) == 0

@@ -62,7 +62,7 @@ def postgres_server():
         data = folder / "data"
         options = {"cwd": folder, "env": {"PATH": str(where), "LC_ALL": "C", "HOME": str(folder)}, **who}
         words = ["-D", data, "-U", "sweeper", "-A", "trust", "--no-sync", "-E", "UTF8"]
-        subprocess.run([where / "initdb", *words], check=True, capture_output=True, timeout=120, **options)
+        subprocess.run([where / "initdb", *words], check=True, capture_output=True, timeout=600, **options)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -85,7 +85,7 @@ def postgres_server():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _wait(port, process, log, seconds=60):
+def _wait(port, process, log, seconds=180):
     import psycopg
 
     end = time.monotonic() + seconds

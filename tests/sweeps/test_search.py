@@ -12,16 +12,11 @@ from optuna.trial import TrialState
 
 from sweeps import session
 from sweeps.search import main
-from tests.sweeps.fake_commands import QUICK, command, install, wait_for
+from tests.fake_commands import QUICK, command, wait_for
+from tests.pictures import shows_something
 
 LR = "space.lr=log:1e-4..1e-1"
 D_REF = "space.d_ref=3.5..6.0"
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    install(monkeypatch, tmp_path)
-    return tmp_path
 
 
 @contextmanager
@@ -83,19 +78,18 @@ def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsy
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_leaves_table_pictures_and_the_command_of_the_best(folder, capsys):
+def test_a_search_leaves_table_pictures_and_the_command_of_the_best(fake_train, capsys):
     words = [*QUICK[:2], LR, D_REF, "space.method=erm|poseaug", "trials=6", "concurrency=2", "seeds=[0,2]"]
     assert main([*words, "pruner=off"]) == 0
     out = capsys.readouterr().out
-    here = folder / "runs/search"
-    best = min((t for t in trials(folder)), key=lambda t: t.values[0])
+    here = fake_train / "runs/search"
+    best = min((t for t in trials(fake_train)), key=lambda t: t.values[0])
     said = (here / "best.txt").read_text()
     assert f"trial {best.number}, seeds [0, 2]" in said
     assert f"method={best.params['method']} seed=0" in said
     assert said in out
     assert "ORACLE" not in said
-    for picture in ("slices.png", "history.png", "importances.png"):
-        assert (here / picture).read_bytes().startswith(b"\x89PNG")
+    assert all(shows_something(here / picture) for picture in ("slices.png", "history.png", "importances.png"))
     shares = [float(line.split()[1]) for line in (here / "importances.txt").read_text().splitlines()[1:4]]
     assert abs(sum(shares) - 1) < 0.02
     rows = (here / "trials.txt").read_text().splitlines()
@@ -111,27 +105,27 @@ def test_a_search_leaves_table_pictures_and_the_command_of_the_best(folder, caps
     assert "space.d_ref: 3.5..6.0 then, None now" in capsys.readouterr().err
 
 
-def test_two_objectives_give_a_pareto_table_with_a_command_each_and_an_oracle_says_so(folder, capsys):
+def test_two_objectives_give_a_pareto_table_with_a_command_each_and_an_oracle_says_so(fake_train, capsys):
     assert main([*QUICK, D_REF, "objectives=[oracle:near,seconds]", "trials=7"]) == 0
-    here = folder / "runs/search-oracle-near"
+    here = fake_train / "runs/search-oracle-near"
     said = (here / "best.txt").read_text()
     assert said.startswith("# ORACLE")
     assert "pruner off" in capsys.readouterr().out
-    assert (here / "pareto.png").exists()
+    assert shows_something(here / "pareto.png")
     front = [line for line in (here / "trials.txt").read_text().splitlines() if line.startswith("*")]
-    assert len(front) == said.count("python -m dg.train")
-    seconds, near = zip(*[(t.values[1], t.values[0]) for t in trials(folder, "search-oracle-near")], strict=True)
+    assert len(front) == said.count("dg train")
+    seconds, near = zip(*[(t.values[1], t.values[0]) for t in trials(fake_train, "search-oracle-near")], strict=True)
     ends = [f"{min(seconds):.1f}", f"{min(near):.1f}"]
     assert all(any(end in line for line in front) for end in ends), "both ends of the front are on it"
 
 
-def test_a_figure_that_should_be_high_is_maximised(folder):
+def test_a_figure_that_should_be_high_is_maximised(fake_train):
     assert main([*QUICK, LR, "objectives=source_val:pck150", "trials=5", "pruner=off"]) == 0
-    best = max(trials(folder), key=lambda t: t.values[0])
-    assert f"trial {best.number}," in (folder / "runs/search/best.txt").read_text()
+    best = max(trials(fake_train), key=lambda t: t.values[0])
+    assert f"trial {best.number}," in (fake_train / "runs/search/best.txt").read_text()
 
 
-def test_a_bad_trial_is_pruned_by_its_first_seed_and_not_tried_again(folder, monkeypatch, capsys):
+def test_a_bad_trial_is_pruned_by_its_first_seed_and_not_tried_again(fake_train, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_EPOCH_S", "0.05")
     monkeypatch.setenv("FAKE_TRAIN", "linger")
     good = [{"lr": lr} for lr in (1e-3, 1.2e-3, 0.8e-3, 1.1e-3)]
@@ -146,21 +140,21 @@ def test_a_bad_trial_is_pruned_by_its_first_seed_and_not_tried_again(folder, mon
     words = [*QUICK, LR, "trials=5", "seeds=[0,1]", "prune_after=2", "epochs=8"]
     assert main(words) == 0
     out = capsys.readouterr().out
-    states = {round(t.params["lr"], 5): t for t in trials(folder)}
+    states = {round(t.params["lr"], 5): t for t in trials(fake_train)}
     assert states[0.09].state == TrialState.PRUNED
     assert [t.state for t in states.values()].count(TrialState.COMPLETE) == 4
-    run = folder / "runs/search" / states[0.09].user_attrs["folder"]
+    run = fake_train / "runs/search" / states[0.09].user_attrs["folder"]
     assert (run / "seed-0/checkpoint").exists(), "it was asked to stop, not killed"
     assert not (run / "seed-1").exists()
     assert "pruned at epoch" in out
-    assert "pruned: trial" in (folder / "runs/search/trials.txt").read_text()
+    assert "pruned: trial" in (fake_train / "runs/search/trials.txt").read_text()
 
     assert main(words) == 0
     assert "pruned trials kept" in capsys.readouterr().out
     assert (run / "seed-0/starts").read_text() == "x"
 
 
-def test_the_space_of_a_study_stays_even_where_all_its_trials_have_failed(folder, monkeypatch, capsys):
+def test_the_space_of_a_study_stays_even_where_all_its_trials_have_failed(fake_train, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_TRAIN", "exit4")
     assert main([*QUICK[:2], "space.method=erm|poseaug", LR, "trials=2"]) == 4
     assert main([*QUICK[:2], "space.method=erm|random_rigid", LR, "trials=2"]) == 2
@@ -169,26 +163,26 @@ def test_the_space_of_a_study_stays_even_where_all_its_trials_have_failed(folder
     assert main([*QUICK[:2], "space.method=erm|poseaug", LR, "trials=2", "epochs=4"]) == 0
 
 
-def test_settings_that_do_not_go_together_cost_one_trial_and_no_run(folder, capsys):
+def test_settings_that_do_not_go_together_cost_one_trial_and_no_run(fake_train, capsys):
     space = ["space.render.resolution=64|128", "space.render.subject_span_px=32|100"]
     assert main([*QUICK, *space, "trials=6"]) == 0
-    failed = [t for t in trials(folder) if t.state == TrialState.FAIL]
+    failed = [t for t in trials(fake_train) if t.state == TrialState.FAIL]
     assert failed
     assert all("subject_span_px" in t.user_attrs["error"] for t in failed)
-    assert not any((folder / "runs/search" / t.user_attrs["folder"]).exists() for t in failed)
-    assert len(trials(folder)) == 6
+    assert not any((fake_train / "runs/search" / t.user_attrs["folder"]).exists() for t in failed)
+    assert len(trials(fake_train)) == 6
 
 
-def test_after_sigkill_of_the_driver_no_trial_is_lost_and_nothing_goes_on(folder, monkeypatch):
+def test_after_sigkill_of_the_driver_no_trial_is_lost_and_nothing_goes_on(fake_train, monkeypatch):
     from mlflow import MlflowClient
 
     monkeypatch.setenv("FAKE_EPOCH_S", "1")
     monkeypatch.setenv("FAKE_MLFLOW", "1")
-    uri = f"sqlite:///{folder}/mlflow.db"
+    uri = f"sqlite:///{fake_train}/mlflow.db"
     words = ["pool=local", "method=erm", "device=cpu", f"tracking.uri={uri}", LR, D_REF, "epochs=6"]
     words += ["trials=4", "concurrency=2", "prune_after=1", "cache=off"]
     with killed_at_the_end(command("sweeps.search", *words)):
-        folders = [folder / f"runs/search/trial-{n}/seed-0" for n in (0, 1)]
+        folders = [fake_train / f"runs/search/trial-{n}/seed-0" for n in (0, 1)]
         for run in folders:
             wait_for(run / "ready")
         noted = [run / "process.json" for run in folders]
@@ -200,11 +194,11 @@ def test_after_sigkill_of_the_driver_no_trial_is_lost_and_nothing_goes_on(folder
     monkeypatch.setenv("FAKE_EPOCH_S", "0.1")
     assert main(words) == 0
     assert not any(psutil.pid_exists(pid) for pid in pids)
-    ended = [t for t in trials(folder) if t.state != TrialState.FAIL]
+    ended = [t for t in trials(fake_train) if t.state != TrialState.FAIL]
     assert len(ended) == 4
     assert {t.state for t in ended} <= {TrialState.COMPLETE, TrialState.PRUNED}
-    retried = {t.user_attrs.get("retry_of") for t in trials(folder)}
-    assert {t.number for t in trials(folder) if t.state == TrialState.FAIL} <= retried
+    retried = {t.user_attrs.get("retry_of") for t in trials(fake_train)}
+    assert {t.number for t in trials(fake_train) if t.state == TrialState.FAIL} <= retried
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("dg").experiment_id])
     assert not [r for r in runs if r.info.status == "RUNNING"]

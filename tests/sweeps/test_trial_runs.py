@@ -1,9 +1,7 @@
 """Trials as processes, with a small program in the place of dg.train."""
 
 import json
-import sys
 import time
-from pathlib import Path
 
 import psutil
 import pytest
@@ -13,8 +11,8 @@ from dg.settings.command_line import parse
 from sweeps.objective import Objective
 from sweeps.study import TrialRequest
 from sweeps.trial_runs import TrialRunner, TrialRuns
+from tests.fake_commands import PROGRAM, wait_for
 
-PROGRAM = Path(__file__).with_name("fake_train.py")
 REQUEST = TrialRequest(3, {"d_ref": 4.5}, "trial-3")
 
 
@@ -22,12 +20,12 @@ REQUEST = TrialRequest(3, {"d_ref": 4.5}, "trial-3")
 def plan(tmp_path, monkeypatch):
     def make(behaviour, seeds=(0, 2), objectives=(Objective(),)):  # noqa: B008
         monkeypatch.setenv("FAKE_TRAIN", behaviour)
-        return TrialRunner(tmp_path, (), seeds, objectives, epochs=10, program=(sys.executable, str(PROGRAM)))
+        return TrialRunner(tmp_path, (), seeds, objectives, epochs=10, program=PROGRAM)
 
     return make
 
 
-def outcome_of(trial, seconds=20.0):
+def outcome_of(trial, seconds=180.0):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         outcome = trial.poll()
@@ -35,13 +33,6 @@ def outcome_of(trial, seconds=20.0):
             return outcome
         time.sleep(0.02)
     raise AssertionError("the trial did not end")
-
-
-def wait_for(path):
-    end = time.monotonic() + 20
-    while not path.exists():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def starts(plan, seed):

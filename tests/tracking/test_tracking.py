@@ -121,7 +121,7 @@ def test_two_drivers_that_start_at_once_agree_on_one_experiment(tmp_path):
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    answers = [driver.communicate(timeout=60) for driver in drivers]
+    answers = [driver.communicate(timeout=600) for driver in drivers]
     assert [driver.returncode for driver in drivers] == [0, 0], answers
     assert answers[0][0] == answers[1][0] != ""
     assert [a[1] for a in answers] == ["", ""], "MLflow must not chatter"

@@ -1,4 +1,4 @@
-"""`python -m dg.evaluate`: a stored lifter scores what its run said, under the protocol that it says."""
+"""`dg evaluate`: a stored lifter scores what its run said, under the protocol that it says."""
 
 import json
 import subprocess
@@ -20,13 +20,13 @@ from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.pose.windows import Windows
 from dg.settings.command_line import parse
-from dg.tracking import prepare
 from dg.train import run as train
 from dg.trained.evaluation_report import TAG_EVALUATES
 from lifters.base import Lifter
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
 from tests.conftest import make_camera, make_joints
 from tests.datasets.makers import cross_arrays
+from tests.stores import new_store
 
 METRICS = ("mpjpe_mm", "pa_mpjpe_mm", "n_mpjpe_mm", "pck150", "auc")
 
@@ -36,12 +36,13 @@ def place(tmp_path_factory):
     """A folder with a test set, a trained run and its MLflow store."""
     folder = tmp_path_factory.mktemp("evaluate")
     np.savez(folder / "people.npz", **cross_arrays())
-    prepare(f"sqlite:///{folder}/m.db", "dg")  # MLflow's import is slow: the run would not wait for its id
+    store = new_store(folder)  # made before: the run would not wait for its id
     summary = train(
         parse([
-            "pool=local", "device=cpu", "threads=1", "data.clips=6", "data.frames=20", "batch_size=32",
+            "pool=local", "device=cpu", "threads=1", "data.clips=4", "data.frames=20", "batch_size=32",
             "method=erm", "lifter.width=16", "epochs=3", "evaluate_every=1", f"targets=[npz:{folder}/people.npz]",
-            f"tracking.uri=sqlite:///{folder}/m.db", f"cache={folder}/cache", f"out={folder}/run", "seed=5",
+            f"tracking.uri={store}", f"cache={folder}/cache", f"out={folder}/run", "seed=5",
+            "virtual_cameras=1",
         ]),
         quiet=True,
     )  # fmt: skip
@@ -77,9 +78,9 @@ def test_a_checkpoint_scores_what_its_run_said(place, tmp_path, words, selection
 
 def test_a_run_of_its_own_stands_in_the_row_of_the_run_it_evaluates(place, tmp_path):
     folder, summary = place
-    words = [f"{folder}/run/best.pt", f"tracking.uri=sqlite:///{folder}/m.db", f"cache={folder}/cache"]
+    words = [f"{folder}/run/best.pt", f"tracking.uri=sqlite:///{folder}/mlflow.db", f"cache={folder}/cache"]
     done = results(tmp_path, with_targets(place, words))
-    runs = {run.info.run_id: run for run in stored_runs(f"sqlite:///{folder}/m.db", "dg")}
+    runs = {run.info.run_id: run for run in stored_runs(f"sqlite:///{folder}/mlflow.db", "dg")}
     assert done["run_id"] != summary["run_id"] == done["evaluates"]
     evaluation = runs[done["run_id"]]
     assert evaluation.data.tags[TAG_EVALUATES] == summary["run_id"]

@@ -31,8 +31,8 @@ from tests.training.test_live_depth import CountingPool, data
 from tests.training.test_trainer import QUICK, SMALL, last_weights, same, stopped_after
 
 TINY = [
-    "data.clips=4", "data.frames=20", "batch_size=16", "max_steps=4", "evaluate_every=9",
-    "targets=['synthetic:near?clips=1&frames=20']", "render.resolution=32", "render.subject_span_px=28",
+    "data.clips=4", "data.frames=8", "batch_size=16", "max_steps=4", "evaluate_every=9",
+    "targets=['synthetic:near?clips=1&frames=8']", "render.resolution=32", "render.subject_span_px=28",
 ]  # fmt: skip
 POSEAUG = ["method=poseaug", "pretrain_epochs=0", "method.warmup_iterations=1"]
 BOTH = "uadd+depth_features+image_features"
@@ -156,8 +156,8 @@ def test_features_go_with_every_input_source_and_window(place, tmp_path, words, 
     assert all(np.isfinite(row["mpjpe_mm"]) for row in summary["results"])
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
-def test_every_method_trains_on_features(place, tmp_path, name):
+@pytest.mark.parametrize("name", ["poseaug", "poseda"])  # all of them: tests/contracts/test_every_method.py
+def test_methods_that_learn_to_augment_train_on_features(place, tmp_path, name):
     method = resolve(METHODS, "method", name)
     known = {f.name for f in fields(method.Options)}
     words = [f"method={name}", "pretrain_epochs=0"]

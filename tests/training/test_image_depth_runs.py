@@ -17,11 +17,13 @@ from dg.trained.evaluation_run import targets_of
 from dg.training.rendering import make_live_depth
 from tests.datasets.image_depth_maker import names_of, pixels_of, write_image_depth
 from tests.datasets.makers import cross_arrays
+from tests.stores import new_store
 
 SIZE = (1080, 1920)
 SMALL = [
-    "pool=local", "device=cpu", "threads=1", "data.clips=6", "data.frames=20", "batch_size=32", "method=erm",
+    "pool=local", "device=cpu", "threads=1", "data.clips=4", "data.frames=10", "batch_size=32", "method=erm",
     "lifter.width=16", "epochs=2", "evaluate_every=1", "skeleton=h36m_17", "tracking.uri=off",
+    "virtual_cameras=1",
 ]  # fmt: skip
 
 
@@ -67,7 +69,7 @@ def test_the_lifter_sees_the_depth_of_the_file(place, tmp_path):
 
 def test_results_are_tagged_with_where_depth_came_from(place, tmp_path):
     folder, _ = place
-    store = f"sqlite:///{tmp_path}/m.db"
+    store = new_store(tmp_path)
     scored(folder, tmp_path, f"npz:{folder}/people.npz", f"tracking.uri={store}")
     scored(folder, tmp_path, f"npz:{folder}/people.npz?image_depth={folder}/depth.npz", f"tracking.uri={store}")
     found, _ = read_results(stored_runs(store, "dg"), "source_val", "mpjpe_mm")

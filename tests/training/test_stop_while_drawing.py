@@ -116,6 +116,6 @@ def test_a_signal_ends_a_run_whose_depth_source_is_slow(tmp_path, number):
     while "depth of" not in (line := process.stdout.readline()):
         assert line, process.stderr.read()
     process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "resume=auto" in out

@@ -23,8 +23,7 @@ from render_workers.pool import LocalPool
 from render_workers.pool_options import PoolOptions
 from tests.training.test_trainer import SMALL, last_weights, same, stopped_after
 
-TINY = ["data.clips=4", "data.frames=20", "batch_size=16", "evaluate_every=2",
-        "targets=['synthetic:near?clips=2&frames=20']"]  # fmt: skip
+TINY = ["batch_size=16", "max_steps=12", "evaluate_every=2", "targets=['synthetic:near?clips=2&frames=20']"]
 METHODS = {
     "erm": ["method=erm"],
     "random_rigid": ["method=random_rigid"],
@@ -33,7 +32,9 @@ METHODS = {
 
 
 def tiny(folder, *words: str, method: str = "erm") -> TrainConfig:
-    return parse([*SMALL, *TINY, f"cache={folder / 'cache'}", f"out={folder / 'run'}", *METHODS[method], *words])
+    """Its cache is that of all tests; those that count what is drawn have one of their own."""
+    cache = folder.parent / "cache"
+    return parse([*SMALL, *TINY, f"cache={cache}", f"out={folder / 'run'}", *METHODS[method], *words])
 
 
 def problem_of(config):
@@ -70,8 +71,8 @@ def test_every_kind_of_method_trains_on_uadd_and_says_what_it_saw(tmp_path, meth
 )
 def test_the_ablations_run_under_the_same_detections(tmp_path, words):
     config = [w for w in SMALL if not w.startswith("lifter.")] if "frames=3" in words else SMALL
-    config = parse([*config, *TINY, f"cache={tmp_path / 'cache'}", f"out={tmp_path / 'run'}", "method=random_rigid",
-                    "max_steps=2", *words])  # fmt: skip
+    places = [f"cache={tmp_path.parent / 'cache'}", f"out={tmp_path / 'run'}"]
+    config = parse([*config, *TINY, *places, "method=random_rigid", "max_steps=2", *words])
     results = run(config, quiet=True)["results"]
     assert all("/2d=synthetic-detections/" in row["protocol"] for row in results)
 
@@ -108,11 +109,12 @@ def test_true_2d_stays_what_it_is_and_the_lifter_sees_its_detection(tmp_path):
 
 
 def test_detections_are_drawn_once_and_found_again_and_plain_depth_beside_them(tmp_path):
-    config = tiny(tmp_path, "inputs=uadd")
+    cache = f"cache={tmp_path / 'cache'}"
+    config = tiny(tmp_path, "inputs=uadd", cache)
     poses = problem_of(config).train.poses[:40]
     first, again = detected(config, poses), detected(config, poses)
     files = len(list((tmp_path / "cache").glob("*.npz")))
-    plain = tiny(tmp_path, "inputs=xyd")
+    plain = tiny(tmp_path, "inputs=xyd", cache)
     depth = detected(plain, poses)
     assert files == 1
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2

@@ -21,14 +21,15 @@ WINDOWS = ["frames=9", "lifter=video_pose_3d", "lifter.width=16", "method=random
 
 
 def small(folder: Path, *words: str):
+    """Its depth cache is that of all tests."""
     return parse([
-        *[w for w in SMALL if not w.startswith("lifter.")], *WINDOWS, f"cache={folder / 'cache'}",
+        *[w for w in SMALL if not w.startswith("lifter.")], *WINDOWS, f"cache={folder.parent / 'cache'}",
         f"out={folder / 'run'}", *words,
     ])  # fmt: skip
 
 
 def test_each_frame_is_rendered_once_a_pass_however_many_windows_hold_it(tmp_path):
-    config = small(tmp_path, "epochs=2", "evaluate_every=2")
+    config = small(tmp_path, "epochs=2", "evaluate_every=2", f"cache={tmp_path / 'cache'}")
     summary = run(config, quiet=True)
     problem = load_problem(config, check_plugins(config))
     assert problem.virtual is not None
