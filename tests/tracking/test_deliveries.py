@@ -4,6 +4,7 @@ import json
 import shutil
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_a_store_that_was_moved_shows_its_pictures_and_keeps_new_ones_beside_it(
     prepare(uri, "dg")
     client = client_of(uri)
     assert [a.path for a in client.list_artifacts(run_id, "images") if a.path.endswith(".png")]
-    assert open(client.download_artifacts(run_id, "note.txt", str(tmp_path))).read() == "told"
+    assert Path(client.download_artifacts(run_id, "note.txt", str(tmp_path))).read_text() == "told"
     tracker, fresh = begin((uri,), tmp_path / "again")
     tracker.log_text("new", "note.txt")
     tracker.finish()
