@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ALIAS = "latest"  # of the newest version of a registered model
+ALIAS = "newest"  # of the newest version of a registered model; `latest` is a word of MLflow's own
 _TABLES_TAG = "mlflow.loggedArtifacts"  # tells MLflow's pages which JSON files are tables
 _MODEL_FILE = "MLmodel"
 _MOST_NAME, _MOST_DIGEST = 500, 36
@@ -98,7 +98,8 @@ def _register(client: "MlflowClient", name: str, model_id: str, run_id: str) -> 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    version = known[0] if known else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    source = client.get_logged_model(model_id).artifact_location
+    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=model_id)
     client.set_registered_model_alias(name, ALIAS, version.version)
 
 
