@@ -104,17 +104,22 @@ def _register(client: "MlflowClient", name: str, model_id: str, run_id: str) -> 
 
 
 class SystemMetrics:
-    """CPU, memory, disk, network and GPU of the trainer's machine, by MLflow's own monitor.
+    """CPU, memory and GPU of the trainer's machine, by MLflow's own monitor.
 
     It stops by itself when the store is away. MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false turns it off.
     """
 
     def __init__(self, run_id: str, uri: str, resumed: bool) -> None:
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         for name in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.utils.autologging_utils"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._monitor = SystemMetricsMonitor(run_id, resume_logging=resumed, tracking_uri=uri)
+        # Whole disks and networks say nothing of a run, and MLflow's page of it begins with these metrics.
+        aside = (DiskMonitor, NetworkMonitor)
+        self._monitor.monitors = [monitor for monitor in self._monitor.monitors if not isinstance(monitor, aside)]
         self._monitor.start()
 
     def finish(self) -> None:

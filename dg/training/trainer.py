@@ -247,7 +247,8 @@ class Trainer:
         scores = self._evaluate(epoch) if last or epoch % self._every() == 0 else {}
         self._save()
         views = self.views.look(self._source, self._targets or ()) if scores else {}
-        self.tracker.log_metrics(epoch_metrics(losses, scores, views, self._figures()), step=epoch)
+        results = self.history.results_at(epoch) if scores else {}
+        self.tracker.log_metrics(epoch_metrics(results, losses, scores, views, self._figures()), step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
         if scores and self.draw is not None and self.picture is not None:

@@ -116,7 +116,7 @@ def test_the_table_of_runs_has_a_column_for_every_target_of_any_run_and_the_user
     dress_experiment(client, store[1])
     experiment = client.get_experiment(store[1])
     columns = view_of(experiment)["selectedColumns"]
-    assert columns[:3] == ["tags.`method`", "params.`inputs`", "tags.`source`"]
+    assert columns[1:4] == ["tags.`method`", "params.`inputs`", "tags.`source`"]
     assert "metrics.`target/3DPW/mpjpe_mm`" in columns
     assert "metrics.`target/3DHP/mpjpe_mm`" in columns
     assert "params.`seed`" in columns
