@@ -20,7 +20,7 @@ from dg.settings.errors import INTERRUPTED, RESOURCES
 from dg.settings.reader import read
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 5000, 20
-START_S, LOOK_S = 120.0, 2.0
+START_S, LOOK_S = 600.0, 2.0
 _SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg train` calls them
 
 
@@ -72,7 +72,11 @@ def _main(args: list[str]) -> int:
         _show(runs_address(uri, experiment_id), options.open)
         return 0
     port = options.port or free_port()
-    server = subprocess.Popen(_command(uri, port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # Without the processes that work for MLflow's LLM pages, which take longer to start than all the rest.
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(
+        _command(uri, port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
     signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
     try:
         _wait_for(server, port)

@@ -78,7 +78,7 @@ class Browser:
         while True:
             shown = self.text()
             missing = [text for text in texts if text not in shown]
-            if not missing:
+            if not missing and self.run("document.readyState") == "complete":
                 return shown
             if time.monotonic() > give_up:
                 raise AssertionError(f"not on the page after {timeout_s:g} s: {missing}; it shows:\n{shown[:4000]}")

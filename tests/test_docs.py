@@ -17,7 +17,7 @@ except ImportError:  # Python 3.10
     tomllib = None
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("index", "data", "methods", "compare", "configuration", "recipes", "api")
+NAMES = ("index", "data", "methods", "compare", "mlflow", "configuration", "recipes", "api")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Where each command begins its work, its arguments read and checked.
@@ -30,6 +30,8 @@ WORK = {
     "study": ["dg.grid.session.choose_folder"],
     "analyse": ["dg.analyse.__main__.analyse"],
     "sweep": ["sweeps.session.Session"],
+    "report": ["dg.report.sources.runs_in_folders", "dg.report.sources.runs_in_store"],
+    "ui": ["dg.tracking.stores.existing_experiment"],
     "predict": ["dg.predict.run.run"],
     "recipes": ["dg.recipes.listing.listing"],
     "check": ["dg.datasets.h36m.Human36M.load"],

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dg.evaluation.selection import History
-from dg.tracking.names import HEADLINE, target_metrics
 
 LEDGER = ("submitted", "done", "quarantined", "retried")
 TROUBLE = ("quarantined", "retried")  # counts that are logged where they are not zero
@@ -27,15 +26,6 @@ def final_results(history: History, targets: Sequence[str]) -> list[dict[str, An
             results.append({"target": target, "selection": selection, "epoch": record["epoch"],
                             **record["targets"][target]})  # fmt: skip
     return results
-
-
-def result_metrics(results: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The rows of source validation as MLflow's metrics."""
-    metrics: dict[str, float] = {}
-    for row in results:
-        if row["selection"] == HEADLINE:
-            metrics |= target_metrics(row["target"], row)
-    return metrics
 
 
 def run_figures(

@@ -42,6 +42,11 @@ class History:
         """Index of the record with the lowest source-validation MPJPE, the earliest of equals."""
         return min(range(len(self.records)), key=lambda i: self.records[i]["val"]["mpjpe_mm"])
 
+    def results_at(self, epoch: int) -> dict[str, dict[str, Any]]:
+        """Target -> its scores where source validation chooses this epoch so far; empty where it chooses another."""
+        chosen = self.records[self.best_by_source()]
+        return chosen["targets"] if chosen["epoch"] == epoch else {}
+
     def curves(self) -> list[dict[str, float]]:
         """MPJPE at each evaluation, mm: `epoch`, `val`, and every target by its name."""
         return [

@@ -5,8 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from dg.compare.tables import Column, ComparisonTable
-from dg.drawing.figures import COLOURS, GREY, colour
-from dg.tracking.labels import dataset_label, metric_label
+from dg.drawing.figures import COLOURS, colour
+from dg.tracking.labels import metric_label
 
 _ROW, _LEFT, _PANEL, _TOP, _BOTTOM, _GAP = 24, 330, 300, 34, 34, 30
 _WIDE, _HIGH, _SIDE = 460, 250, 52
@@ -56,29 +56,32 @@ def _panel(table: ComparisonTable, column: Column, head: str, left: float) -> li
     return parts
 
 
-def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], y: str) -> str:
-    """Draw lines over epochs.
+def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], y: str, x: str = "epoch") -> str:
+    """Draw lines over epochs, or over another quantity.
 
     Args:
         title: above the chart.
-        lines: name -> points (epoch, value).
+        lines: name -> points (place, value); a line without points is left out, and keeps its colour.
         y: name of the vertical axis with its unit.
+        x: name of the horizontal axis with its unit.
     """
     points = [point for line in lines.values() for point in line]
     if not points:
         return ""
-    across = _scale(min(x for x, _ in points), max(x for x, _ in points), _SIDE, _WIDE - 12)
+    across = _scale(min(points)[0], max(points)[0], _SIDE, _WIDE - 12)
     values = [v for _, v in points]
     up = _scale(min(values), max(values), _HIGH - _BOTTOM, _TOP)
     parts = [
         _text(_WIDE / 2, 14, title, anchor="middle", weight="bold"),
-        _text(_WIDE / 2, _HIGH - 4, "epoch", "middle"),
+        _text(_WIDE / 2, _HIGH - 4, x, "middle"),
     ]
     parts += [_text(_SIDE - 6, up(v) + 4, f"{v:.0f}", "end") for v in _marks(min(values), max(values))]
     parts += [_line(_SIDE, up(v), _WIDE - 12, up(v), "#eeeeee", 1) for v in _marks(min(values), max(values))]
-    parts += [_text(across(x), _HIGH - 18, f"{x:.0f}", "middle") for x in sorted({points[0][0], points[-1][0]})]
+    parts += [_text(across(at), _HIGH - 18, f"{at:.0f}", "middle") for at in sorted({min(points)[0], max(points)[0]})]
     parts.append(_text(4, _TOP - 6, y))
     for number, (name, line) in enumerate(lines.items()):
+        if not line:
+            continue
         path = " ".join(f"{across(x):.1f},{up(v):.1f}" for x, v in line)
         told = f"{name}: {line[-1][1]:.1f} at the end, {min(v for _, v in line):.1f} at best"
         parts.append(
@@ -92,23 +95,6 @@ def legend(names: Sequence[str]) -> str:
     """The colours of the lines of `curves_chart`, in their order."""
     marks = [f'<span><i style="background:{colour(n)}"></i>{html.escape(name)}</span>' for n, name in enumerate(names)]
     return f'<p class="legend">{" ".join(marks)}</p>'
-
-
-def elevation_chart(targets: Mapping[str, Mapping[str, list[Mapping[str, float]]]], target: str, step: float) -> str:
-    """Draw the error on one target by the camera's elevation, a line for each run.
-
-    Args:
-        targets: run -> target -> rows of `from_deg`, `n`, `mpjpe_mm`.
-        target: the one to draw.
-        step: width of a row's bin, degrees.
-    """
-    lines = {
-        run: [(row["from_deg"] + step / 2, row["mpjpe_mm"]) for row in own[target]]
-        for run, own in targets.items()
-        if own.get(target)
-    }
-    chart = curves_chart(dataset_label(target), lines, "MPJPE (mm)")
-    return chart.replace(">epoch<", ">camera's elevation against the trunk (deg)<")
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
@@ -141,7 +127,7 @@ def _line(x0: float, y0: float, x1: float, y1: float, shade: str, width: float) 
 
 
 def _text(x: float, y: float, text: str, anchor: str = "start", weight: str = "normal") -> str:
-    shade = "#222222" if weight == "bold" else GREY if text == "epoch" else "#444444"
+    shade = "#222222" if weight == "bold" else "#444444"
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-weight="{weight}" fill="{shade}" font-size="12">'
         f"{html.escape(text)}</text>"

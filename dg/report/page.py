@@ -2,7 +2,10 @@
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -16,11 +19,12 @@ from dg.compare.tables import build_tables
 from dg.compare.text import sheets_of
 from dg.drawing.viewer import ViewerFrame, viewer_fragment
 from dg.pose.joint_map import skeleton_named
-from dg.report.charts import comparison_chart, curves_chart, elevation_chart, legend
+from dg.report.charts import comparison_chart, curves_chart, legend
 from dg.report.sources import ReportRun
 from dg.tracking.labels import dataset_label
 
 ELEVATION_STEP_DEG = 15  # as dg.evaluation.details has it
+Points = dict[str, dict[str, dict[float, list[float]]]]  # chart -> line -> place -> values of the seeds
 MOST_POSES, MOST_LINES = 12, 16  # runs whose poses are shown, and lines in a chart
 _MARKS = {BOLD[0]: "<b>", BOLD[-1]: "</b>", PLUS_MINUS: "±"}
 _STYLE = """
@@ -59,6 +63,7 @@ def report_page(runs: Sequence[ReportRun], options: CompareOptions, title: str) 
         options: how they are compared.
         title: of the page; any text.
     """
+    runs = sorted(runs, key=lambda run: run.title)
     parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="notes">{len(runs)} runs; click a heading to sort.</p>']
     parts += [_section("Comparison", _comparison(runs, options))]
     parts += [_section("Error by epoch", _curves(runs)), _section("Error by viewpoint", _by_elevation(runs))]
@@ -109,31 +114,40 @@ def _cell(text: str) -> str:
 
 
 def _curves(runs: Sequence[ReportRun]) -> list[str]:
-    shown = [run for run in runs if run.summary.get("curves")][:MOST_LINES]
-    if not shown:
-        return []
-    names = list(dict.fromkeys(name for run in shown for name in run.summary["curves"][0] if name != "epoch"))
-    charts = []
-    for name in names:
-        lines = {
-            run.title: [(point["epoch"], point[name]) for point in run.summary["curves"] if name in point]
-            for run in shown
-        }
-        heading = "source validation" if name == "val" else dataset_label(name)
-        charts.append(curves_chart(heading, {k: line for k, line in lines.items() if line}, "MPJPE (mm)"))
-    return [*charts, legend([run.title for run in shown])]
+    """By epoch: a chart for source validation and each target, a line for runs that differ in their seed alone."""
+    points: Points = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for run in runs:
+        for point in run.summary.get("curves", ()):
+            for name in point.keys() - {"epoch"}:
+                points[name][_kind_of(run)][point["epoch"]].append(point[name])
+    return _line_charts(
+        {"source validation" if name == "val" else dataset_label(name): own for name, own in points.items()}
+    )
 
 
 def _by_elevation(runs: Sequence[ReportRun]) -> list[str]:
-    found = {
-        run.title: {name: own["elevation"] for name, own in run.details["targets"].items()}
-        for run in runs[:MOST_LINES]
-        if run.details.get("targets")
-    }
-    names = list(dict.fromkeys(name for own in found.values() for name in own))
-    return [elevation_chart(found, name, ELEVATION_STEP_DEG) for name in names] + (
-        [legend(list(found))] if found else []
-    )
+    """Error by the camera's elevation, likewise."""
+    points: Points = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    for run in runs:
+        for target, found in run.details.get("targets", {}).items():
+            for row in found["elevation"]:
+                middle = row["from_deg"] + ELEVATION_STEP_DEG / 2
+                points[dataset_label(target)][_kind_of(run)][middle].append(row["mpjpe_mm"])
+    return _line_charts(points, "camera's elevation against the trunk (deg)")
+
+
+def _line_charts(points: Mapping[str, Mapping[str, Mapping[float, list[float]]]], x: str = "epoch") -> list[str]:
+    """A chart for each name, the mean over seeds at each place, and one legend."""
+    kinds = list(dict.fromkeys(kind for own in points.values() for kind in own))[:MOST_LINES]
+    charts = []
+    for name, own in sorted(points.items()):
+        lines = {kind: [(at, fmean(v)) for at, v in sorted(own[kind].items())] if kind in own else [] for kind in kinds}
+        charts.append(curves_chart(name, lines, "MPJPE (mm)", x))
+    return [*charts, legend(kinds)] if charts else []
+
+
+def _kind_of(run: ReportRun) -> str:
+    return re.sub(r" · seed \S+$", "", run.title.rpartition(": ")[2])
 
 
 def _runs(runs: Sequence[ReportRun]) -> list[str]:

@@ -109,7 +109,7 @@ class TrackingConfig:
     child: str = ""  # name by which a grid or sweep finds this run among its children
     model: Literal["auto", "on", "off"] = "auto"  # log the best checkpoint, and the lifter as a model in ONNX, which
     # takes about 7 s of one core; auto: the model only where training took two minutes or more, or with register
-    register: str = ""  # registered model of MLflow that gets the lifter as its newest version, alias `latest`
+    register: str = ""  # registered model of MLflow that gets the lifter as its newest version, alias `newest`
     system_metrics: bool = True  # CPU, memory and GPU, by MLflow's own monitor
 
 

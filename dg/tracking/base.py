@@ -95,7 +95,7 @@ class Tracker(ABC):
             folder: holds the file `MLmodel`.
             name: of the model in MLflow.
             step: epoch of its weights.
-            register: name of a registered model that gets it as a new version under the alias `latest`; empty: none.
+            register: name of a registered model that gets it as a new version under the alias `newest`; empty: none.
         """
 
     @abstractmethod

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ALIAS = "latest"  # of the newest version of a registered model
+ALIAS = "newest"  # of the newest version of a registered model; `latest` is a word of MLflow's own
 _TABLES_TAG = "mlflow.loggedArtifacts"  # tells MLflow's pages which JSON files are tables
 _MODEL_FILE = "MLmodel"
 _MOST_NAME, _MOST_DIGEST = 500, 36
@@ -98,22 +98,28 @@ def _register(client: "MlflowClient", name: str, model_id: str, run_id: str) -> 
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     known = client.search_model_versions(f"name = '{name}' and run_id = '{run_id}'")
-    version = known[0] if known else client.create_model_version(name, f"models:/{model_id}", run_id, model_id=model_id)
+    source = client.get_logged_model(model_id).artifact_location
+    version = known[0] if known else client.create_model_version(name, source, run_id, model_id=model_id)
     client.set_registered_model_alias(name, ALIAS, version.version)
 
 
 class SystemMetrics:
-    """CPU, memory, disk, network and GPU of the trainer's machine, by MLflow's own monitor.
+    """CPU, memory and GPU of the trainer's machine, by MLflow's own monitor.
 
     It stops by itself when the store is away. MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING=false turns it off.
     """
 
     def __init__(self, run_id: str, uri: str, resumed: bool) -> None:
+        from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+        from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         for name in ("mlflow.system_metrics.system_metrics_monitor", "mlflow.utils.autologging_utils"):
             logging.getLogger(name).setLevel(logging.ERROR)
         self._monitor = SystemMetricsMonitor(run_id, resume_logging=resumed, tracking_uri=uri)
+        # Whole disks and networks say nothing of a run, and MLflow's page of it begins with these metrics.
+        aside = (DiskMonitor, NetworkMonitor)
+        self._monitor.monitors = [monitor for monitor in self._monitor.monitors if not isinstance(monitor, aside)]
         self._monitor.start()
 
     def finish(self) -> None:

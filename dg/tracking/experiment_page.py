@@ -88,7 +88,12 @@ def _view(targets: Sequence[str]) -> str:
 
 def _columns(targets: Sequence[str]) -> dict[str, int]:
     """Column -> width in pixels, in their order. MLflow puts the duration behind them."""
-    found = {f"tags.`{TAG_METHOD}`": 120, "params.`inputs`": 80, f"tags.`{TAG_SOURCE}`": 110}
+    found = {
+        "attributes.`Run Name`": 330,
+        f"tags.`{TAG_METHOD}`": 120,
+        "params.`inputs`": 80,
+        f"tags.`{TAG_SOURCE}`": 110,
+    }
     for target in targets:
         name = target_metric(target, "mpjpe_mm")
         found[f"metrics.`{name}`"] = min(320, 40 + 7 * len(name))

@@ -111,13 +111,14 @@ def target_metric(target: str, metric: str) -> str:
 
 
 def target_metrics(target: str, summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return the averages of an evaluation under the names of `target_metric`; those of `METRICS` alone.
+    """Return the averages of an evaluation under the names of `target_metric`, to three decimals; `METRICS` alone.
 
     Args:
         target: the target's name.
         summary: what `PoseErrors.summary()` returns.
     """
-    return {target_metric(target, metric): float(summary[metric]) for metric in METRICS if metric in summary}
+    found = {metric: float(summary[metric]) for metric in METRICS if metric in summary}
+    return {target_metric(target, metric): round(value, 3) for metric, value in found.items()}
 
 
 def parse_target_metric(name: str) -> tuple[str, str] | None:

@@ -45,7 +45,7 @@ def without_places(config: TrainConfig) -> TrainConfig:
         out=plain.out,
         cache=_FREE_CACHE if config.cache == _FREE_CACHE else plain.cache,
         render=replace(config.render, service=plain.render.service),
-        tracking=replace(config.tracking, uri=uri, parent_run_id=""),
+        tracking=replace(config.tracking, uri=uri, parent_run_id="", child="", register=""),
     )
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import yaml
 
 from dg.datasets.base import PoseDataset
-from dg.evaluation.results import result_metrics
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import BEST
 from dg.settings.config import GROUPS, TrainConfig
-from dg.tracking import DataInput, Tracker
+from dg.tracking import DataInput, Tracker, target_metrics
 from dg.tracking.labels import dataset_label, lifter_label, metric_label, run_title
 from dg.tracking.names import CURVES, HEADLINE, SELECTIONS_TABLE, TAG_NOTE
 from dg.training.problem import Problem
@@ -103,17 +102,25 @@ def _environment() -> str:
 
 
 def epoch_metrics(
-    losses: Mapping[str, float], scores: Mapping[str, float], views: Mapping[str, float], figures: Mapping[str, float]
+    results: Mapping[str, Mapping[str, float]],
+    losses: Mapping[str, float],
+    scores: Mapping[str, float],
+    views: Mapping[str, float],
+    figures: Mapping[str, float],
 ) -> dict[str, float]:
-    """Return the metrics that an epoch logs, named so that they sort behind the results.
+    """Return the metrics that an epoch logs: results first, the others named so that they sort behind.
 
     Args:
+        results: target -> scores, where this is the best epoch by source validation so far.
         losses: means of the training's scalars since the epoch before.
         scores: of the evaluations, by names of `epoch_metric`.
         views: of the augmentation, as `ViewLog.look` gives them.
         figures: times, rates and counts.
     """
-    metrics = {f"train/{name.removeprefix('train/')}": value for name, value in losses.items()}
+    metrics: dict[str, float] = {}
+    for target, found in results.items():
+        metrics |= target_metrics(target, found)
+    metrics |= {f"train/{name.removeprefix('train/')}": value for name, value in losses.items()}
     metrics |= {name: value for name, value in scores.items() if name.rpartition("/")[2] in CURVES}
     metrics |= {name: value for name, value in views.items() if name.removeprefix("views/") in _LOGGED_VIEWS}
     return metrics | dict(figures)
@@ -138,7 +145,7 @@ def save_details(folder: Path, epoch: int, skeleton: str, targets: Mapping[str, 
 def record_results(
     tracker: Tracker, folder: Path, config: TrainConfig, summary: Mapping[str, Any], views: ViewLog, epoch: int
 ) -> None:
-    """Log the results of a finished run: metrics, tables, a figure, a description and the best checkpoint.
+    """Log the results of a finished run beside its metrics: tables, a figure, a description and the best checkpoint.
 
     Args:
         tracker: of the run.
@@ -150,7 +157,7 @@ def record_results(
     """
     results, details = summary["results"], load_details(folder)
     made_of = {f"train/made_of/{name}": value for name, value in summary["made_of"].items()}
-    tracker.log_metrics(result_metrics(results) | made_of, step=epoch)
+    tracker.log_metrics(made_of, step=epoch)
     for name, rows in _tables(summary, details).items():
         if rows:
             tracker.log_table(rows, name)
@@ -184,7 +191,7 @@ def describe(config: TrainConfig, results: Sequence[Mapping[str, Any]]) -> str:
     )
     columns = ("mpjpe_mm", "pa_mpjpe_mm", "pck150", "auc")
     lines = [f"| target | selection | epoch | {' | '.join(map(metric_label, columns))} |", "|" + "---|" * 7]
-    for row in results:
+    for row in sorted(results, key=lambda row: row["selection"] != HEADLINE):
         cells = [row["target"], row["selection"], str(row["epoch"]), *(f"{row[name]:.1f}" for name in columns)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([head, "", *lines, "", f"`{HEADLINE}` is the honest one; `oracle` chose the epoch by the target."])

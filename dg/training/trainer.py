@@ -260,7 +260,8 @@ class Trainer:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
         self._save()
         views = self.views.look(self._source, self.evaluator.targets or ()) if scores else {}
-        self.tracker.log_metrics(epoch_metrics(losses, scores, views, self._figures()), step=epoch)
+        results = self.evaluator.history.results_at(epoch) if scores else {}
+        self.tracker.log_metrics(epoch_metrics(results, losses, scores, views, self._figures()), step=epoch)
         if scores:
             self.tracker.flush(timeout_s=2.0)
         if scores and self.draw is not None and self.picture is not None:

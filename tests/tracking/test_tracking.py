@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dg.evaluation import selection
 from dg.tracking import (
     SELECTIONS,
+    DataInput,
     NullTracker,
     TrackingError,
     environment_tags,
@@ -233,6 +234,8 @@ def test_a_store_that_is_away_delays_a_run_and_never_ends_it(store, tmp_path, mo
         assert run_id.startswith("local-")
         tracker.log_metrics({"loss": 1.0}, 1)
         tracker.log_image(np.zeros((4, 4, 3), np.uint8), "k", 1)
+        tracker.log_table([{"target": "near", "mpjpe_mm": 9.0}], "selections.json")
+        tracker.log_inputs([DataInput("near", "ab", 5, "test")])
         assert not tracker.finish("KILLED", "server away")
     assert (tmp_path / "mlflow_spool.jsonl").is_file()
     tracker, found = begin(store, tmp_path, {"seed": 3}, run_id=run_id)
@@ -243,6 +246,8 @@ def test_a_store_that_is_away_delays_a_run_and_never_ends_it(store, tmp_path, mo
     assert found != run_id
     assert (run.info.status, run.data.params, run.data.tags["method"]) == ("FINISHED", {"seed": "3"}, "erm")
     assert [m.value for m in store[2].get_metric_history(found, "loss")] == [1.0, 2.0]
+    assert [d.dataset.name for d in run.inputs.dataset_inputs] == ["near"]
+    assert "selections.json" in run.data.tags["mlflow.loggedArtifacts"]
     assert not (tmp_path / "mlflow_spool.jsonl").exists()
 
 
