@@ -1,4 +1,5 @@
-"""MPI-INF-3DHP's test set under the field's protocols, from its own files or from those of SPIN and PoseAug.
+"""MPI-INF-3DHP: its test set under the field's protocols, from its own files or from those of SPIN and PoseAug, and its
+training part (`dg.datasets.mpi_inf_3dhp_train`) as a source.
 
 Source: Mehta et al., "Monocular 3D Human Pose Estimation In The Wild", 3DV 2017; protocols: METHODS 1.6 and 7. The 2D
 is the file's own, never the projection. Intrinsics are estimated by least squares from `annot2` and `annot3` of a whole
@@ -20,13 +21,22 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
 from dg.datasets.image_depth import with_image_depth
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
+from dg.datasets.mpi_inf_3dhp_train import (
+    CHEST_HEIGHT,
+    SUBJECTS,
+    TAIL,
+    TrainingPart,
+    files_of,
+    load_training,
+    training_folder,
+)
 from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.validation import check_joints, check_split
 from dg.pose.batch import PoseBatch
@@ -51,6 +61,9 @@ class Options:
     where the file allows it. inside: leave out frames with a joint outside the image, as SPIN's script does. stride:
     every which of the kept frames of a sequence. image_depth: file of dg.extract_depth, with depth and detections of
     the frames; frames without are left out. fps: of the video; the files do not say.
+
+    Of the training part: subjects_train and cameras, by number; validation: `tail`, the last 5 % of each sequence in
+    all its cameras, or a subject's name.
     """
 
     root: str
@@ -62,6 +75,9 @@ class Options:
     stride: int = 1
     image_depth: str = ""
     fps: float = 25.0
+    subjects_train: tuple[str, ...] = SUBJECTS
+    cameras: tuple[int, ...] = CHEST_HEIGHT
+    validation: str = TAIL
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -75,6 +91,13 @@ class Options:
             raise ValueError(f"sequences must be among {list(SEQUENCES)}, got {list(self.sequences)}")
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
+        if problem := self.training_part.problems():
+            raise ValueError(problem)
+
+    @property
+    def training_part(self) -> TrainingPart:
+        """Which of the training part is read."""
+        return TrainingPart(self.subjects_train, self.cameras, self.ground_truth, self.stride, self.validation)
 
     @property
     def ground_truth(self) -> str:
@@ -83,14 +106,19 @@ class Options:
 
 
 class MpiInf3DHP(Dataset):
-    """The test set; this data set has no other part here."""
+    """The test set, and the training part where `root` holds it too."""
 
     Options = Options
-    splits = ("test",)
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.splits = SPLITS if training_folder(Path(options.root)) else ("test",)
 
     def load(self, split: str) -> PoseDataset:
-        """Read the test set's folder or npz file and keep the frames of the protocol; `test` is the only split."""
+        """Read the frames of the protocol of the test set's folder or npz file, or a split of the training part."""
         options: Options = self.options
+        if split in ("train", "val"):
+            return self._training(split)
         check_split(split, self.splits, options.root)
         if Path(options.root).is_dir():
             frames = _read_sequences(Path(options.root), options)
@@ -104,6 +132,19 @@ class MpiInf3DHP(Dataset):
         return (
             with_image_depth(found, _frame_names(kept, options), options.image_depth) if options.image_depth else found
         )
+
+    def _training(self, split: str) -> PoseDataset:
+        options: Options = self.options
+        folder = training_folder(Path(options.root))
+        if folder is None:
+            raise DataError(
+                f"{options.root}: the training part of MPI-INF-3DHP is not here; expected S1/Seq1/annot.mat to "
+                "S8/Seq2/annot.mat below it"
+            )
+        part = options.training_part
+        found, names = load_training(folder, part, split)
+        found = replace(found, content=content_id(split, repr(part), *files_of(folder, part, split)))
+        return with_image_depth(found, names, options.image_depth) if options.image_depth else found
 
 
 def _frame_names(frames: Frames, options: Options) -> list[str]:
@@ -120,7 +161,8 @@ def _content(root: Path, options: Options) -> str:
     files = (
         [root] if root.is_file() else [_folder(root) / name / FILE for name in SEQUENCES if name in options.sequences]
     )
-    return content_id(choices(options, "root", "fps", "image_depth"), *files)
+    chosen = choices(options, "root", "fps", "image_depth", "subjects_train", "cameras", "validation")
+    return content_id(chosen, *files)
 
 
 def _read_sequences(root: Path, options: Options) -> Frames:

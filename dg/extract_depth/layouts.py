@@ -8,6 +8,7 @@ A frame's name is its path below `images=` with `/`, or the short name of its da
 |---|---|---|
 | `folder` | any | `a/b.jpg` |
 | `mpi_inf_3dhp` | `TS1/imageSequence/img_000001.jpg` | the same |
+| `mpi_inf_3dhp_train` | `S1/Seq1/imageFrames/video_0/frame_000001.jpg` (SPIN's), or without `imageFrames` | `S1/Seq1/video_0/000001` |
 | `pw3d` | `imageFiles/SEQUENCE/image_00000.jpg`, or from the folder `imageFiles` on | `SEQUENCE/image_00000.jpg` |
 | `h36m` | `S9/S9_Directions_1.54138969/S9_Directions_1.54138969_000001.jpg` (MMPose's), or `S9/Directions-1/imageSequence/54138969/img_000001.jpg` (of the `h36m-fetch` scripts) | `S9/Directions 1.54138969/000001` |
 | `fit3d` | `s03/images/50591643/band_pull_apart/000001.jpg` | `s03/50591643/band_pull_apart/000001` |
@@ -27,6 +28,7 @@ from dg.images.reading import find_images
 
 Namer = Callable[[str], str | None]
 _TEST_SET = re.compile(r"(?:.*/)?(TS[1-6]/imageSequence/[^/]+)")
+_TRAIN_SET = re.compile(r"(?:.*/)?(S[1-8]/Seq[12])/(?:\w+/)?(video_\d+)/(?:frame_|img_)?(\d+)\.\w+")
 _OUTDOORS = re.compile(r"(?:(?:.*/)?imageFiles/)?([^/]+/image_\d+\.\w+)")
 _MMPOSE = re.compile(r"(?:.*/)?(S\d+)_([^/]+)\.(\d{8})/\1_\2\.\3_(\d+)\.\w+")
 _FETCHED = re.compile(r"(?:.*/)?(S\d+)/([^/]+)/imageSequence/(\d{8})/img_(\d+)\.\w+")
@@ -87,6 +89,11 @@ def _mpi_inf_3dhp(relative: str) -> str | None:
     return found[1] if found else None
 
 
+def _mpi_inf_3dhp_train(relative: str) -> str | None:
+    found = _TRAIN_SET.fullmatch(relative)
+    return f"{found[1]}/{found[2]}/{int(found[3]):06d}" if found else None
+
+
 def _pw3d(relative: str) -> str | None:
     found = _OUTDOORS.fullmatch(relative)
     return found[1] if found else None
@@ -111,6 +118,7 @@ def _fit3d(relative: str) -> str | None:
 LAYOUTS: dict[Layout, Namer] = {
     "folder": _folder,
     "mpi_inf_3dhp": _mpi_inf_3dhp,
+    "mpi_inf_3dhp_train": _mpi_inf_3dhp_train,
     "pw3d": _pw3d,
     "h36m": _h36m,
     "fit3d": _fit3d,
@@ -118,6 +126,7 @@ LAYOUTS: dict[Layout, Namer] = {
 EXAMPLES: dict[Layout, str] = {
     "folder": "a/b.jpg",
     "mpi_inf_3dhp": "TS1/imageSequence/img_000001.jpg",
+    "mpi_inf_3dhp_train": "S1/Seq1/imageFrames/video_0/frame_000001.jpg",
     "pw3d": "imageFiles/downtown_walking_00/image_00000.jpg",
     "h36m": "S9/S9_Directions_1.54138969/S9_Directions_1.54138969_000001.jpg",
     "fit3d": "s03/images/50591643/band_pull_apart/000001.jpg",

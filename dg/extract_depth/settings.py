@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DETECTOR = "detector"
 Text = Annotated[str, MinLen(1)]
-Layout = Literal["folder", "h36m", "mpi_inf_3dhp", "pw3d", "fit3d"]
+Layout = Literal["folder", "h36m", "mpi_inf_3dhp", "mpi_inf_3dhp_train", "pw3d", "fit3d"]
 
 
 @dataclass(frozen=True)

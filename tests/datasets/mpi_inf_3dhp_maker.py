@@ -5,14 +5,16 @@ from functools import cache
 import h5py
 import numpy as np
 import torch
+from scipy.io import savemat
 
 from dg.datasets.mpi_inf_3dhp_cameras import CALIBRATIONS, SEQUENCES
 from dg.datasets.synthetic import Options, Synthetic
 from dg.pose.joint_map import joint_map
-from dg.pose.skeleton import H36M_16, H36M_17, MPI_INF_3DHP_17, SPIN_24
+from dg.pose.skeleton import H36M_16, H36M_17, MPI_INF_3DHP_17, MPI_INF_3DHP_28, SPIN_24
 
 FRAMES = 120  # of each sequence: more than the hundred that one protocol cuts off
 VALID_STEP = 3
+TRAIN_FRAMES = 40  # of each sequence of the training part
 UNIVERSAL = 0.9  # size of `univ_annot3` against `annot3`
 
 
@@ -96,6 +98,44 @@ def poseaug_arrays() -> dict[str, np.ndarray]:
     return {"pose3d": chosen @ joints, "pose2d": chosen @ ((2 * pixels - size) / size[..., :1])}
 
 
+def training_cells(subject: int, sequence: int, skeleton=MPI_INF_3DHP_28) -> dict[str, np.ndarray]:
+    """What `annot.mat` holds: fourteen cameras, which stand a little apart and have focal lengths of their own."""
+    first = _trained_on()
+    start = ((subject - 1) * 2 + sequence - 1) * TRAIN_FRAMES
+    joints = first[start : start + TRAIN_FRAMES]
+    joints = joints - joints[:, :1] + torch.tensor([0.0, 0.1, 4.0], dtype=torch.float64)
+    back = _placed_as(skeleton)
+    cells = {name: np.empty((14, 1), object) for name in ("annot2", "annot3", "univ_annot3")}
+    for camera in range(14):
+        own = back @ (joints + torch.tensor([0.02 * camera, 0.0, 0.1 * camera])).numpy()
+        focal, center = 1490.0 + camera, 1024.0 + camera
+        cells["annot2"][camera, 0] = (own[..., :2] / own[..., 2:] * focal + center).reshape(len(own), -1)
+        cells["annot3"][camera, 0] = 1000 * own.reshape(len(own), -1)
+        cells["univ_annot3"][camera, 0] = 1000 * UNIVERSAL * own.reshape(len(own), -1)
+    return cells
+
+
+@cache
+def _trained_on() -> torch.Tensor:
+    return Synthetic(Options("source", clips=20, frames=TRAIN_FRAMES)).load("train").poses.joints_3d[:, 0].double()
+
+
+def _placed_as(skeleton) -> np.ndarray:
+    """Human3.6M's 17 in the order of a file; points without a counterpart lie on the pelvis."""
+    back = joint_map(skeleton, H36M_17).T.double().numpy()
+    back[back.sum(1) == 0, 0] = 1.0
+    return back
+
+
+def write_training(folder, subjects=range(1, 9), skeleton=MPI_INF_3DHP_28) -> None:
+    for subject in subjects:
+        for sequence in (1, 2):
+            path = folder / f"S{subject}" / f"Seq{sequence}" / "annot.mat"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            savemat(path, training_cells(subject, sequence, skeleton))
+
+
 def make_mpi_inf_3dhp(folder) -> dict:
     write_folder(folder)
+    write_training(folder)
     return {"root": str(folder)}
