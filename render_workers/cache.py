@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ LOCK_POLL_S = 0.2
 
 
 class DepthCache:
-    """Cache of rendered depth, one file for each request.
+    """Cache of rendered depth, one file for each request; and, to find a data set at once, one for all of its depth.
 
     A request is found again only with the same poses in the same order and portions: other portions are other files,
     rendered anew, and right all the same. A file that is damaged, cut short or of another shape is rendered again,
@@ -101,16 +101,45 @@ class DepthCache:
 
         A folder that takes no more (full, read-only) costs speed and not the run: `warn` is told, once.
         """
+        self._store(self._path(request), answer)
+
+    def _store(self, path: Path, answer: RenderAnswer) -> None:
         if self._full or not answer.valid.all():
             return
         try:
-            _store(self._path(request), answer)
+            _store(path, answer)
         except OSError as error:
             self._full = True
             self.warn(
                 f"warning: depth is not kept any more in {self.folder}: {error.strerror or error}. The run goes on and "
                 "draws what it needs; make room there, or give cache=DIR or cache=off"
             )
+
+    def set_key(self, words: str, arrays: Sequence[np.ndarray]) -> str:
+        """Digest of a whole data set and the renderer.
+
+        Args:
+            words: what decides its depth besides its numbers.
+            arrays: its poses and cameras.
+        """
+        digest = hashlib.sha256(f"{self.spec_digest} {words}".encode())
+        for array in arrays:
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+    def load_set(self, key: str, shape: tuple[int, ...]) -> RenderAnswer | None:
+        """The stored depth of a whole data set, or None."""
+        stored = _load(self._set_path(key), shape, 0)
+        self.hits += stored is not None
+        return stored
+
+    def store_set(self, key: str, answer: RenderAnswer) -> None:
+        """Keep the depth of a whole data set in one file, as `store` does, beside the files of its requests."""
+        self._store(self._set_path(key), answer)
+
+    def _set_path(self, key: str) -> Path:
+        return self.folder / "sets" / f"{key}.npz"
 
     def _path(self, request: RenderRequest) -> Path:
         return self.folder / f"{self.key(request)}.npz"

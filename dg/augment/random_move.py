@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dg.pose.batch import PoseBatch
+from dg.pose.devices import constant
 from dg.pose.rotation import rotation_from_axis_angle
 
 
@@ -41,22 +42,22 @@ class MoveRanges:
 def move(
     source: PoseBatch,
     ranges: MoveRanges,
-    draw: Float[Tensor, "batch 6"],
+    draw: Float[Tensor, "batch *draws 6"],
     centre: Float[Tensor, "batch 3"],
-) -> Float[Tensor, "batch frames joints 3"]:
+) -> Float[Tensor, "batch *draws frames joints 3"]:
     """Turn each pose (all its frames alike) about a centre, which goes elsewhere in front of the pose's own camera.
 
     Args:
         source: the poses; the gradient with respect to their joints passes.
         ranges: within which they move.
-        draw: uniform in [0, 1]: yaw, pitch, roll, depth, and the place in the frame.
+        draw: uniform in [0, 1]: yaw, pitch, roll, depth, and the place in the frame; one move a pose, or several.
         centre: what they turn about, camera frame, metres.
 
     Returns:
         The moved joints, camera frame, metres; they may lie outside the frame.
     """
-    half = draw.new_tensor([ranges.yaw_deg, ranges.pitch_deg, ranges.roll_deg]) * (pi / 180)
-    yaw, pitch, roll = ((2 * draw[:, :3] - 1) * half).unbind(-1)
+    half = constant((ranges.yaw_deg, ranges.pitch_deg, ranges.roll_deg), draw.device, draw.dtype) * (pi / 180)
+    yaw, pitch, roll = ((2 * draw[..., :3] - 1) * half).unbind(-1)
     zero = torch.zeros_like(yaw)
     turn = (
         rotation_from_axis_angle(torch.stack([zero, zero, roll], -1))
@@ -64,10 +65,14 @@ def move(
         @ rotation_from_axis_angle(torch.stack([zero, yaw, zero], -1))
     )
     nearest, farthest = ranges.depth_m
-    z = nearest + (farthest - nearest) * draw[:, 3:4]
-    centre_2d = (2 * draw[:, 4:] - 1) * ranges.spread * source.camera.extent
+    z = nearest + (farthest - nearest) * draw[..., 3:4]
+    several = [1] * (draw.ndim - 2)
+    extent = source.camera.extent.reshape(len(source), *several, 2)
+    centre_2d = (2 * draw[..., 4:] - 1) * ranges.spread * extent
     place = torch.cat([source.camera.unproject(centre_2d) * z, z], -1)
-    return (source.joints_3d - centre[:, None, None]) @ turn[:, None].mT + place[:, None, None]
+    about = source.joints_3d - centre[:, None, None]
+    about = about.reshape(len(source), *several, *about.shape[1:])
+    return about @ turn[..., None, :, :].mT + place[..., None, None, :]
 
 
 def move_once(
@@ -105,15 +110,15 @@ def move_into_frame(
     root = _roots(source)
     if group is not None:
         return _move_groups(source, ranges, generator, group, root)
-    placed = source.joints_3d
-    done = torch.zeros(len(source), dtype=torch.bool, device=placed.device)
-    for _ in range(ranges.attempts):
-        draw = torch.rand(len(source), 6, generator=generator, device=placed.device).to(placed)
-        moved = move(source, ranges, draw, root)
-        fits = source.camera.in_frame(moved).reshape(len(source), -1).all(-1) & ~done
-        placed = torch.where(fits[:, None, None, None], moved, placed)
-        done = done | fits
-    return placed, done
+    rows, device = len(source), root.device
+    draws = [torch.rand(rows, 6, generator=generator, device=device) for _ in range(ranges.attempts)]
+    # All at once, fit or not: a look between them would wait for the device.
+    moved = move(source, ranges, torch.stack(draws, 1).to(root), root)
+    fits = source.camera.in_frame(moved).all(-1)
+    first = (fits.cumsum(1) == 0).sum(1).clamp_max(ranges.attempts - 1)
+    done = fits.any(1)
+    chosen = moved[torch.arange(rows, device=device), first]
+    return torch.where(done[:, None, None, None], chosen, source.joints_3d), done
 
 
 def _move_groups(

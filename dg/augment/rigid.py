@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.augment.trunk import NOISE, Trunk
+from dg.pose.devices import constant
 from dg.pose.rotation import axis_angle_from_quaternion, multiply_quaternions
 from dg.pose.skeleton import Skeleton
 
@@ -68,9 +69,9 @@ class RigidTransform(nn.Module):
         if self.rotation == "axis_angle":
             return PI * torch.tanh(raw)
         if self.rotation == "quaternion":
-            return axis_angle_from_quaternion(raw + raw.new_tensor([1.0, 0.0, 0.0, 0.0]))
+            return axis_angle_from_quaternion(raw + constant((1.0, 0.0, 0.0, 0.0), raw.device, raw.dtype))
         zero = torch.zeros_like(raw[:, 0])
-        forward = nn.functional.normalize(raw[:, :2] + raw.new_tensor([1.0, 0.0]), dim=-1)
+        forward = nn.functional.normalize(raw[:, :2] + constant((1.0, 0.0), raw.device, raw.dtype), dim=-1)
         half = torch.atan2(forward[:, 1], forward[:, 0]) / 2
         pitch, roll = PITCH / 2 * torch.tanh(raw[:, 2]), ROLL / 2 * torch.tanh(raw[:, 3])
         about_y = torch.stack([half.cos(), zero, half.sin(), zero], -1)

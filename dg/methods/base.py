@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dg.methods.finite_steps import FiniteSteps, finite_rows
+from dg.methods.finite_steps import FiniteSteps
 from dg.methods.losses import LIFTER_LOSSES
 from dg.pose.batch import AUGMENTED, InputSpec, PoseBatch
 from dg.pose.camera import Camera
@@ -205,7 +205,7 @@ class DGMethod(ABC):
     def __init__(self, context: MethodContext) -> None:
         self.context = context
         self.lifter_steps = 0
-        self.finite_steps = FiniteSteps()
+        self.finite_steps = FiniteSteps(deferred=context.device.type == "cuda")
         # What the lifter was trained on so far: source poses, augmented poses; and the other networks' steps.
         self.poses_seen = torch.zeros(2, dtype=torch.long, device=context.device)
         self.network_steps: dict[str, int] = {}
@@ -296,7 +296,7 @@ class DGMethod(ABC):
         self.begin_lifter_step()
         predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
-            weights = weights[batch.valid & finite_rows(batch)]
+            weights = weights[batch.usable]
         loss = self.lifter_loss(predicted, target, weights)
         self.optimizers["lifter"].zero_grad(set_to_none=True)
         loss.backward()
@@ -321,8 +321,7 @@ class DGMethod(ABC):
 
         Raises ValueError when fewer than two are left.
         """
-        usable = batch.valid & finite_rows(batch)
-        rows = batch if bool(usable.all()) else batch[usable]
+        rows = batch.only_usable()
         if len(rows) < 2:
             raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
         return rows
@@ -345,8 +344,7 @@ class DGMethod(ABC):
         for group in optimizer.param_groups:
             group["lr"] = plan.lr(self.lifter_steps)
         norm = nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
-        if self.finite_steps.allows("lifter", norm):
-            optimizer.step()
+        self.finite_steps.step("lifter", optimizer, norm)
         self.lifter_steps += 1
 
     def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -361,8 +359,8 @@ class DGMethod(ABC):
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        if self.finite_steps.allows(name, nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)):
-            optimizer.step()
+        norm = nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)
+        self.finite_steps.step(name, optimizer, norm)
         self.network_steps[name] = self.network_steps.get(name, 0) + 1
 
     def state_dict(self) -> dict[str, Any]:

@@ -4,13 +4,12 @@ One such step would make every weight not a number for ever.
 """
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
-from dg.pose.batch import PoseBatch
 from dg.settings.errors import DIVERGED
 
 PATIENCE = 10
+LOOK_EVERY = 20
 
 
 class DivergedError(RuntimeError):
@@ -20,29 +19,65 @@ class DivergedError(RuntimeError):
 
 
 class FiniteSteps:
-    """skipped: steps left out so far, of all networks of a run. in_a_row: of each network, since its last good step."""
+    """Makes optimiser steps, and leaves out those along gradients that are no numbers.
 
-    def __init__(self) -> None:
-        self.skipped = 0
+    Args:
+        deferred: for a GPU: leave a step out there, and look only every `LOOK_EVERY` steps how many were, since each
+            look waits for the device. The weights are the same; the end of the run comes so many steps later.
+
+    Attributes:
+        in_a_row: steps left out of each network since its last good one.
+    """
+
+    def __init__(self, deferred: bool = False) -> None:
+        self.deferred = deferred
         self.in_a_row: dict[str, int] = {}
+        self._skipped = 0
+        self._waiting: list[tuple[str, Tensor]] = []
 
-    def allows(self, network: str, norm: Tensor) -> bool:
-        """Tell whether a network may step along gradients of this norm.
+    @property
+    def skipped(self) -> int:
+        """Steps left out so far, of all networks of a run."""
+        self.settle()
+        return self._skipped
+
+    def step(self, network: str, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+        """Make one step of a network unless the norm of its gradients is not finite.
 
         Args:
             network: name of the network.
-            norm: norm of its gradients; one that is not finite forbids the step.
-
-        Returns:
-            True where the network may step.
+            optimizer: its optimiser, with the gradients at hand.
+            norm: norm of the gradients.
 
         Raises:
-            DivergedError: when it may not for the `PATIENCE`th time in a row.
+            DivergedError: when a step is left out for the `PATIENCE`th time in a row.
         """
-        if bool(torch.isfinite(norm)):
+        finite = torch.isfinite(norm)
+        if not (self.deferred and all(group.get("fused") for group in optimizer.param_groups)):
+            self.settle()
+            if self._count(network, bool(finite)):
+                optimizer.step()
+            return
+        # PyTorch's own interface to gradient scalers: fused kernels read it on the device, and change nothing.
+        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()  # type: ignore[attr-defined]
+        optimizer.step()
+        self._waiting.append((network, finite))
+        if len(self._waiting) >= LOOK_EVERY:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count the steps that were not looked at yet. Raises DivergedError as `step` does."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            for (network, _), finite in zip(waiting, torch.stack([f for _, f in waiting]).tolist(), strict=True):
+                self._count(network, finite)
+
+    def _count(self, network: str, finite: bool) -> bool:
+        """Whether the network may step."""
+        if finite:
             self.in_a_row[network] = 0
             return True
-        self.skipped += 1
+        self._skipped += 1
         self.in_a_row[network] = self.in_a_row.get(network, 0) + 1
         if self.in_a_row[network] >= PATIENCE:
             raise DivergedError(
@@ -57,10 +92,5 @@ class FiniteSteps:
 
     def load_state_dict(self, state: dict) -> None:
         """Restore the counts from what `state_dict` returned."""
-        self.skipped, self.in_a_row = state["skipped"], dict(state["in_a_row"])
-
-
-def finite_rows(poses: PoseBatch) -> Bool[Tensor, " batch"]:
-    """Whether all that a lifter would be given or asked of a row is finite."""
-    parts = [poses.joints_3d, poses.joints_2d, poses.depth, poses.depth_spread, poses.confidence]
-    return torch.stack([part.flatten(1).isfinite().all(1) for part in parts if part is not None]).all(0)
+        self._waiting.clear()
+        self._skipped, self.in_a_row = state["skipped"], dict(state["in_a_row"])

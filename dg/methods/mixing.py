@@ -6,6 +6,7 @@ evaluated with statistics of their mean that it never normalised by.
 """
 
 import torch
+from torch import Tensor
 
 from dg.pose.batch import PoseBatch
 
@@ -28,11 +29,15 @@ def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
     Returns:
         One batch, augmented poses first.
     """
-    if augmented.confidence is None:
-        source = source.replace(confidence=None)
-    if augmented.depth_spread is None:
-        source = source.replace(depth_spread=None)
+    changes: dict[str, Tensor | None] = {}
+    if augmented.confidence is None and source.confidence is not None:
+        changes["confidence"] = None
+    if augmented.depth_spread is None and source.depth_spread is not None:
+        changes["depth_spread"] = None
     if augmented.detection_error is not None and source.detection_error is None:
         # Depth came with images: the 2D of the source is the detection.
-        source = source.replace(detection_error=torch.zeros_like(source.joints_2d))
+        changes["detection_error"] = torch.zeros_like(source.joints_2d)
+    if changes:
+        # What was usable is so without them.
+        source = source.replace(**changes).knowing(source.usable)
     return PoseBatch.concatenate([augmented, source])

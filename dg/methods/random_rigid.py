@@ -48,8 +48,7 @@ class RandomRigid(DGMethod):
             return None
         if self.options.mixing == "batch":
             source = source[: len(source) // 2]
-        each = torch.arange(len(source), device=source.joints_3d.device)
-        return self._moved(source, each, key.generator("random rigid", source.joints_3d.device))
+        return self._moved(source, None, key.generator("random rigid", source.joints_3d.device))
 
     @torch.no_grad()
     def propose_pass(self, source: PoseBatch, clip: Int[Tensor, " rows"], key: StepKey) -> PoseBatch | None:
@@ -57,8 +56,8 @@ class RandomRigid(DGMethod):
         groups = clip.unique_consecutive(return_inverse=True)[1]
         return self._moved(source, groups, key.generator("random rigid clips", source.joints_3d.device))
 
-    def _moved(self, source: PoseBatch, group: Int[Tensor, " batch"], generator: torch.Generator) -> PoseBatch:
-        """The poses, those of a group (numbered from zero, rows in order) moved as one."""
+    def _moved(self, source: PoseBatch, group: Int[Tensor, " batch"] | None, generator: torch.Generator) -> PoseBatch:
+        """The poses, those of a group (numbered from zero, rows in order) moved as one; None: each by itself."""
         placed, _ = move_into_frame(source, self.options, generator, group)
         proposed = source.with_joints(placed)
         # A source pose that was kept may itself leave the frame; it was good enough to train on, so it stays.

@@ -22,8 +22,8 @@ class Survivors:
         self.waiting: PoseBatch | None = None
 
     def add(self, proposed: PoseBatch) -> None:
-        """Take the valid rows."""
-        kept = proposed[proposed.valid]
+        """Take the usable rows."""
+        kept = proposed.only_usable()
         self.waiting = kept if self.waiting is None else PoseBatch.concatenate([self.waiting, kept])
 
     def batches(self, source: PoseBatch) -> list[PoseBatch]:

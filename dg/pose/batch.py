@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from dataclasses import replace as dataclass_replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from dg.pose.boxes import rescale_boxes
 from dg.pose.camera import Camera
+from dg.pose.devices import constant
 from dg.pose.input_spec import InputSpec
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import Skeleton
@@ -129,9 +131,29 @@ class PoseBatch:
         """Apply a function to every field that has a frames axis; the results, by name, are for `replace`."""
         return {name: change(value) for name in _BY_FRAME if (value := getattr(self, name)) is not None}
 
+    @cached_property
+    def usable(self) -> Int[Tensor, " usable"] | None:
+        """Numbers of the rows that are valid and all of whose numbers are finite; None: all rows are.
+
+        Waits for the device, unless it is known: whoever made the batch said so (`knowing`), or all rows of the batch
+        that these are some of are usable.
+        """
+        fine = self.valid & finite_rows(self)
+        return None if bool(fine.all()) else fine.nonzero()[:, 0]
+
+    def knowing(self, usable: Int[Tensor, " usable"] | None) -> "PoseBatch":
+        """Say which rows are usable, so that nobody has to ask the device. Returns this batch."""
+        self.__dict__["usable"] = usable
+        return self
+
+    def only_usable(self) -> "PoseBatch":
+        """The usable rows; this batch itself where all are."""
+        return self if self.usable is None else self[self.usable].knowing(None)
+
     def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":
         """Some of the poses, by index, mask or slice."""
-        return self._map(lambda value: value[rows])
+        some = self._map(lambda value: value[rows])
+        return some.knowing(None) if self.__dict__.get("usable", rows) is None else some
 
     def to(self, *args: torch.device | torch.dtype | str) -> "PoseBatch":
         """Move to a device; only use dtypes on batches whose integer fields may follow."""
@@ -163,7 +185,8 @@ class PoseBatch:
             if any(v is None for v in values):
                 raise ValueError(f"cannot join batches with and without {f.name}")
             joined[f.name] = Camera.concatenate(values) if f.name == "camera" else torch.cat(values)
-        return dataclass_replace(first, **joined)
+        whole = dataclass_replace(first, **joined)
+        return whole.knowing(None) if all(b.__dict__.get("usable", b) is None for b in batches) else whole
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors, on the CPU: what a checkpoint may carry. The skeleton is not part of it."""
@@ -202,9 +225,10 @@ class PoseBatch:
         Distortion's tangential term in x changes sign with it, so a flipped batch projects onto its own 2D. Features
         go with their joint too, which is an approximation: they stay those of the picture that is not mirrored.
         """
-        order = list(self.skeleton.flip)
-        sign_x = self.camera.focal.new_tensor([-1.0, 1.0])
-        distortion = self.camera.distortion * self.camera.focal.new_tensor([1.0, 1.0, 1.0, -1.0, 1.0])
+        focal = self.camera.focal
+        order = constant(self.skeleton.flip, focal.device)
+        sign_x = constant((-1.0, 1.0), focal.device, focal.dtype)
+        distortion = self.camera.distortion * constant((1.0, 1.0, 1.0, -1.0, 1.0), focal.device, focal.dtype)
         camera = dataclass_replace(self.camera, center=self.camera.center * sign_x, distortion=distortion)
         return self.replace(
             joints_3d=self.joints_3d[..., order, :] * torch.cat([sign_x, sign_x.new_ones(1)]),
@@ -261,6 +285,12 @@ class PoseBatch:
 
 # What a batch holds of each frame of a window; the rest belongs to the window as a whole.
 _BY_FRAME = ("joints_3d", "joints_2d", "depth", "confidence", "depth_spread", "detection_error", "joint_features")
+
+
+def finite_rows(poses: PoseBatch) -> Bool[Tensor, " batch"]:
+    """Whether all that a lifter would be given or asked of a row is finite."""
+    parts = [poses.joints_3d, poses.joints_2d, poses.depth, poses.depth_spread, poses.confidence]
+    return torch.stack([part.flatten(1).isfinite().all(1) for part in parts if part is not None]).all(0)
 
 
 def _present(value: Tensor | None, what: str, spec: InputSpec) -> Tensor:

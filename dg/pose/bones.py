@@ -1,9 +1,12 @@
 """Joints to bone vectors and back. A bone vector points from parent to child, metres."""
 
+from functools import lru_cache
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.pose.devices import constant
 from dg.pose.skeleton import Skeleton
 
 
@@ -17,8 +20,8 @@ def bone_vectors(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -
     Returns:
         Bone vectors from parent to child, metres, in the skeleton's bone order.
     """
-    parents, children = zip(*skeleton.bones, strict=True)
-    return joints[..., list(children), :] - joints[..., list(parents), :]
+    parents, children = (constant(ends, joints.device) for ends in zip(*skeleton.bones, strict=True))
+    return joints[..., children, :] - joints[..., parents, :]
 
 
 def joints_from_bones(bones: Float[Tensor, "*batch bones 3"], skeleton: Skeleton) -> Float[Tensor, "*batch joints 3"]:
@@ -31,7 +34,7 @@ def joints_from_bones(bones: Float[Tensor, "*batch bones 3"], skeleton: Skeleton
     Returns:
         Root-relative joints, metres.
     """
-    return skeleton.path_matrix().to(bones) @ bones
+    return _path_matrix(skeleton, bones.device, bones.dtype) @ bones
 
 
 def bone_lengths(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "*batch bones"]:
@@ -81,3 +84,9 @@ def with_bone_lengths(
     units, _ = unit_bones(joints, skeleton)
     root = joints[..., skeleton.root : skeleton.root + 1, :]
     return joints_from_bones(units * lengths[..., None], skeleton) + root
+
+
+@lru_cache(maxsize=64)
+def _path_matrix(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The skeleton's, made once for each device."""
+    return skeleton.path_matrix().to(device, dtype)

@@ -1,6 +1,7 @@
 """Batched pinhole cameras, with or without Human3.6M's distortion, in width-normalised units (METHODS 1.3-1.5)."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float
@@ -83,17 +84,31 @@ class Camera:
     def __len__(self) -> int:
         return len(self.focal)
 
+    @cached_property
+    def pinhole(self) -> bool:
+        """True where no camera is known to bend the image. Some rows of cameras of which one does may not, and count as
+        if they did: so a batch need not ask its device.
+        """
+        return not bool(self.distortion.any())
+
     def __getitem__(self, rows: Tensor | slice) -> "Camera":
-        return Camera(*[getattr(self, f.name)[rows] for f in fields(self)])
+        return self.of(Camera(*[getattr(self, f.name)[rows] for f in fields(self)]))
 
     def to(self, *args: torch.device | torch.dtype | str) -> "Camera":
         """Move or convert all tensors as `Tensor.to` does."""
-        return Camera(*[getattr(self, f.name).to(*args) for f in fields(self)])
+        return self.of(Camera(*[getattr(self, f.name).to(*args) for f in fields(self)]))
 
     @staticmethod
     def concatenate(cameras: list["Camera"]) -> "Camera":
         """Join the rows of several batches of cameras."""
-        return Camera(*[torch.cat([getattr(c, f.name) for c in cameras]) for f in fields(Camera)])
+        joined = Camera(*[torch.cat([getattr(c, f.name) for c in cameras]) for f in fields(Camera)])
+        joined.__dict__["pinhole"] = all([c.pinhole for c in cameras])
+        return joined
+
+    def of(self, other: "Camera") -> "Camera":
+        """Return another camera, made of rows of this one, with what is known of this one (`pinhole`)."""
+        other.__dict__["pinhole"] = self.pinhole
+        return other
 
     def project(self, points: Float[Tensor, "batch *axes 3"]) -> Float[Tensor, "batch *axes 2"]:
         """Project camera-frame points (metres) to normalised image coordinates.
@@ -127,7 +142,7 @@ class Camera:
             Ratios x/z and y/z.
         """
         bent = (joints_2d - self._row(self.center, joints_2d)) / self._row(self.focal, joints_2d)
-        if not self.distortion.any():
+        if self.pinhole:
             return bent
         k, p = self._row(self.distortion[:, :3], bent), self._row(self.distortion[:, 3:], bent)
         ratio = bent

@@ -1,4 +1,4 @@
-"""Devices by number, and how exactly a GPU multiplies matrices.
+"""Devices by number, constants that wait on them, and how exactly a GPU multiplies matrices.
 
 TF32 keeps 10 bits of a factor's 23. A network trains with it; geometry does not: at 5 m from the camera it rounds to
 2.5 mm. PyTorch leaves it on for convolutions unless told, so every process says what it wants.
@@ -6,8 +6,10 @@ TF32 keeps 10 bits of a factor's 23. A network trains with it; geometry does not
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import torch
+from torch import Tensor
 
 
 def indexed(device: torch.device | str) -> torch.device:
@@ -20,6 +22,20 @@ def indexed(device: torch.device | str) -> torch.device:
     if device.type != "cuda" or device.index is not None:
         return device
     return torch.device("cuda", torch.cuda.current_device())
+
+
+@lru_cache(maxsize=512)
+def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers as a tensor on a device, always the same one: not to be written to.
+
+    A tensor that is made of Python's numbers is copied to a GPU each time, and the copy waits for all work before it.
+
+    Args:
+        values: the numbers; whole ones make an index.
+        device: where they are wanted.
+        dtype: of the tensor; None: as `torch.tensor` has it.
+    """
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def set_tf32(allowed: bool) -> None:

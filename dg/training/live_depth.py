@@ -5,10 +5,10 @@ order.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from torch import Tensor
 from dg.body.base import Body
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
-from dg.pose.camera import RATIO_LIMIT
+from dg.pose.camera import RATIO_LIMIT, Camera
+from dg.pose.skeleton import Skeleton
 from render_workers.base import (
+    READINGS,
     DetectionRequest,
     RenderAnswer,
     RenderInterruptedError,
@@ -39,7 +41,8 @@ class PendingDepth:
     """Poses on their way. `result()` waits for the depth of those rows that were worth drawing.
 
     Attributes:
-        rows: the poses, or windows of several frames, that were sent; their frames travel one after another.
+        rows: the poses, or windows of several frames, that were sent, on the CPU; their frames travel one after
+            another.
         detect: whether they come back as a detector sees them.
         features: channels of the features that come with it.
     """
@@ -61,19 +64,25 @@ class PendingDepth:
         if self.detect:
             depth = _undetected(poses)
         valid, features = torch.zeros_like(poses.valid), self._no_features()
+        kept = torch.zeros(0, dtype=torch.long)
         if self.future is not None:
-            answer = self.future.result()
-            drawn = torch.from_numpy(answer.depth.copy()).to(depth).unflatten(0, (len(self.rows), -1))
-            known = torch.from_numpy(answer.valid.copy()).to(valid.device).view(len(self.rows), -1)
-            fine = (known & drawn.isfinite().flatten(2).all(-1)).all(-1)
-            depth[self.rows[fine]] = drawn[fine]
-            valid[self.rows] = fine
+            answer, each = self.future.result(), (len(self.rows), -1)
+            # Sorted out here and then sent, with row numbers and not masks: the device need not be waited for.
+            drawn = torch.from_numpy(answer.depth.copy()).unflatten(0, each)
+            known = torch.from_numpy(answer.valid.copy()).unflatten(0, each)
+            fine = (known & drawn.isfinite().flatten(2).all(-1)).all(-1).nonzero()[:, 0]
+            kept = self.rows[fine]
+            places = kept.to(valid.device)
+            depth[places] = drawn[fine].to(depth)
+            valid.index_fill_(0, places, True)
             if features is not None and answer.valid.any():
-                read = torch.from_numpy(_features_of(answer)).to(features).unflatten(0, (len(self.rows), -1))
-                features[self.rows[fine]] = read[fine]
+                read = torch.from_numpy(_features_of(answer)).unflatten(0, each)
+                features[places] = read[fine].to(features)
         if features is not None:
             poses = poses.replace(joint_features=features)
-        return _detected(poses, depth, valid) if self.detect else poses.replace(depth=depth, valid=valid)
+        done = _detected(poses, depth, valid) if self.detect else poses.replace(depth=depth, valid=valid)
+        # What was drawn is finite: the workers refuse other poses.
+        return done.knowing(None if len(kept) == len(poses) else kept.to(valid.device))
 
     def _no_features(self) -> Tensor | None:
         shape, device = self.poses.joints_3d.shape[:3], self.poses.joints_3d.device
@@ -110,7 +119,7 @@ class LiveDepth:
             reference: the un-augmented poses of the same rows, for `bone_scale=relative`.
             cache: where to look first.
         """
-        rows = poses.valid.nonzero()[:, 0]
+        rows = poses.valid.cpu().nonzero()[:, 0]
         if len(rows) == 0:
             return self._pending(poses, rows)
         request = self._request(poses, rows, seed, reference)
@@ -147,51 +156,85 @@ class LiveDepth:
         """With depth, and how many poses could not be drawn."""
         seed = int.from_bytes(hashlib.blake2b(digest.encode(), digest_size=7).digest(), "little")
         asked = poses.replace(valid=_in_front(poses))
-        drawn = None if self.cache is None else self._stored(asked, seed, self.cache)
-        if drawn is None and self.cache is None:
-            drawn = self._draw(asked, seed, None)
-        elif drawn is None and self.cache is not None:
-            with self.cache.turn(digest, self.stop):
-                drawn = self._draw(asked, seed, self.cache)
-        assert drawn is not None
+        if self.cache is None:
+            drawn = _joined(self._draw(asked, seed, None))
+        else:
+            drawn = self._cached(asked, seed, digest, self.cache)
         return _completed(drawn, poses.valid), int((~drawn.valid).sum())
+
+    def _cached(self, poses: PoseBatch, seed: int, digest: str, cache: DepthCache) -> PoseBatch:
+        """Depth of a data set from the cache, or drawn for it: as one file, else chunk by chunk."""
+        rows = poses.valid.cpu().nonzero()[:, 0]
+        # Features are hundreds of numbers a joint: they stay in the chunks' files alone.
+        key = "" if self.features or not len(rows) else self._set_key(poses, seed, cache)
+        if key:
+            frames, joints = poses.joints_3d.shape[1:3]
+            shape = (len(rows) * frames, joints)
+            stored = cache.load_set(key, (*shape, READINGS) if self.detect else shape)
+            if stored is not None:
+                return self._arrived(poses, rows, stored).result()
+        parts = self._stored(poses, seed, cache)
+        if parts is None:
+            with cache.turn(digest, self.stop):
+                parts = self._draw(poses, seed, cache)
+        if key:
+            answers = [part.future.result() for part in parts if part.future is not None]
+            depth, valid = (np.concatenate([getattr(a, name) for a in answers]) for name in ("depth", "valid"))
+            cache.store_set(key, RenderAnswer(depth, valid))
+        return _joined(parts)
+
+    def _set_key(self, poses: PoseBatch, seed: int, cache: DepthCache) -> str:
+        """Of all that the depth of a data set depends on; no body need be fitted to know it."""
+        parts = [poses.valid, poses.joints_3d, poses.joints_2d, poses.confidence]
+        parts += [getattr(poses.camera, f.name) for f in fields(Camera)]
+        words = f"{self.body.digest} {poses.skeleton} {seed} {CHUNK} {self.detect}"
+        return cache.set_key(words, [part.cpu().numpy() for part in parts if part is not None])
 
     def _request(
         self, poses: PoseBatch, rows: Int[Tensor, " drawn"], seed: int, reference: PoseBatch | None = None
     ) -> RenderRequest:
+        """Of some rows, whose numbers are on the CPU, as the poses then are too: in one copy from a GPU."""
         frames = poses.joints_3d.shape[1]
-        numbers = rows[:, None] * frames + torch.arange(frames, device=rows.device)
-        before = None if reference is None else reference.joints_3d[rows].flatten(0, 1).cpu()
+        numbers = rows[:, None] * frames + torch.arange(frames)
+        given = [poses.joints_3d, poses.joints_2d, *([] if reference is None else [reference.joints_3d])]
+        given += [getattr(poses.camera, f.name) for f in fields(Camera)]
+        given += [] if poses.confidence is None else [poses.confidence]
+        joints_3d, joints_2d, *rest = (part[rows] for part in _to_host(given))
+        before = None if reference is None else rest.pop(0).flatten(0, 1)
+        camera = poses.camera.of(Camera(*[part.repeat_interleave(frames, 0) for part in rest[:4]]))
+        detection = None
+        if self.detect:
+            detection = _detection_request(poses.skeleton, joints_3d, joints_2d, rest[4] if rest[4:] else None)
         return RenderRequest(
-            body_pose=self.body.fit(poses.joints_3d[rows].flatten(0, 1).cpu(), poses.skeleton, before),
-            camera=poses.camera[rows.repeat_interleave(frames)].to("cpu"),
-            joints_2d=poses.joints_2d[rows].flatten(0, 1).cpu(),
-            keys=_pose_keys(seed, numbers.flatten().cpu()),
-            detection=_detection_request(poses[rows]) if self.detect else None,
+            body_pose=self.body.fit(joints_3d.flatten(0, 1), poses.skeleton, before),
+            camera=camera,
+            joints_2d=joints_2d.flatten(0, 1),
+            keys=_pose_keys(seed, numbers.flatten()),
+            detection=detection,
         )
 
-    def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> PoseBatch | None:
-        """A data set's depth where the cache has all of it; no lock, so that many may read at once."""
-        done: list[PoseBatch] = []
+    def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> list[PendingDepth] | None:
+        """A data set's chunks where the cache has all of them; no lock, so that many may read at once."""
+        done: list[PendingDepth] = []
         for start, chunk in _chunks(poses):
             check_interrupt(self.stop)
-            rows = chunk.valid.nonzero()[:, 0]
+            rows = chunk.valid.cpu().nonzero()[:, 0]
             pending = self._pending(chunk, rows)
             if len(rows):
                 stored = cache.load(self._request(chunk, rows, seed + start))
                 if stored is None:
                     return None
                 pending = self._arrived(chunk, rows, stored)
-            done.append(pending.result())
-        return PoseBatch.concatenate(done)
+            done.append(pending)
+        return done
 
     def of_pass(self, poses: PoseBatch, seed: int) -> PoseBatch:
         """Depth of every valid pose of a moved source, which will not be seen again and is not kept."""
-        return self._draw(poses, seed, None)
+        return _joined(self._draw(poses, seed, None))
 
-    def _draw(self, poses: PoseBatch, seed: int, cache: DepthCache | None) -> PoseBatch:
-        """Depth of many poses; chunks that the cache lacks are sent ahead of the answers."""
-        done: list[PoseBatch] = []
+    def _draw(self, poses: PoseBatch, seed: int, cache: DepthCache | None) -> list[PendingDepth]:
+        """Many poses in chunks, drawn; chunks that the cache lacks are sent ahead of the answers."""
+        done: list[PendingDepth] = []
         waiting: deque[PendingDepth] = deque()
         with self._interruptible(waiting, cache):
             for start, chunk in _chunks(poses):
@@ -201,7 +244,7 @@ class LiveDepth:
                     done.append(self._keep(waiting.popleft(), cache))
             while waiting:
                 done.append(self._keep(waiting.popleft(), cache))
-        return PoseBatch.concatenate(done)
+        return done
 
     @contextmanager
     def _interruptible(self, waiting: deque[PendingDepth], cache: DepthCache | None) -> Iterator[None]:
@@ -232,11 +275,18 @@ class LiveDepth:
         return self._pending(poses, rows, None, future)
 
     @staticmethod
-    def _keep(pending: PendingDepth, cache: DepthCache | None) -> PoseBatch:
-        drawn = pending.result()
-        if cache is not None and pending.request is not None and pending.future is not None:
-            cache.store(pending.request, pending.future.result())
-        return drawn
+    def _keep(pending: PendingDepth, cache: DepthCache | None) -> PendingDepth:
+        """The same once it has been answered, without the request, which is large."""
+        if pending.future is None:
+            return pending
+        answer = pending.future.result()
+        if cache is not None and pending.request is not None:
+            cache.store(pending.request, answer)
+        return replace(pending, request=None)
+
+
+def _joined(parts: Sequence[PendingDepth]) -> PoseBatch:
+    return PoseBatch.concatenate([part.result() for part in parts])
 
 
 def _in_front(poses: PoseBatch) -> Bool[Tensor, " batch"]:
@@ -266,12 +316,26 @@ def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
     return ((start, poses[start : start + CHUNK]) for start in range(0, len(poses), CHUNK))
 
 
-def _detection_request(poses: PoseBatch) -> DetectionRequest:
-    """Of valid poses; the frames of windows one after another."""
-    ends = poses.joints_2d[:, :, [poses.skeleton.root, poses.skeleton.index("thorax")]]
+def _to_host(parts: Sequence[Float[Tensor, "batch ..."]]) -> list[Tensor]:
+    """The same on the CPU; from a GPU as one block, because each copy waits for all work before it."""
+    if parts[0].device.type == "cpu":
+        return list(parts)
+    flat = [part.flatten(1) for part in parts]
+    block = torch.cat(flat, 1).cpu().split([part.shape[1] for part in flat], 1)
+    return [piece.reshape(part.shape) for piece, part in zip(block, parts, strict=True)]
+
+
+def _detection_request(
+    skeleton: Skeleton,
+    joints_3d: Float[Tensor, "rows frames joints 3"],
+    joints_2d: Float[Tensor, "rows frames joints 2"],
+    confidence: Float[Tensor, "rows frames joints"] | None,
+) -> DetectionRequest:
+    """The frames of windows one after another."""
+    ends = joints_2d[:, :, [skeleton.root, skeleton.index("thorax")]]
     torso = (ends[:, :, 1] - ends[:, :, 0]).norm(dim=-1)
-    confidence = None if poses.confidence is None else poses.confidence.flatten(0, 1).cpu()
-    return DetectionRequest(poses.joints_3d[..., 2].flatten(0, 1).cpu(), torso.flatten().cpu(), confidence)
+    seen = None if confidence is None else confidence.flatten(0, 1)
+    return DetectionRequest(joints_3d[..., 2].flatten(0, 1), torso.flatten(), seen)
 
 
 def _features_of(answer: RenderAnswer) -> np.ndarray:

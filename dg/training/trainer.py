@@ -18,7 +18,7 @@ from dg.evaluation.results import final_results, run_figures, summary_figures
 from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
-from dg.pose.batch import PoseBatch
+from dg.pose.batch import PoseBatch, finite_rows
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
@@ -76,7 +76,8 @@ class Trainer:
         self.trained_poses = 0
         self.picture: PoseBatch | None = None  # the last rendered proposal, for the contact sheet
         self.windows = Windows.over(problem.train.clip, config.frames).to(method.context.device)
-        self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames).to(method.context.device)
+        self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames)
+        self._fine: torch.Tensor | None = None  # usable rows of the source, on the CPU; None for windows
         self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
         self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
         self.views = ViewLog(method, config.batch_size, report)
@@ -111,6 +112,8 @@ class Trainer:
 
     def _train(self, clock: "_Clock") -> None:
         source = self._source = self.evaluator.with_depth(self.problem.train).poses
+        if self.config.frames == 1:
+            self._fine = (source.valid & finite_rows(source)).cpu()
         self._catch_up()
         last_save = time.monotonic()
         batches = self._batches(source)
@@ -164,8 +167,12 @@ class Trainer:
 
     def _gather(self, poses: PoseBatch, order: torch.Tensor, number: int) -> PoseBatch:
         """The windows of one batch."""
-        rows = slice(number * self.config.batch_size, (number + 1) * self.config.batch_size)
-        return self.windows.gather(poses, order[rows])
+        rows = order[number * self.config.batch_size : (number + 1) * self.config.batch_size]
+        batch = self.windows.gather(poses, rows.to(self.windows.first.device))
+        if poses is not self._source or self._fine is None:
+            return batch
+        usable = self._fine[rows].nonzero()[:, 0]
+        return batch.knowing(None if len(usable) == len(rows) else usable.to(batch.valid.device))
 
     def _moved(self, source: PoseBatch) -> PoseBatch | None:
         """With windows of several frames: the source as the method moves it for this pass, with depth."""
@@ -188,10 +195,9 @@ class Trainer:
         return key, batch, self._arrived(proposal)
 
     def _order(self) -> torch.Tensor:
-        """The windows' anchors in this pass's order."""
+        """The windows' anchors in this pass's order, on the CPU."""
         key = StepKey(self.config.seed, self.position.source_pass, -1)
-        order = torch.randperm(len(self.anchors), generator=key.generator("order"))
-        return self.anchors[order.to(self.anchors.device)]
+        return self.anchors[torch.randperm(len(self.anchors), generator=key.generator("order"))]
 
     def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
         torch.manual_seed(key.number("propose"))
@@ -209,7 +215,7 @@ class Trainer:
         start = time.monotonic()
         rendered = proposal.result()
         self.seconds["waiting_for_depth"] += time.monotonic() - start
-        if bool(rendered.valid.any()):
+        if rendered.usable is None or len(rendered.usable):
             self.picture = rendered
         return rendered
 

@@ -4,6 +4,7 @@ Its features (METHODS 4.6: its last map) are the last of the four maps that the 
 patches after the final block and layer norm: 384 channels for ViT-S, a cell for each 14 x 14 pixels of its input.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class DepthAnythingNetwork:
         input_px: the shorter side of what the network sees, a multiple of 14.
         batch: images at once.
         precision: auto is bfloat16 on a GPU and float32 elsewhere.
+        compiled: whether torch compiles the backbone at the first images, for `batch` of them: fewer are filled up.
         metric: whether it answers metres, up to max_depth; else disparity up to scale and shift, larger for what is
             nearer.
 
@@ -35,9 +37,14 @@ class DepthAnythingNetwork:
         OptionError: transformers is not installed.
     """
 
-    def __init__(self, folder: Path, input_px: int = 140, batch: int = 256, precision: str = "auto") -> None:
-        self.input_px, self.batch, self.precision = input_px, batch, precision
+    def __init__(
+        self, folder: Path, input_px: int = 140, batch: int = 256, precision: str = "auto", compiled: bool = False
+    ) -> None:
+        self.input_px, self.batch, self.precision, self.compiled = input_px, batch, precision, compiled
         self.model = load_network(folder, _CLASS, _KIND)
+        _keep_positions(self.model.backbone.embeddings)
+        if compiled:
+            self.model.backbone.compile(dynamic=False)
         self.model.head.register_forward_pre_hook(_in_float32)
         self.model.neck.register_forward_pre_hook(self._keep)
         self.metric = self.model.config.depth_estimation_type == _METRIC
@@ -62,10 +69,16 @@ class DepthAnythingNetwork:
 
     def _forward(self, rgb: Tensor) -> tuple[Tensor, FeatureMap]:
         size = input_size(rgb.shape[2], rgb.shape[3], self.input_px)
+        images = len(rgb)
+        # Rendered bodies are grey, one channel seen three times: it is resized once.
+        seen = rgb[:, :1] if rgb.stride(1) == 0 else rgb
         # With antialiasing torch's bicubic filter is that of PIL, by which the checkpoints' image processor resizes.
-        fitted = rgb if rgb.shape[2:] == size else interpolate(rgb, size, mode="bicubic", antialias=True)
-        pixels = (fitted - self.mean) / self.std
-        answer = self.model(pixels.to(precision_on(rgb.device, self.precision))).predicted_depth.float()[:, None]
+        fitted = seen if rgb.shape[2:] == size else interpolate(seen, size, mode="bicubic", antialias=True)
+        pixels = ((fitted - self.mean) / self.std).to(precision_on(rgb.device, self.precision))
+        if self.compiled and images < self.batch:
+            # A compiled network is one for its batch: others would be compiled anew.
+            pixels = torch.cat([pixels, pixels[-1:].expand(self.batch - images, -1, -1, -1)])
+        answer = self.model(pixels).predicted_depth.float()[:images, None]
         if answer.shape[2:] != rgb.shape[2:]:
             answer = interpolate(answer, rgb.shape[2:], mode="bilinear", align_corners=False)
         return answer[:, 0], self._map(rgb, size)
@@ -77,7 +90,8 @@ class DepthAnythingNetwork:
     def _map(self, rgb: Tensor, size: tuple[int, int]) -> FeatureMap:
         assert self._patches is not None
         rows, columns = size[0] // PATCH_PX, size[1] // PATCH_PX
-        values, self._patches = self._patches.transpose(1, 2).unflatten(2, (rows, columns)), None
+        values = self._patches[: len(rgb)].transpose(1, 2).unflatten(2, (rows, columns))
+        self._patches = None
         # Resizing keeps the image's edges where they are, and patches cover what it makes from edge to edge.
         scale = torch.tensor([columns / rgb.shape[3], rows / rgb.shape[2]], device=rgb.device).expand(len(rgb), 2)
         return FeatureMap(values, scale, torch.zeros_like(scale))
@@ -91,6 +105,20 @@ class DepthAnythingNetwork:
         # The head stays in float32: of twenty metres bfloat16 tells apart some three centimetres at five.
         for part in (self.model.backbone, self.model.neck):
             part.to(dtype)
+
+
+def _keep_positions(embeddings: torch.nn.Module) -> None:
+    """Let DINOv2 resize its position embeddings once for each size of image, not at every batch."""
+    resize: Callable[..., Tensor] = embeddings.interpolate_pos_encoding  # type: ignore[assignment]
+    kept: dict[tuple[Any, ...], Tensor] = {}
+
+    def resized(patches: Tensor, height: int, width: int) -> Tensor:
+        key = patches.shape[1], height, width, patches.dtype, patches.device
+        if key not in kept:
+            kept[key] = resize(patches, height, width)
+        return kept[key]
+
+    embeddings.interpolate_pos_encoding = resized  # type: ignore[assignment]
 
 
 def feature_width(folder: Path) -> int:

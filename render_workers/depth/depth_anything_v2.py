@@ -7,7 +7,7 @@ A relative checkpoint answers disparity up to scale and shift; of rendered bodie
 by image, so its depth has the network's shape and the truth's place: an oracle in that, and for ablation only.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class DepthAnythingV2(MappedDepthSource):
         precision: Precision = "auto"  # auto: bfloat16 on a GPU, else float32
         trained_focal: NotNegative = HYPERSIM_FOCAL  # of the camera that a metric checkpoint knows, in image heights; 0
         # leaves depth as the network says
+        compile: bool = field(default=False, repr=False)  # let torch compile the backbone: slow to start
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -81,7 +82,8 @@ class DepthAnythingV2(MappedDepthSource):
     def __init__(self, options: Options = Options()) -> None:
         self.options, self.look = options, options
         folder = find_checkpoint(options.checkpoint, options.revision)
-        self.network = DepthAnythingNetwork(folder, options.input_px, options.batch, options.precision)
+        compiled = getattr(options, "compile", False)
+        self.network = DepthAnythingNetwork(folder, options.input_px, options.batch, options.precision, compiled)
 
     @classmethod
     def digest(cls, options: Any) -> str:  # noqa: ANN401 - Options; the base class has many

@@ -25,12 +25,12 @@ GROUPS = ([1, 4, 10, 13], [2, 5, 9, 11, 14], [3, 6, 12, 15])
 
 
 def bones_of(joints: Tensor) -> Tensor:
-    repeated = BONES.repeat(len(joints), 1, 1)
+    repeated = BONES.to(joints.device).repeat(len(joints), 1, 1)
     return torch.matmul(joints.permute(0, 2, 1).contiguous(), repeated).permute(0, 2, 1).contiguous()
 
 
 def joints_of(bones: Tensor) -> Tensor:
-    repeated = PATHS.repeat(len(bones), 1, 1)
+    repeated = PATHS.to(bones.device).repeat(len(bones), 1, 1)
     return torch.matmul(bones.permute(0, 2, 1).contiguous(), repeated).permute(0, 2, 1).contiguous()
 
 
@@ -73,26 +73,28 @@ class Generator(nn.Module):
         centred = joints - root
         flat = centred.reshape(rows, -1)
         units, lengths = units_of(centred), lengths_of(centred)
-        residual = self.angle(torch.cat([flat, torch.randn(rows, 48)], -1)).view(rows, 15, 3)
+        residual = self.angle(torch.cat([flat, torch.randn(rows, 48, device=joints.device)], -1)).view(rows, 15, 3)
         moved = F.normalize(units - residual, dim=2)
-        keep = torch.zeros(rows, 15, 1)
+        keep = torch.zeros(rows, 15, 1, device=joints.device)
         keep[:, 6:8] = 1
         moved = moved * (1 - keep) + units * keep
         change = 1 - (moved * units).sum(-1)
         angled = joints_of(moved * lengths) + root
-        raw = self.length(torch.cat([flat, lengths_of(centred).squeeze(2), torch.randn(rows, 48)], -1))
-        mask = torch.ones(rows, 9)
+        raw = self.length(
+            torch.cat([flat, lengths_of(centred).squeeze(2), torch.randn(rows, 48, device=joints.device)], -1)
+        )
+        mask = torch.ones(rows, 9, device=joints.device)
         mask[:, 4] = 0
         ratio = 0.2 * torch.tanh(raw * mask)
         scaled = joints_of(units_of(angled - root) * (lengths + lengths * ratio[:, SHARED].unsqueeze(2))) + root
-        axis = 3.1415 * torch.tanh(self.rotation(torch.cat([flat, torch.randn(rows, 48)], -1)))
-        place = self.translation(torch.cat([flat, torch.randn(rows, 48)], -1)).clone()
+        axis = 3.1415 * torch.tanh(self.rotation(torch.cat([flat, torch.randn(rows, 48, device=joints.device)], -1)))
+        place = self.translation(torch.cat([flat, torch.randn(rows, 48, device=joints.device)], -1)).clone()
         place = torch.cat([place[:, :2], place[:, 2:] ** 2], -1).unsqueeze(1)
         angle = axis.norm(dim=1, keepdim=True).clamp_min(1e-8).unsqueeze(2)
         x, y, z = (axis / angle.squeeze(2)).unbind(1)
         zero = torch.zeros_like(x)
         cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(rows, 3, 3)
-        turn = torch.eye(3) + angle.sin() * cross + (1 - angle.cos()) * torch.matmul(cross, cross)
+        turn = torch.eye(3, device=joints.device) + angle.sin() * cross + (1 - angle.cos()) * torch.matmul(cross, cross)
         rigid = torch.matmul(turn, (scaled - scaled[:, :1]).permute(0, 2, 1)).permute(0, 2, 1) + place
         return SimpleNamespace(angled=angled, change=change, scaled=scaled, ratio=ratio, rigid=rigid)
 
@@ -149,7 +151,7 @@ class Lifter(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         x = self.last(x)
-        return torch.cat([torch.zeros(len(x), 3), x], 1)
+        return torch.cat([x.new_zeros(len(x), 3), x], 1)
 
 
 class HostPool:
@@ -179,9 +181,9 @@ def trainable(module: nn.Module, on: bool) -> None:
 class ReleasedIteration:
     """One object holds the networks, optimisers and pools; `step` is one iteration with the feedback active."""
 
-    def __init__(self):
-        self.generator, self.lifter = Generator().train(), Lifter().train()
-        self.discriminators = {"3d": Discriminator3D(), "2d": Discriminator2D()}
+    def __init__(self, device: torch.device | str = "cpu"):
+        self.generator, self.lifter = Generator().to(device).train(), Lifter().to(device).train()
+        self.discriminators = {"3d": Discriminator3D().to(device), "2d": Discriminator2D().to(device)}
         self.optimizer = torch.optim.Adam(self.generator.parameters(), lr=1e-4)
         self.optimizers = {k: torch.optim.Adam(d.parameters(), lr=1e-4) for k, d in self.discriminators.items()}
         self.pools = {"3d": HostPool(), "2d": HostPool()}
@@ -215,7 +217,7 @@ class ReleasedIteration:
         loss = F.mse_loss(scores_real, torch.zeros_like(scores_real))
         loss = (loss + F.mse_loss(scores_made, torch.ones_like(scores_made))) * 0.5
         for label, scores in (("real", scores_real), ("made", scores_made)):
-            self.log[f"{name}/{label}"] = (np.abs(scores.detach().numpy() - 1) < 0.5).mean()
+            self.log[f"{name}/{label}"] = (np.abs(scores.detach().cpu().numpy() - 1) < 0.5).mean()
         self.log[f"{name}/adversarial"] = loss.item()
         return loss
 
@@ -231,12 +233,14 @@ class ReleasedIteration:
 
     def _errors(self, joints_2d: Tensor, joints: Tensor) -> Tensor:
         predicted = self.lifter(joints_2d.reshape(len(joints), -1)).view(len(joints), -1, 3)
-        errors = (predicted - (joints - joints[:, :1])).norm(dim=-1) * torch.tensor(WEIGHTS).unsqueeze(0)
+        errors = (predicted - (joints - joints[:, :1])).norm(dim=-1) * torch.tensor(
+            WEIGHTS, device=joints.device
+        ).unsqueeze(0)
         return torch.cat([errors[:, group].mean(-1, keepdim=True) for group in GROUPS], -1)
 
     def _feedback(self, *pairs: Tensor) -> Tensor:
         original, angled, rigid = (self._errors(pairs[i], pairs[i + 1]) for i in (0, 2, 4))
-        total = torch.zeros(())
+        total = torch.zeros((), device=original.device)
         for name, errors, mu, sigma, factor in (("ba", angled, 3.0, 2.0, 0.1), ("rt", rigid, 17.0, 15.0, 0.01)):
             ratio = errors / original
             loss = ((ratio - mu) ** 2 * ((ratio - mu).abs() > sigma)).mean()
@@ -252,12 +256,12 @@ class ReleasedIteration:
         module, optimizer = self.discriminators[name], self.optimizers[name]
         trainable(module, True)
         optimizer.zero_grad()
-        pooled = torch.tensor(np.array(self.pools[name](made.detach().cpu().numpy())))
+        pooled = torch.tensor(np.array(self.pools[name](made.detach().cpu().numpy()))).to(made.device)
         scores_real, scores_made = module(real.clone()), module(pooled)
         loss = F.mse_loss(scores_real, torch.ones_like(scores_real))
         loss = 0.5 * (loss + F.mse_loss(scores_made, torch.zeros_like(scores_made)))
         for label, scores in (("real", scores_real), ("made", scores_made)):
-            self.log[f"{name}/step/{label}"] = (np.abs(scores.detach().numpy() - 1) < 0.5).mean()
+            self.log[f"{name}/step/{label}"] = (np.abs(scores.detach().cpu().numpy() - 1) < 0.5).mean()
         self.log[f"{name}/step"] = loss.item()
         loss.backward()
         nn.utils.clip_grad_norm_(module.parameters(), 1)

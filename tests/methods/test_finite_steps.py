@@ -5,8 +5,8 @@ import torch
 
 from dg.methods.base import MethodContext, SourceData, TrainingPlan
 from dg.methods.erm import ERM
-from dg.methods.finite_steps import PATIENCE, DivergedError, FiniteSteps, finite_rows
-from dg.pose.batch import InputSpec, PoseBatch
+from dg.methods.finite_steps import LOOK_EVERY, PATIENCE, DivergedError, FiniteSteps
+from dg.pose.batch import InputSpec, PoseBatch, finite_rows
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
@@ -68,14 +68,56 @@ def test_a_gradient_that_is_not_a_number_moves_nothing_and_is_counted(method, mo
     assert all(value.isfinite().all() for value in method.networks.state_dict().values())
 
 
+class Counting(torch.optim.SGD):
+    """Counts its steps."""
+
+    def __init__(self):
+        super().__init__([torch.zeros(1, requires_grad=True)], lr=0.0)
+        self.made = 0
+
+    def step(self, closure=None):
+        self.made += 1
+
+
 def test_steps_left_out_end_the_run_only_when_nothing_lies_between_them():
-    steps, bad, good = FiniteSteps(), torch.tensor(float("inf")), torch.tensor(1.0)
+    steps, optimizer, bad, good = FiniteSteps(), Counting(), torch.tensor(float("inf")), torch.tensor(1.0)
     for _ in range(3):
-        assert not any(steps.allows("lifter", bad) for _ in range(PATIENCE - 1))
-        assert steps.allows("lifter", good)
-    assert not any(steps.allows("generator", bad) for _ in range(PATIENCE - 1))
+        for norm in [*[bad] * (PATIENCE - 1), good]:
+            steps.step("lifter", optimizer, norm)
+    assert optimizer.made == 3
+    for _ in range(PATIENCE - 1):
+        steps.step("generator", optimizer, bad)
     again = FiniteSteps()
     again.load_state_dict(steps.state_dict())
     with pytest.raises(DivergedError, match="generator is not a number"):
-        again.allows("generator", bad)
+        again.step("generator", optimizer, bad)
     assert again.skipped == 4 * (PATIENCE - 1) + 1
+
+
+def test_steps_that_are_left_out_on_the_device_leave_the_same_weights_and_counts(monkeypatch):
+    """As on a GPU, where nobody waits to see whether a gradient is finite."""
+    methods = make_method(), make_method()
+    methods[1].finite_steps.deferred = True
+    poses, plain = make_poses(32), ERM.lifter_loss
+    for number in range(8):
+        sick = number in (2, 3, 5)
+        for method in methods:
+            loss = plain if not sick else lambda self, predicted, *rest: predicted.sum() * float("nan")
+            monkeypatch.setattr(ERM, "lifter_loss", loss)
+            torch.manual_seed(number)
+            method.step_lifter(poses)
+    assert same(weights_of(methods[0]), weights_of(methods[1]))
+    assert methods[0].finite_steps.state_dict() == methods[1].finite_steps.state_dict()
+    assert methods[1].finite_steps.skipped == 3
+    states = [m.optimizers["lifter"].state_dict()["state"] for m in methods]
+    assert all(torch.equal(states[0][k][n], states[1][k][n]) for k in states[0] for n in states[0][k])
+
+
+def test_a_run_that_steps_without_looking_ends_at_the_next_look(monkeypatch):
+    method = make_method()
+    method.finite_steps.deferred = True
+    monkeypatch.setattr(ERM, "lifter_loss", lambda self, predicted, *rest: predicted.sum() * float("nan"))
+    for _ in range(LOOK_EVERY - 1):
+        method.step_lifter(make_poses(4))
+    with pytest.raises(DivergedError, match="10 steps in a row"):
+        method.step_lifter(make_poses(4))

@@ -351,3 +351,48 @@ def test_a_gpu_answers_like_the_cpu(metric):
     assert next(fast.source.network.model.backbone.parameters()).dtype == torch.float32
     assert np.abs(fast.depth(request).depth / on_cpu - 1).max() < 0.05
     assert next(fast.source.network.model.backbone.parameters()).dtype == torch.bfloat16
+
+
+def grey_images(rows, side=48):
+    """One channel seen three times, as the headlight makes them."""
+    return torch.rand(rows, 1, side, side, generator=torch.Generator().manual_seed(3)).expand(-1, 3, -1, -1)
+
+
+def test_one_grey_channel_gives_what_three_equal_ones_give(metric):
+    network, grey = DepthAnythingNetwork(metric, 56), grey_images(3)
+    assert torch.equal(network(grey), network(grey.contiguous()))
+
+
+def test_positions_are_resized_once_for_each_size(metric, monkeypatch):
+    embeddings = type(DepthAnythingNetwork(metric, 56).model.backbone.embeddings)
+    resize, calls = embeddings.interpolate_pos_encoding, []
+    counted = lambda self, *given: calls.append(given[1:]) or resize(self, *given)  # noqa: E731
+    monkeypatch.setattr(embeddings, "interpolate_pos_encoding", counted)
+    network = DepthAnythingNetwork(metric, 56, batch=2)
+    first = network(grey_images(6))
+    assert torch.equal(network(grey_images(6)), first)
+    assert calls == [(56, 56)]
+    network(grey_images(1, 96)[..., :48, :])
+    assert len(calls) == 2
+
+
+def test_a_compiled_network_sees_full_batches_alone_and_answers_the_same(metric, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **given: compiled.append((type(self).__name__, given)))
+    plain, network = DepthAnythingNetwork(metric, 56, batch=4), DepthAnythingNetwork(metric, 56, batch=4, compiled=True)
+    assert compiled == [("Dinov2Backbone", {"dynamic": False})]
+    sizes = []
+    network.model.backbone.register_forward_pre_hook(lambda module, given, named=None: sizes.append(len(given[0])))
+    images = grey_images(6)
+    depth, features = network.with_map(images)
+    expected, expected_features = plain.with_map(images)
+    torch.testing.assert_close(depth, expected)
+    torch.testing.assert_close(features.values, expected_features.values)
+    assert sizes == [4, 4]
+
+
+def test_compiling_is_no_part_of_what_an_estimate_is(metric):
+    options = {"checkpoint": str(metric)}
+    specs = [WorkerSpec(depth_name="depth_anything_v2", depth_options=options | more)
+             for more in ({}, {"compile": True}, {"input_px": 70})]  # fmt: skip
+    assert specs[0].digest() == specs[1].digest() != specs[2].digest()

@@ -109,12 +109,32 @@ def test_another_body_fit_is_drawn_anew(body, tmp_path):
 
 def test_a_damaged_file_is_drawn_anew_and_mended(body, tmp_path):
     first, _ = drawn(body, tmp_path, data())
-    victim = sorted(tmp_path.glob("*.npz"))[0]
-    victim.write_bytes(victim.read_bytes()[:-40])
+    for victim in (sorted(tmp_path.glob("*.npz"))[0], *tmp_path.glob("sets/*.npz")):
+        victim.write_bytes(victim.read_bytes()[:-40])
     again, rendered = drawn(body, tmp_path, data())
     assert 0 < rendered <= CHUNK
     assert torch.equal(first.depth, again.depth)
     assert drawn(body, tmp_path, data())[1] == 0
+
+
+def test_a_data_set_is_found_by_one_key_and_one_file_without_fitting_a_body(body, tmp_path, monkeypatch):
+    first, _ = drawn(body, tmp_path, data(behind))
+    for path in tmp_path.glob("*.npz"):
+        path.unlink()
+    monkeypatch.setattr(OpenBody, "fit", lambda *given: pytest.fail("a body was fitted"))
+    again, rendered = drawn(body, tmp_path, data(behind))
+    assert rendered == 0
+    assert torch.equal(first.depth, again.depth)
+    assert torch.equal(first.valid, again.valid)
+
+
+def test_a_cache_from_before_there_was_one_file_is_found_and_gets_it(body, tmp_path):
+    first, _ = drawn(body, tmp_path, data())
+    (whole,) = tmp_path.glob("sets/*.npz")
+    whole.unlink()
+    again, rendered = drawn(body, tmp_path, data())
+    assert (rendered, whole.is_file()) == (0, True)
+    assert torch.equal(first.depth, again.depth)
 
 
 def behind(joints, rows=3):

@@ -1,0 +1,58 @@
+"""What a step asks of a GPU, counted without one: operations, and calls that wait for the device.
+
+The counts are upper bounds of what was measured when they were written: a change that raises them shows it here.
+"""
+
+import pytest
+import torch
+
+from dg.methods.base import StepKey
+from tests.bench.launches import counted
+from tests.bench.training import make_method, source_batch
+
+
+@pytest.fixture(scope="module")
+def counts():
+    """Two iterations with all parts, discriminators in the first, as they are on a GPU."""
+    source = source_batch(64, 0).knowing(None)
+    method = make_method(source)
+    method.finite_steps.deferred = True
+
+    def iterate(number):
+        key = StepKey(0, 0, number)
+        proposed = method.propose(source, key)
+        # Which proposals can be used is known from their depth, or fetched while the device goes on.
+        method.update(source, proposed.knowing(torch.arange(len(source))[proposed.valid]), key)
+
+    for number in range(2):
+        iterate(number)
+    found = []
+    for number in range(2, 4):
+        with counted() as count:
+            iterate(number)
+        found.append(count)
+    return found
+
+
+def test_a_poseaug_iteration_never_waits_for_the_device(counts):
+    # The test's own mask is not the step's.
+    waits = [call for count in counts for call in count.blocking if "elsewhere" not in call]
+    assert waits == []
+
+
+def test_a_poseaug_iteration_launches_no_more_than_it_did(counts):
+    assert max(count.total for count in counts) <= 2000
+
+
+def test_the_counter_sees_what_would_wait():
+    values = torch.arange(4.0)
+    with counted() as count:
+        bool((values > 1).any())
+        values[values > 1]
+        values[[0, 2]]
+        torch.tensor([1.0, 2.0])
+        values.to("meta")
+        values[:2] + 1
+    assert count.blocked == 5
+    assert count.operations["add"] == 1
+    assert count.operations["gt"] == 2
