@@ -13,7 +13,8 @@ The two runs, of one thread each (6 and 1.5 processor minutes on 2 cores of an A
     python docs/make_starter.py runs/starter
 
 CMU is the folder with the motion of mocap.cs.cmu.edu in Human3.6M's file format (`data_3d_h36m.npz`), CROSS the one
-with the test sets of docs/results.md. Neither is part of the project. Weights of the last step; no test set chose anything.
+with the test sets of docs/results.md. Neither is part of the project. Weights of the last step; no test set chose
+anything.
 """
 
 import json
