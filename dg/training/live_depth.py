@@ -316,12 +316,12 @@ def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
     return ((start, poses[start : start + CHUNK]) for start in range(0, len(poses), CHUNK))
 
 
-def _to_host(parts: Sequence[Float[Tensor, "batch ..."]]) -> list[Tensor]:
+def _to_host(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
     """The same on the CPU; from a GPU as one block, because each copy waits for all work before it."""
     if parts[0].device.type == "cpu":
         return list(parts)
-    flat = [part.flatten(1) for part in parts]
-    block = torch.cat(flat, 1).cpu().split([part.shape[1] for part in flat], 1)
+    flat = [part.flatten() for part in parts]
+    block = torch.cat(flat).cpu().split([len(part) for part in flat])
     return [piece.reshape(part.shape) for piece, part in zip(block, parts, strict=True)]
 
 

@@ -119,7 +119,6 @@ def _train_on(
         run_id=state["run_id"] if state else before,
         parent_run_id=config.tracking.parent_run_id or None,
     )
-    begin_record(tracker, Path(info.out), config, problem, run_id)
     report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
             "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
     report({"kind": "note", "text": line(problem.checks)})
@@ -128,6 +127,7 @@ def _train_on(
     status, reason = "FAILED", "error"
     try:
         method = make_method(config, options, problem)
+        begin_record(tracker, Path(info.out), config, problem, run_id)
         draw = None if live is None else ContactSheet(live, worker_spec(config)).draw
         trainer = Trainer(config, problem, method, live, checkpoints, tracker, report, draw, stop)
         if state is not None:
