@@ -1,8 +1,9 @@
 """A person's motion as a BVH file, which Blender and other tools read: bone lengths once, rotations for every frame.
 
-Offsets are the median bone lengths of the track, in a T-pose. A joint with one bone below it takes the shortest turn to
-that bone's direction; pelvis and thorax, with several, the turn that fits all of them best (Kabsch). So directions of
-the limbs are exact, and hips and shoulders move with the trunk. Axes are BVH's: x right, y up, z towards the camera;
+Offsets are the median bone lengths of the track, in a T-pose whose hips and shoulders have the person's own angles.
+A joint with one bone below it takes the shortest turn to that bone's direction; pelvis and thorax, with several, the
+turn that fits all of them best (Kabsch). So directions of the limbs are exact, and hips and shoulders move with the
+trunk. Axes are BVH's: x right, y up, z towards the camera;
 lengths are centimetres, as Blender's and others' rigs have them.
 """
 
@@ -64,7 +65,19 @@ def _offsets(joints: np.ndarray, skeleton: Skeleton) -> np.ndarray:
             direction = direction * [-1, 1, 1]
         length = float(np.median(np.linalg.norm(joints[:, child] - joints[:, parent], axis=-1)))
         offsets[child] = direction / np.linalg.norm(direction) * length
+    for joint in range(len(skeleton)):
+        children = [child for parent, child in skeleton.bones if parent == joint]
+        if len(children) > 1:
+            offsets[children] = _own_shape(
+                offsets[children], (joints[:, children] - joints[:, [joint]]) * _CAMERA_TO_BVH
+            )
     return offsets
+
+
+def _own_shape(rest: np.ndarray, bones: np.ndarray) -> np.ndarray:
+    """Bones of a joint at rest with the angles between them that the person has on average."""
+    turned = np.stack([_fit(rest, bones).inv().apply(bones[:, i]) for i in range(len(rest))], 1).mean(0)
+    return turned / np.maximum(np.linalg.norm(turned, axis=-1), 1e-9)[:, None] * np.linalg.norm(rest, axis=-1)[:, None]
 
 
 def _rotations(joints: np.ndarray, offsets: np.ndarray, skeleton: Skeleton) -> dict[int, Rotation]:

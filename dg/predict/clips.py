@@ -60,6 +60,7 @@ class LiftedClip:
     frames: list[tuple[ImageInputs, list[LiftedPerson]]]
     tracks: list[Track]
     fps: float
+    clip: tuple[int, ...]  # of each frame
 
 
 def lift_clip(predictor: ImagePredictor, found: People2d) -> LiftedClip:
@@ -79,7 +80,9 @@ def lift_clip(predictor: ImagePredictor, found: People2d) -> LiftedClip:
         people[frame].append(of_person[number])
     images = [_image(found, frame, people[frame]) for frame in range(len(found.frames))]
     tracks = tracks_of(found.frame, track, found.frames)
-    return LiftedClip(list(zip(images, people, strict=True)), tracks, found.frames.fps)
+    return LiftedClip(
+        list(zip(images, people, strict=True)), tracks, found.frames.fps, tuple(found.frames.clip.tolist())
+    )
 
 
 def _inputs(found: People2d, rows: LiftRows) -> tuple[list[PersonInputs], list[ImageCamera]]:
@@ -144,25 +147,22 @@ def write_clip(
 
 
 def _write_motions(clip: LiftedClip, place: Path, skeleton: Skeleton) -> list[Path]:
-    """A BVH file for every track."""
+    """A BVH file for every track; with several clips their number stands before the track's."""
     rows: dict[tuple[int, int], list[tuple[int, np.ndarray]]] = {}
-    for track in clip.tracks:
-        rows[track.clip, track.number] = []
-    clips = {track.clip for track in clip.tracks}
-    for image, people in clip.frames:
+    for number, (image, people) in zip(clip.clip, clip.frames, strict=True):
         for person in people:
-            joints = person.joints_3d if person.placed is None else person.placed
-            for number in clips:
-                key = (number, person.inputs.person.track or 0)
-                if key in rows and image.number is not None and len(clips) == 1:
-                    rows[key].append((image.number, joints))
+            track = person.inputs.person.track
+            if track is not None and image.number is not None:
+                joints = person.joints_3d if person.placed is None else person.placed
+                rows.setdefault((number, track), []).append((image.number, joints))
+    several = len(set(clip.clip)) > 1
     written = []
     for track in clip.tracks:
-        found = rows[track.clip, track.number]
+        found = rows.get((track.clip, track.number))
         if found:
-            path = _named(place, f".{track.number}.bvh")
-            write_bvh(path, motions(found, track.last - track.first + 1), skeleton, clip.fps)
-            written.append(path)
+            name = f"{track.clip}-{track.number}" if several else str(track.number)
+            written.append(_named(place, f".{name}.bvh"))
+            write_bvh(written[-1], motions(found, track.last - track.first + 1), skeleton, clip.fps)
     return written
 
 

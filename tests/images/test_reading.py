@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dg.images import reading
-from dg.images.reading import ImageError, find_images, read_image
+from dg.images.reading import ImageError, find_images, image_size, read_image, read_photograph
 from dg.settings.errors import exit_code
 
 HEIGHT, WIDTH = 24, 32
@@ -139,3 +139,21 @@ def test_the_limit_of_pixels_is_ours_and_not_a_warning_of_pillow(tmp_path, monke
     monkeypatch.setattr(reading, "LARGEST_PIXELS", HEIGHT * WIDTH - 1)
     with pytest.raises(ImageError, match="32 x 24 pixels are more than the 767"):
         read_image(path)
+
+
+@pytest.mark.parametrize("turned", [1, 6])
+def test_exif_tells_the_focal_length_unless_the_picture_was_cropped(tmp_path, turned):
+    """26 mm on a frame of 36 x 24 mm, whose diagonal is 43.27 mm."""
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    exif.get_ifd(0x8769).update({0xA405: 26, 0xA002: 4000, 0xA003: 3000})
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (400, 300)).save(path, exif=exif)
+    found = read_photograph(path)
+    assert found.rgb.shape[:2] == ((300, 400) if turned == 1 else (400, 300))
+    assert image_size(path) == found.rgb.shape[1::-1]
+    assert found.focal_px == pytest.approx(26 / 43.267 * 500)
+    Image.new("RGB", (300, 300)).save(path, exif=exif)
+    assert read_photograph(path).focal_px == 0
+    Image.new("RGB", (400, 300)).save(path)
+    assert read_photograph(path).focal_px == 0
