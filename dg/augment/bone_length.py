@@ -29,6 +29,7 @@ class BoneLength(nn.Module):
         distinct = sorted(set(owners))
         learned = torch.ones(len(distinct))
         learned[distinct.index(skeleton.bone(FROZEN))] = 0.0
+        self.count = len(distinct)
         self.trunk = Trunk(3 * len(skeleton) + len(skeleton.bones) + NOISE, len(distinct))
         self.register_buffer("learned", learned, persistent=False)
         self.register_buffer("independent", torch.tensor([distinct.index(o) for o in owners]), persistent=False)
@@ -64,6 +65,33 @@ class BoneLength(nn.Module):
             The new lengths in metres: each is multiplied by one plus the ratio that it shares with its mirror image.
         """
         return lengths * (1 + ratios[:, self.independent])
+
+
+class SameLengths(nn.Module):
+    """Scales no bone: for a generator without bone lengths.
+
+    Args:
+        count: of the independent lengths.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(
+        self,
+        pose: Float[Tensor, "batch coordinates"],
+        noise: Float[Tensor, "batch noise"],
+        lengths: Float[Tensor, "batch bones"],
+    ) -> Float[Tensor, "batch ratios"]:
+        """Return zero for each independent length; the other arguments are ignored."""
+        return lengths.new_zeros(len(lengths), self.count)
+
+    def apply_ratios(
+        self, lengths: Float[Tensor, "batch bones"], ratios: Float[Tensor, "batch ratios"]
+    ) -> Float[Tensor, "batch bones"]:
+        """Return the lengths as they are."""
+        return lengths
 
 
 def at_limit(ratios: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:

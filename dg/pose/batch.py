@@ -15,6 +15,7 @@ from dg.pose.camera import Camera
 from dg.pose.devices import constant
 from dg.pose.input_spec import InputSpec
 from dg.pose.joint_map import convert_joints
+from dg.pose.ordinal_depth import DepthBins
 from dg.pose.skeleton import Skeleton
 from dg.pose.uadd import confidence_channel, depth_channels, with_range
 
@@ -250,7 +251,12 @@ class PoseBatch:
         parts = [self._scaled_2d(spec)]
         if spec.needs_confidence:
             parts.append(confidence_channel(_present(self.confidence, "the confidence of its 2D", spec))[..., None])
-        if "d" in spec.names:
+        if spec.depth_bins:
+            depth = self.joints_3d[..., 2].detach()
+            coarse = DepthBins.parse(spec.depth_bins).quantise(depth, self.skeleton.root)
+            root = depth[..., self.skeleton.root : self.skeleton.root + 1]
+            parts.append(depth_channels(coarse[..., None], root, spec.depth_clip, spec.depth_unit))
+        elif "d" in spec.names:
             depth = _present(self.depth, "depth at the joints", spec)
             depths = depth[..., None]
             if "dmin" in spec.names:
