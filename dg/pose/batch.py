@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dg.pose.boxes import rescale_boxes
+from dg.pose.boxes import crop_to_boxes, rescale_boxes
 from dg.pose.camera import Camera
 from dg.pose.devices import constant
 from dg.pose.input_spec import InputSpec
@@ -271,6 +271,8 @@ class PoseBatch:
         xy = self.seen_2d
         if spec.dscale2d == "box":
             return rescale_boxes(xy, spec.box_ref)
+        if spec.dscale2d in ("crop", "square"):
+            return crop_to_boxes(xy, square=spec.dscale2d == "square")
         if spec.dscale2d != "off":
             d_root = self._root_depth(spec)
             xy = (xy - self.camera.center[:, None, None]) * (d_root / spec.d_ref)[..., None]

@@ -12,7 +12,7 @@ CHANNELS = {
 }
 # What may be added to each of them, in this order: features of the depth network and of a 2D pose network (AugLiftV2).
 FEATURES = ("depth_features", "image_features")
-DSCALE2D = ("off", "paper", "focal", "box")
+DSCALE2D = ("off", "paper", "focal", "box", "crop", "square")
 DEPTH_UNITS = ("clip", "metre")
 
 BINS = re.compile(r"three|(?!0+(\.0+)?cm)\d+(\.\d+)?cm")  # what `dg.pose.ordinal_depth.DepthBins` reads
@@ -44,7 +44,8 @@ class InputSpec:
     (METHODS 4.1). Behind any of them `+depth_features`, `+image_features` or both (METHODS 4.6), of which feature_sizes
     gives the number of channels. dscale2d (AugLift's scale normalisation, METHODS 4.3): `off`; `paper`: (x, y) relative
     to the principal point, times d_root / d_ref; `focal`: also times f_ref / f; `box`, for detections: each pose's box
-    has the size box_ref, the mean of the training set. d_root is the depth source's value at the pelvis. d_ref in
+    has the size box_ref, the mean of the training set; `crop` and `square`: each pose in its own box, each side or the
+    larger one made 2 (PoseDA's Table 5). d_root is the depth source's value at the pelvis. d_ref in
     metres; depth_clip in metres; depth_unit `clip` divides the depth channels by depth_clip, so that they span [-1, 1].
     depth_bins: coarse ordinal depth of the true joints takes the place of the source's (an oracle, see
     `dg.pose.ordinal_depth`); empty: it does not.

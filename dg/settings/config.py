@@ -62,7 +62,7 @@ Count = Annotated[int, Gt(0)]
 CountOrZero = Annotated[int, Ge(0)]
 Device = Literal["auto", "cpu", "cuda"]
 MinPool = Literal[1, 3, 5]
-Dscale2d = Literal["auto", "off", "paper", "focal", "box"]
+Dscale2d = Literal["auto", "off", "paper", "focal", "box", "crop", "square"]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class TrainConfig:
     init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
     # -- input and depth
     inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
-    dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D
+    dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D; crop, square: in the pose's box
     d_ref: Positive = D_REF_M  # reference depth of dscale2d, metres
     f_ref: Positive = F_REF  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: Positive = 2.0  # clip of the root-relative depth channels, metres

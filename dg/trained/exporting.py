@@ -24,8 +24,8 @@ def export(options: ExportOptions) -> Path:
     stored = stored_lifter(options.checkpoint, options.published, options.weights, options.args)
     if stored.config.depth_bins:
         raise ConfigError(
-            f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints: an "
-            "oracle, of which a file for use elsewhere would be no good"
+            f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints: "
+            "an oracle, of which a file for use elsewhere would be no good"
         )
     write, read = FORMATS[options.format]
     module = ExportedLifter(stored.lifter, stored.config.frames)

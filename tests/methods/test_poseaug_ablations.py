@@ -1,4 +1,4 @@
-"""PoseAug's ablations: which operations are made, which discriminators judge, and one discriminator for the whole body."""
+"""PoseAug's ablations: which operations are made, which discriminators judge, one discriminator for all bones."""
 
 import pytest
 import torch
