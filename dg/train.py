@@ -198,8 +198,7 @@ def default_out(config: TrainConfig) -> str:
 
 def summary_line(config: TrainConfig) -> str:
     """The run in one line: method, lifter, inputs, data and seed."""
-    source = config.depth_name if config.draws or config.depth_bins else "of images"
-    depth = f", depth {source}" if config.depth_name != "none" else ""
+    depth = f", depth {config.depth_shown}" if config.depth_shown != "none" else ""
     return (
         f"{config.method['name']} + {config.lifter['name']}, inputs {config.inputs}, "
         f"dscale2d {config.dscale2d_resolved}{depth}, data {config.data['name']}, seed {config.seed}"
@@ -214,7 +213,7 @@ def _write_summary(out: Path, config: TrainConfig, summary: dict[str, Any], wall
         "inputs": config.inputs,
         "dscale2d": config.dscale2d_resolved,
         "d_ref": config.d_ref,
-        "depth": "images" if config.needs_depth and not config.draws else config.depth_name,
+        "depth": config.depth_shown,
         "seed": config.seed,
         "epochs": config.epochs,
         "wall_s": round(wall_s, 3),

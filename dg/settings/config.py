@@ -53,7 +53,7 @@ FREE_KEYS = (
 
 PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
 # Of the others, these say only where a run found its things.
-_PLACES = ("device", "data.root", "data.path")
+_PLACES = ("device", "data.root", "data.path", "data.image_depth")
 _OF_DRAWING = ("depth", "body", "render", "depth_clip")  # decide nothing in a run that draws no depth
 
 Positive = Annotated[float, Gt(0)]
@@ -222,6 +222,11 @@ class TrainConfig:
         return str(self.depth["name"]) if self.needs_depth else "none"
 
     @property
+    def depth_shown(self) -> str:
+        """As `depth_name`, and `images` where all of it comes with images."""
+        return "images" if self.needs_depth and not self.draws else self.depth_name
+
+    @property
     def depth_label(self) -> str:
         """Where the depth at test time comes from, as protocol ids have it (DESIGN 5.15)."""
         if self.depth_bins:
@@ -337,7 +342,7 @@ def deciding(config: TrainConfig, params: Mapping[str, Any]) -> dict[str, Any]:
         config: of the run.
         params: flat, as `TrainConfig.flat` and the options of plug-ins give them.
     """
-    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth else _OF_DRAWING))
+    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth or config.depth_bins else _OF_DRAWING))
     return {k: v for k, v in params.items() if not any(k == key or k.startswith(f"{key}.") for key in apart)}
 
 
