@@ -198,7 +198,7 @@ def default_out(config: TrainConfig) -> str:
 
 def summary_line(config: TrainConfig) -> str:
     """The run in one line: method, lifter, inputs, data and seed."""
-    depth = f", depth {config.depth['name'] if config.draws else 'of images'}" if config.needs_depth else ""
+    depth = f", depth {config.depth_shown}" if config.depth_shown != "none" else ""
     return (
         f"{config.method['name']} + {config.lifter['name']}, inputs {config.inputs}, "
         f"dscale2d {config.dscale2d_resolved}{depth}, data {config.data['name']}, seed {config.seed}"
@@ -213,7 +213,7 @@ def _write_summary(out: Path, config: TrainConfig, summary: dict[str, Any], wall
         "inputs": config.inputs,
         "dscale2d": config.dscale2d_resolved,
         "d_ref": config.d_ref,
-        "depth": (config.depth["name"] if config.draws else "images") if config.needs_depth else "none",
+        "depth": config.depth_shown,
         "seed": config.seed,
         "epochs": config.epochs,
         "wall_s": round(wall_s, 3),

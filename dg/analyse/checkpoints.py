@@ -14,7 +14,6 @@ from dg.methods.base import DGMethod
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins
 from dg.settings.plugins import resolve
-from dg.tracking import NO_DEPTH
 from dg.trained.options import overridden
 from dg.trained.places import check_places, of_drawing
 from dg.trained.stored import load_checkpoint
@@ -82,7 +81,7 @@ class TrainedRun:
     @property
     def depth_label(self) -> str:
         """As protocol ids spell the depth source; `none` where the inputs need none."""
-        return f"rendered-{self.config.depth['name']}(oracle)" if self.config.needs_depth else NO_DEPTH
+        return self.config.depth_label
 
     def with_depth(self, dataset: PoseDataset) -> PoseDataset:
         """The data set on the run's device, with depth at its joints where the inputs need it."""

@@ -46,6 +46,19 @@ class BoneAngle(nn.Module):
         return torch.where(self.frozen, units, nn.functional.normalize(units - residual, dim=-1))
 
 
+class SameAngles(nn.Module):
+    """Turns no bone: for a generator without bone angles."""
+
+    def forward(
+        self,
+        pose: Float[Tensor, "batch coordinates"],
+        noise: Float[Tensor, "batch noise"],
+        units: Float[Tensor, "batch bones 3"],
+    ) -> Float[Tensor, "batch bones 3"]:
+        """Return the unit bones as they are; the other arguments are ignored."""
+        return units
+
+
 def angle_change(
     moved: Float[Tensor, "batch bones 3"], units: Float[Tensor, "batch bones 3"]
 ) -> Float[Tensor, "batch bones"]:

@@ -1,7 +1,7 @@
 """Bone lengths (PoseAug's BL, METHODS 2.1): scale each bone by up to 20 %, left and right alike."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dg.augment.trunk import NOISE, Trunk
@@ -24,14 +24,11 @@ class BoneLength(nn.Module):
 
     def __init__(self, skeleton: Skeleton) -> None:
         super().__init__()
-        bones = range(len(skeleton.bones))
-        owners = [min(bone, skeleton.bone_flip[bone]) for bone in bones]
-        distinct = sorted(set(owners))
-        learned = torch.ones(len(distinct))
-        learned[distinct.index(skeleton.bone(FROZEN))] = 0.0
-        self.trunk = Trunk(3 * len(skeleton) + len(skeleton.bones) + NOISE, len(distinct))
+        independent, learned = shared_lengths(skeleton)
+        self.count = len(learned)
+        self.trunk = Trunk(3 * len(skeleton) + len(skeleton.bones) + NOISE, self.count)
         self.register_buffer("learned", learned, persistent=False)
-        self.register_buffer("independent", torch.tensor([distinct.index(o) for o in owners]), persistent=False)
+        self.register_buffer("independent", independent, persistent=False)
 
     def forward(
         self,
@@ -64,6 +61,50 @@ class BoneLength(nn.Module):
             The new lengths in metres: each is multiplied by one plus the ratio that it shares with its mirror image.
         """
         return lengths * (1 + ratios[:, self.independent])
+
+
+def shared_lengths(skeleton: Skeleton) -> tuple[Int[Tensor, " bones"], Float[Tensor, " ratios"]]:
+    """Tell which bones share a length: each and its mirror image.
+
+    Args:
+        skeleton: of the bones.
+
+    Returns:
+        The number of each bone's length, and for each length one where it may change and zero for the thorax's.
+    """
+    bones = range(len(skeleton.bones))
+    owners = [min(bone, skeleton.bone_flip[bone]) for bone in bones]
+    distinct = sorted(set(owners))
+    learned = torch.ones(len(distinct))
+    learned[distinct.index(skeleton.bone(FROZEN))] = 0.0
+    return torch.tensor([distinct.index(owner) for owner in owners]), learned
+
+
+class SameLengths(nn.Module):
+    """Scales no bone: for a generator without bone lengths.
+
+    Args:
+        count: of the independent lengths.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+
+    def forward(
+        self,
+        pose: Float[Tensor, "batch coordinates"],
+        noise: Float[Tensor, "batch noise"],
+        lengths: Float[Tensor, "batch bones"],
+    ) -> Float[Tensor, "batch ratios"]:
+        """Return zero for each independent length; the other arguments are ignored."""
+        return lengths.new_zeros(len(lengths), self.count)
+
+    def apply_ratios(
+        self, lengths: Float[Tensor, "batch bones"], ratios: Float[Tensor, "batch ratios"]
+    ) -> Float[Tensor, "batch bones"]:
+        """Return the lengths as they are."""
+        return lengths
 
 
 def at_limit(ratios: Float[Tensor, "batch ratios"]) -> Float[Tensor, ""]:

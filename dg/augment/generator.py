@@ -5,15 +5,16 @@ the released code: all four networks see the original pose, unit bones are renor
 released weights it gives the released outputs to 1e-5. 1,181,500 parameters at 16 joints.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dg.augment.bone_angle import BoneAngle, angle_change
-from dg.augment.bone_length import BoneLength
-from dg.augment.rigid import RigidTransform
+from dg.augment.bone_angle import BoneAngle, SameAngles, angle_change
+from dg.augment.bone_length import BoneLength, SameLengths
+from dg.augment.rigid import NoTransform, RigidTransform
 from dg.augment.trunk import NOISE
 from dg.pose.bones import unit_bones
 from dg.pose.rotation import rotation_from_axis_angle
@@ -45,10 +46,23 @@ class PoseGenerator(nn.Module):
     def __init__(self, skeleton: Skeleton, translation: str = "released", rotation: str = "axis_angle") -> None:
         super().__init__()
         self.skeleton = skeleton
-        self.bone_angle = BoneAngle(skeleton)
-        self.bone_length = BoneLength(skeleton)
+        self.bone_angle: nn.Module = BoneAngle(skeleton)
+        self.bone_length: BoneLength | SameLengths = BoneLength(skeleton)
         self.rigid: nn.Module = RigidTransform(skeleton, translation, rotation)
         self.register_buffer("path", skeleton.path_matrix(), persistent=False)
+
+    def keep_only(self, operations: Collection[str]) -> None:
+        """Make the other operations leave every pose as it is, without a network.
+
+        Args:
+            operations: of `ba`, `bl` and `rt`.
+        """
+        if "ba" not in operations:
+            self.bone_angle = SameAngles()
+        if "bl" not in operations:
+            self.bone_length = SameLengths(self.bone_length.count)
+        if "rt" not in operations:
+            self.rigid = NoTransform()
 
     def draw_noise(self, rows: int, generator: torch.Generator) -> Float[Tensor, "4 rows noise"]:
         """Draw standard normal noise for bone angle, bone length, rotation and translation, in this order.

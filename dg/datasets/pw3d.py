@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
+from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import pw3d_frames
 from dg.datasets.image_depth import with_image_depth
@@ -43,7 +43,8 @@ class Options:
     serves for both) and `J_regressor_h36m.npy`. normalise: `frame` divides the 2D by each frame's longer side,
     `posebench` by 1080, of a frame of 1080 x 1920 px whatever the video's, as PoseBench3D and AugLift's numbers do.
     image_depth: file of dg.extract_depth, with depth and detections of the frames; frames without are left out, and the
-    joints are those that depth was read at.
+    joints are those that depth was read at. whole: the sequences of all three splits make up the part `test`, the only
+    one, as in AugLift's tables with detections.
     """
 
     root: str
@@ -54,6 +55,7 @@ class Options:
     fps: float = 30.0
     normalise: str = "frame"
     image_depth: str = ""
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
@@ -89,12 +91,17 @@ class PW3D(Dataset):
 
     Options = Options
 
+    def __init__(self, options: Options) -> None:
+        super().__init__(options)
+        self.splits = ("test",) if options.whole else SPLITS
+
     def load(self, split: str) -> PoseDataset:
         """Read every person-frame of a split that has a valid camera pose."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         regressed = RegressedJoints(options.smpl, options.regressor) if options.protocol == REGRESSED else None
-        tracks, left_out, files = [], 0, files_of_split(options.root, split)
+        parts = SPLITS if options.whole else (split,)
+        tracks, left_out, files = [], 0, [path for part in parts for path in files_of_split(options.root, part)]
         for path in files:
             sequence = read_sequence(path, bodies=regressed is not None)
             for number, person in enumerate(sequence.people):
@@ -169,6 +176,8 @@ def _dataset(tracks: list[Track], split: str, options: Options, notes: dict[str,
 
 def _frames_note(rows: int, split: str, options: Options) -> str:
     benchmark = BENCHMARKS[options.protocol]
+    if options.whole:
+        return f"all three splits; the field's {benchmark.name} is the test part"
     if split != "test":
         return f"the {split} part; the field's {benchmark.name} is the test part"
     if rows == benchmark.frames:

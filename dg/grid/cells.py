@@ -1,7 +1,8 @@
-"""The cells of a grid: methods x lifters x inputs x frames x seeds as command lines of dg.train. Pure; loads no torch.
+"""The cells of a grid: sources x methods x lifters x inputs x frames x seeds as command lines of dg.train. Pure; loads
+no torch.
 
 A name in a list may carry options after `?`, several joined by `&`: `poseda?parts=gpa`, `xyd?dscale2d=focal`. A
-method's and a lifter's are the plug-in's own, an input's are dscale2d and the depth source with its options
+source's, a method's and a lifter's are the plug-in's own, an input's are dscale2d and the depth source with its options
 (`xyd?depth=noisy_zbuffer&depth.shift_m=0.1`): everything else holds for every cell, so that all have one budget.
 """
 
@@ -69,6 +70,8 @@ class GridOptions:
     inputs: tuple[str, ...] = ("xyd",)  # what the lifter sees (inputs of dg train); each may carry dscale2d and the
     # depth source: 'inputs=[xy,xyd?dscale2d=focal,xyd?depth=noisy_zbuffer&depth.shift_m=0.1]'
     frames: tuple[int, ...] = (1,)  # lengths of the windows that the lifters see
+    sources: tuple[str, ...] = ()  # what is trained on, with the data set's options after a ?: each makes a table of
+    # its own; empty: data= of every run. 'sources=[h36m?root=DIR,fit3d?root=DIR]'
     seeds: tuple[CountOrZero, ...] = (0,)  # runs of each; tables show mean and standard deviation over them
     parallel: CountOrZero = 0  # runs at once; 0: as many as the machine carries, at least 1. With pool=local (the
     # default here) that is cores / threads, no more than memory allows (2 GiB a run) and four to a GPU; with
@@ -76,11 +79,11 @@ class GridOptions:
     out: str = ""  # folder of the grid; empty: the newest runs/grid-* of these very cells, else runs/grid-TIME
 
     def __post_init__(self) -> None:
-        for key in ("methods", "lifters", "inputs", "frames", "seeds"):
+        for key in ("methods", "lifters", "inputs", "frames", "seeds", "sources"):
             values = getattr(self, key)
             if len(set(values)) < len(values):
                 raise ConfigError(f"{key} must differ, got {list(values)}")
-        for key in ("methods", "lifters", "inputs"):
+        for key in ("methods", "lifters", "inputs", "sources"):
             parse_specs(getattr(self, key))
 
 
@@ -98,12 +101,14 @@ class Cell:
     frames: int
     seed: int
     args: tuple[str, ...] = field(repr=False)
+    source: Spec | None = None
 
     @property
     def name(self) -> str:
         """Of its folder and of its run in MLflow."""
         window = "" if self.frames == 1 else f"-f{self.frames}"
-        return f"{self.method.label}-{self.lifter.label}-{self.inputs.label}{window}-s{self.seed}"
+        source = "" if self.source is None else f"{self.source.label}-"
+        return f"{source}{self.method.label}-{self.lifter.label}-{self.inputs.label}{window}-s{self.seed}"
 
     @property
     def title(self) -> str:
@@ -111,15 +116,19 @@ class Cell:
         return f"{self.kind_title} seed {self.seed}"
 
     @property
-    def kind(self) -> tuple[Spec, Spec, Spec, int]:
+    def kind(self) -> "Kind":
         """What cells share that differ in their seed alone."""
-        return self.method, self.lifter, self.inputs, self.frames
+        return self.source, self.method, self.lifter, self.inputs, self.frames
 
     @property
     def kind_title(self) -> str:
         """Of the kind, for people."""
         window = "" if self.frames == 1 else f" frames {self.frames}"
-        return f"{self.method} {self.lifter} {self.inputs}{window}"
+        source = "" if self.source is None else f"{self.source} "
+        return f"{source}{self.method} {self.lifter} {self.inputs}{window}"
+
+
+Kind = tuple[Spec | None, Spec, Spec, Spec, int]
 
 
 def read_grid(args: Sequence[str]) -> tuple[GridOptions, list[str]]:
@@ -149,10 +158,15 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
     blind = tuple(arg for arg in common if arg.partition("=")[0] not in ADAPTATION)
     cells = []
     methods, lifters, inputs_of = map(parse_specs, (options.methods, options.lifters, options.inputs))
-    for seed, method, lifter, inputs, frames in product(options.seeds, methods, lifters, inputs_of, options.frames):
-        own = [*method.args("method", "method."), *lifter.args("lifter", "lifter."), *inputs.args("inputs", "")]
+    sources: list[Spec | None] = [*parse_specs(options.sources)] or [None]
+    for seed, source, method, lifter, inputs, frames in product(
+        options.seeds, sources, methods, lifters, inputs_of, options.frames
+    ):
+        trained_on = [] if source is None else source.args("data", "data.")
+        plugins = [*method.args("method", "method."), *lifter.args("lifter", "lifter.")]
+        own = [*trained_on, *plugins, *inputs.args("inputs", "")]
         args = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
-        cells.append(Cell(method, lifter, inputs, frames, seed, args))
+        cells.append(Cell(method, lifter, inputs, frames, seed, args, source))
     return cells
 
 
@@ -199,15 +213,18 @@ def check_grid(options: GridOptions, shared: Sequence[str]) -> None:
     if not options.methods:
         raise ConfigError(f"say which methods to compare: methods=[erm,...]; known: {sorted(table_of('method'))}")
     found = []
-    for key in ("method", "lifter"):
+    for key, field_name in (("method", "methods"), ("lifter", "lifters"), ("data", "sources")):
         table = table_of(key)
-        for spec in parse_specs(getattr(options, f"{key}s")):
+        for spec in parse_specs(getattr(options, field_name)):
             if spec.name not in table:
                 found.append(f"unknown {key} {spec.name!r}; known: {sorted(table)}{suggest(spec.name, table)}")
     for spec in parse_specs(options.inputs):
         wrong = [option for option, _ in spec.options if option.partition(".")[0] not in _INPUT_OPTIONS]
         found += [f"inputs {str(spec)!r}: it may carry {list(_INPUT_OPTIONS)}, not {option!r}" for option in wrong]
-    found += _given_twice(options, {arg.partition("=")[0] for arg in shared})
+    given = {arg.partition("=")[0] for arg in shared}
+    twice = sorted(key for key in given if key.partition(".")[0] == "data") if options.sources else []
+    found += [f"sources= says what is trained on; leave {', '.join(twice)} out"] if twice else []
+    found += _given_twice(options, given)
     if found:
         raise ConfigError("\n".join(found))
 

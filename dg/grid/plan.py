@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dg.files.atomic import replace_file
-from dg.grid.cells import ADAPTATION, Cell, GridOptions, Spec, make_cells, parse_specs
+from dg.grid.cells import ADAPTATION, Cell, GridOptions, Kind, Spec, make_cells, parse_specs
 from dg.grid.child_run import finished_summary
 from dg.settings.command_line import check_plugins, parse, table_of
 from dg.settings.config import ConfigError, TrainConfig, validate
@@ -70,7 +70,7 @@ def make_plan(options: GridOptions, shared: Sequence[str]) -> GridPlan:
         TrackingError: an impossible tracking store.
     """
     cells = make_cells(options, shared, adapting_methods(parse_specs(options.methods)))
-    configs: dict[tuple[Spec, Spec, Spec, int], TrainConfig] = {}
+    configs: dict[Kind, TrainConfig] = {}
     found: dict[str, list[str]] = defaultdict(list)
     for cell in cells[: len(cells) // len(options.seeds)]:  # the others differ in their seed alone
         try:
@@ -190,6 +190,7 @@ def write_record(folder: Path, plan: GridPlan, grid_id: str, parent_run_id: str)
         cell = planned.cell
         cells[planned.name] = {
             "name": planned.name,
+            **({} if cell.source is None else {"source": str(cell.source)}),
             "method": str(cell.method),
             "lifter": str(cell.lifter),
             "inputs": str(cell.inputs),

@@ -144,7 +144,8 @@ class TargetPoses:
 class MethodContext:
     """What a method is built from. The lifter may carry weights already (`init_from`).
 
-    target: 2D of the domain to adapt to; None for domain generalisation.
+    target: 2D of the domain to adapt to; None for domain generalisation. confidence_dropout: share of the poses that
+    the lifter trains on whose confidence is withheld.
     """
 
     lifter: Lifter
@@ -154,6 +155,7 @@ class MethodContext:
     source: SourceData
     device: torch.device
     target: TargetPoses | None = None
+    confidence_dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -294,7 +296,7 @@ class DGMethod(ABC):
         rows = self.trainable(batch)
         self.count_poses(rows)
         self.begin_lifter_step()
-        predicted, target = self.lifter(rows.features(self.context.inputs)), self.lifter_target(rows)
+        predicted, target = self.lifter(self.training_features(rows)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
             weights = weights[batch.usable]
         loss = self.lifter_loss(predicted, target, weights)
@@ -325,6 +327,21 @@ class DGMethod(ABC):
         if len(rows) < 2:
             raise ValueError(f"a lifter step needs two valid poses; this batch has {len(rows)} of {len(batch)}")
         return rows
+
+    def training_features(self, rows: PoseBatch) -> Float[Tensor, "batch frames joints channels"]:
+        """Return the lifter's input in training; with confidence dropout some poses' confidence says nothing.
+
+        The channel is then zero, halfway between sure and lost (AugLift's appendix on UADD). Random numbers come from
+        torch's own stream, as those of the lifter's dropout do.
+        """
+        inputs, share = self.context.inputs, self.context.confidence_dropout
+        features = rows.features(inputs)
+        if not share:
+            return features
+        withheld = torch.rand(len(rows), 1, 1, device=features.device) < share
+        channel = inputs.names.index("c")
+        known = features[..., channel].masked_fill(withheld, 0.0)
+        return torch.cat([features[..., :channel], known[..., None], features[..., channel + 1 :]], -1)
 
     def lifter_loss(self, predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Float[Tensor, ""]:
         """Return the mean of the recipe's loss over a batch, each pose times its weight where weights are given."""

@@ -187,7 +187,7 @@ class DAFDG(DGMethod):
         return 0.5 * (meta.seen + meta.unseen)
 
     def _domain(self, poses: PoseBatch) -> Domain:
-        return Domain(poses.features(self.context.inputs), self.lifter_target(poses))
+        return Domain(self.training_features(poses), self.lifter_target(poses))
 
     def _step_augmentors(self, source: PoseBatch, key: StepKey) -> dict[str, Tensor]:
         """One step of each generator and, at every second iteration, one of each discriminator."""

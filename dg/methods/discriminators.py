@@ -48,7 +48,8 @@ class PartLinear(nn.Module):
 class PartDiscriminator(nn.Module):
     """Scores the bone angles of each body part by its kinematic-chain-space matrix: the cosines between its bones.
 
-    Lengths, place and orientation of a pose are invisible to it.
+    Lengths, place and orientation of a pose are invisible to it. whole: one network sees all bones, as in the
+    paper's ablation, in the place of one for each part.
     """
 
     first_entry: Tensor
@@ -56,10 +57,11 @@ class PartDiscriminator(nn.Module):
     entry: Tensor
     present: Tensor
 
-    def __init__(self, skeleton: Skeleton) -> None:
+    def __init__(self, skeleton: Skeleton, whole: bool = False) -> None:
         super().__init__()
         self.skeleton = skeleton
-        bones, parts = len(skeleton.bones), part_bones(skeleton)
+        bones = len(skeleton.bones)
+        parts = (tuple(range(bones)),) if whole else part_bones(skeleton)
         longest = max(len(part) for part in parts) ** 2
         entries = torch.zeros(len(parts), longest, 2, dtype=torch.long)
         present = torch.zeros(len(parts), longest)

@@ -42,7 +42,7 @@ from torch import Tensor
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
 from dg.augment.random_move import MoveRanges, move_into_frame, move_once
-from dg.augment.rigid import ROTATIONS, TRANSLATIONS, NoTransform
+from dg.augment.rigid import ROTATIONS, TRANSLATIONS
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_pose
 from dg.methods.base import MethodContext, StepKey
@@ -54,6 +54,9 @@ from dg.pose.rotation import rotation_from_axis_angle
 
 FRAME_TESTS = ("full", "released")
 RIGIDS = ("learned", "random")
+OPERATIONS = ("ba", "bl", "rt")
+DISCRIMINATORS = ("2d", "3d")
+KCS = ("parts", "whole")
 _WEIGHT_2D, _WEIGHT_3D, _WEIGHT_CHANGE = 1.0, 6.0, 3.0
 _NEAREST_M = 0.3
 _LEAST_SPREAD = 0.1  # of the mode-seeking term, so that it stays finite
@@ -65,6 +68,10 @@ class PoseAugOptions(LearnedAugmentationOptions):
     `learned`, or `random`, drawn as random_rigid draws it. rotation, translation: of the learned one, see
     `dg.augment.rigid`. diversity_weight: of a term that ties the spread of the rotation to the spread of the noise.
     discriminator_every: generator steps to one of each discriminator. history: samples in a discriminator's pool.
+
+    Of the paper's ablations: operations: of `ba` (bone angles), `bl` (bone lengths) and `rt` (rigid transform), those
+    that are made. discriminators: of `2d` and `3d`, those that judge. kcs: `parts`, a 3D discriminator for each of
+    five parts of the body, or `whole`, one for all bones.
     """
 
     feedback: str = "off"
@@ -79,6 +86,9 @@ class PoseAugOptions(LearnedAugmentationOptions):
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
     history: int = 4096
+    operations: tuple[str, ...] = OPERATIONS
+    discriminators: tuple[str, ...] = DISCRIMINATORS
+    kcs: str = "parts"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +104,28 @@ class PoseAugOptions(LearnedAugmentationOptions):
             raise ValueError(f"{', '.join(given)}: of a learned rigid transform; give rigid=learned too")
         if self.discriminator_every < 1 or self.history < 1:
             raise ValueError("discriminator_every and history must be at least 1")
+        self._check_ablation()
+
+    def _check_ablation(self) -> None:
+        check_choice("kcs", self.kcs, KCS)
+        for name, given, known in (
+            ("operations", self.operations, OPERATIONS),
+            ("discriminators", self.discriminators, DISCRIMINATORS),
+        ):
+            if len(set(given)) < len(given) or not set(given) <= set(known):
+                raise ValueError(f"{name} must be different ones of {list(known)}, got {list(given)}")
+        if not self.learned:
+            raise ValueError(
+                f"operations={list(self.operations)} with rigid={self.rigid} leaves nothing to learn; random moves "
+                "alone are method=random_rigid"
+            )
+        if set(self.learned) == {"rt"} and "2d" not in self.discriminators:
+            raise ValueError("operations=[rt] needs discriminators=[2d]: nothing else sees how poses are turned")
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The operations that have networks."""
+        return tuple(name for name in self.operations if name != "rt" or self.rigid == "learned")
 
 
 class PoseAug(LearnedAugmentation):
@@ -107,16 +139,17 @@ class PoseAug(LearnedAugmentation):
     def __init__(self, context: MethodContext, options: PoseAugOptions) -> None:
         skeleton, device = context.skeleton, context.device
         generator = self.Generator(skeleton, options.translation, options.rotation)
-        if options.rigid == "random":
-            generator.rigid = NoTransform()
+        generator.keep_only(options.learned)
         super().__init__(context, options, generator)
-        self.feedback.judges_rigid = options.rigid == "learned"
+        self.feedback.judges_rigid = "rt" in options.learned
         self.options = options
+        self.moves_at_random = options.rigid == "random" and "rt" in options.operations
         self.ranges = MoveRanges()
-        self.discriminator_3d = PartDiscriminator(skeleton)
+        self.discriminator_3d = PartDiscriminator(skeleton, whole=options.kcs == "whole")
         self.discriminator_2d = PoseDiscriminator2D(skeleton)
-        self._add_trained("discriminator_3d", self.discriminator_3d, options.discriminator_lr)
-        self._add_trained("discriminator_2d", self.discriminator_2d, options.discriminator_lr)
+        for name in ("discriminator_3d", "discriminator_2d"):
+            if name.rpartition("_")[2] in options.discriminators:
+                self._add_trained(name, getattr(self, name), options.discriminator_lr)
         self.pool_3d = HistoryPool(options.history, (len(skeleton), 3), device)
         self.pool_2d = HistoryPool(options.history, (len(skeleton), 2), device)
 
@@ -124,18 +157,22 @@ class PoseAug(LearnedAugmentation):
         """What the 2D discriminator takes for real: with rigid=random source poses that are moved as the others are, so
         that it judges the pose from every side and not the view.
         """
-        if self.options.rigid == "learned":
+        if not self.moves_at_random:
             return original.joints_2d[:, 0]
         moved = move_once(original, self.ranges, key.generator("real rigid", self.context.device))
         return original.camera.project(moved)[:, 0]
 
     def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
-        return {
-            "adversarial_3d": _WEIGHT_3D * lsgan_generator(self.discriminator_3d(poses.bone_angle)),
-            "adversarial_2d": _WEIGHT_2D * lsgan_generator(self.discriminator_2d(rigid_2d)),
-            "bone_angle": _WEIGHT_CHANGE * bone_angle_loss(poses.angle_change),
-            "bone_length": _WEIGHT_CHANGE * bone_length_loss(poses.length_ratio),
-        }
+        losses = {}
+        if "3d" in self.options.discriminators:
+            losses["adversarial_3d"] = _WEIGHT_3D * lsgan_generator(self.discriminator_3d(poses.bone_angle))
+        if "2d" in self.options.discriminators:
+            losses["adversarial_2d"] = _WEIGHT_2D * lsgan_generator(self.discriminator_2d(rigid_2d))
+        if "ba" in self.options.operations:
+            losses["bone_angle"] = _WEIGHT_CHANGE * bone_angle_loss(poses.angle_change)
+        if "bl" in self.options.operations:
+            losses["bone_length"] = _WEIGHT_CHANGE * bone_length_loss(poses.length_ratio)
+        return losses
 
     def _noise_losses(
         self, original: PoseBatch, poses: AugmentedPoses, noise: Tensor, key: StepKey
@@ -164,6 +201,8 @@ class PoseAug(LearnedAugmentation):
             ("discriminator_3d", self.pool_3d, original.joints_3d[:, 0], poses.bone_angle.detach()),
             ("discriminator_2d", self.pool_2d, self._real_2d(original, key), rigid_2d),
         ):
+            if name.rpartition("_")[2] not in self.options.discriminators:
+                continue
             shuffled = real[torch.randperm(len(real), generator=random, device=real.device)]
             scores = getattr(self, name)(torch.cat([shuffled, pool.exchange(made, random)]))
             loss = lsgan_discriminator(scores[: len(real)], scores[len(real) :])
@@ -179,12 +218,12 @@ class PoseAug(LearnedAugmentation):
     def _rigid(
         self, original: PoseBatch, poses: AugmentedPoses, key: StepKey
     ) -> Float[Tensor, "batch frames joints 3"]:
-        if self.options.rigid == "learned":
+        if not self.moves_at_random:
             return super()._rigid(original, poses, key)
         return move_once(self._scaled(original, poses), self.ranges, key.generator("rigid", self.context.device))
 
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
-        if self.options.rigid == "random":
+        if self.moves_at_random:
             random = key.generator("rigid", self.context.device)
             return source.with_joints(move_into_frame(self._scaled(source, poses), self.ranges, random)[0])
         proposed = super()._proposal(source, poses, key)

@@ -45,6 +45,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.augment.bone_length import LIMIT, shared_lengths
 from dg.augment.global_position import ATTEMPTS, DEPTH_M, align
 from dg.augment.sequential_generator import NORMS, ROTATIONS, LocalPoses, SequentialGenerator
 from dg.augment.trunk import frozen_statistics
@@ -65,14 +66,19 @@ from dg.methods.critics import (
 from dg.methods.mixing import check_mixing
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
+from dg.pose.bones import unit_bones
+from dg.pose.rotation import rotation_from_axis_angle
 
 PARTS = ("gpa", "lpa", "both")
 LIPSCHITZ = ("clip", "gp")
+RANDOM = ("rotation", "length")
 
 
 @dataclass(frozen=True)
 class PoseDAOptions:
-    """parts: global position alignment, local pose augmentation, or both. lipschitz: `clip` the critic's weights to
+    """parts: global position alignment, local pose augmentation, or both. local: with parts=gpa, of `rotation` (random,
+    about the camera's vertical axis) and `length` (random bone lengths, up to 20 % and alike on both sides) those that
+    take the place of a learned augmentation, as in the paper's ablation. lipschitz: `clip` the critic's weights to
     +-clip, or `gp`, a gradient penalty of weight `penalty`. critic_steps: critic steps to one of the generator.
     generator: a file with a trained generator, ours; it is then used as it is, with neither critic nor warm-up: any
     checkpoint of a run, or the generator's weights alone. warmup_passes: passes over the source that train the GAN
@@ -82,6 +88,7 @@ class PoseDAOptions:
     """
 
     parts: str = "both"
+    local: tuple[str, ...] = ()
     lipschitz: str = "clip"
     clip: float = CLIP
     penalty: float = PENALTY
@@ -111,6 +118,10 @@ class PoseDAOptions:
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
         check_mixing(self.mixing)
+        if not set(self.local) <= set(RANDOM) or (self.local and self.parts != "gpa"):
+            raise ValueError(
+                f"local must be of {list(RANDOM)}, with parts=gpa, got {list(self.local)} with parts={self.parts}"
+            )
         if self.critic_steps < 1 or self.attempts < 1:
             raise ValueError(f"critic_steps and attempts must be at least 1, got {self.critic_steps}, {self.attempts}")
         if not (self.clip > 0 and self.penalty > 0):
@@ -178,8 +189,9 @@ class PoseDA(DGMethod):
         if self.pretraining or self.iterations < self.warmup:
             return None
         joints, windows = self._centres(source), source.joints_3d
-        if self.generator is not None:
-            poses = self._augmented(joints, key, "proposal")
+        if self.generator is not None or self.options.local:
+            at_random = self.generator is None
+            poses = self._changed_at_random(joints, key) if at_random else self._augmented(joints, key, "proposal")
             joints, windows = poses.rotated, self._carried(source, poses)
         if self.options.parts == "lpa" or self.target is None:
             return source.with_joints(windows)
@@ -247,6 +259,27 @@ class PoseDA(DGMethod):
         noise = self.generator.draw_noise(len(joints), key.generator(purpose, self.context.device))
         with frozen_statistics(self.generator):
             return self.generator(joints, noise)
+
+    def _changed_at_random(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> LocalPoses:
+        """Poses with random bone lengths and turned at random, where the options say so."""
+        skeleton, random = self.context.skeleton, key.generator("random local", joints.device)
+        independent, learned = shared_lengths(skeleton)
+        root = joints[:, skeleton.root, None]
+        units, lengths = unit_bones(joints - root, skeleton)
+        draw = 2 * torch.rand(len(joints), len(learned) + 1, generator=random, device=joints.device) - 1
+        ratios = LIMIT * draw[:, 1:] * learned.to(draw) * ("length" in self.options.local)
+        path = skeleton.path_matrix().to(joints)
+        scaled = path @ (units * (lengths * (1 + ratios[:, independent]))[..., None])
+        yaw = pi * draw[:, 0] * ("rotation" in self.options.local)
+        turn = rotation_from_axis_angle(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], -1))
+        return LocalPoses(
+            bone_angle=joints,
+            bone_length=scaled + root,
+            rotated=scaled @ turn.mT + root,
+            angle_change=torch.zeros_like(lengths),
+            length_ratio=ratios,
+            rotation=turn,
+        )
 
     def _centres(self, source: PoseBatch) -> Float[Tensor, "batch joints 3"]:
         """The windows' centre frames."""

@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from dg.pose.boxes import rescale_boxes
+from dg.pose.boxes import crop_to_boxes, rescale_boxes
 from dg.pose.camera import Camera
 from dg.pose.devices import constant
 from dg.pose.input_spec import InputSpec
 from dg.pose.joint_map import convert_joints
+from dg.pose.ordinal_depth import DepthBins
 from dg.pose.skeleton import Skeleton
 from dg.pose.uadd import confidence_channel, depth_channels, with_range
 
@@ -250,7 +251,12 @@ class PoseBatch:
         parts = [self._scaled_2d(spec)]
         if spec.needs_confidence:
             parts.append(confidence_channel(_present(self.confidence, "the confidence of its 2D", spec))[..., None])
-        if "d" in spec.names:
+        if spec.depth_bins:
+            depth = self.joints_3d[..., 2].detach()
+            coarse = DepthBins.parse(spec.depth_bins).quantise(depth, self.skeleton.root)
+            root = depth[..., self.skeleton.root : self.skeleton.root + 1]
+            parts.append(depth_channels(coarse[..., None], root, spec.depth_clip, spec.depth_unit))
+        elif "d" in spec.names:
             depth = _present(self.depth, "depth at the joints", spec)
             depths = depth[..., None]
             if "dmin" in spec.names:
@@ -265,6 +271,8 @@ class PoseBatch:
         xy = self.seen_2d
         if spec.dscale2d == "box":
             return rescale_boxes(xy, spec.box_ref)
+        if spec.dscale2d in ("crop", "square"):
+            return crop_to_boxes(xy, square=spec.dscale2d == "square")
         if spec.dscale2d != "off":
             d_root = self._root_depth(spec)
             xy = (xy - self.camera.center[:, None, None]) * (d_root / spec.d_ref)[..., None]

@@ -14,6 +14,26 @@ def box_size(joints_2d: Float[Tensor, "*batch joints 2"]) -> Float[Tensor, "*bat
     return (joints_2d.amax(-2) - joints_2d.amin(-2)).sum(-1) / 2
 
 
+def crop_to_boxes(
+    joints_2d: Float[Tensor, "*batch joints 2"], square: bool = False
+) -> Float[Tensor, "*batch joints 2"]:
+    """Express each pose in its own box, so that where the person stands, and how far away, is lost.
+
+    PoseDA's "crop norm" and "square crop" (its Figure 5), with which it compares its alignment.
+
+    Args:
+        joints_2d: 2D joints in any unit.
+        square: divide by the larger side, which keeps the aspect; else by each side.
+
+    Returns:
+        The joints in [-1, 1]; of a pose without extent along an axis zero.
+    """
+    low, high = joints_2d.amin(-2, keepdim=True), joints_2d.amax(-2, keepdim=True)
+    half = (high - low) / 2
+    half = half.amax(-1, keepdim=True) if square else half
+    return (joints_2d - (low + high) / 2) / torch.where(half > 0, half, 1.0)
+
+
 def rescale_boxes(joints_2d: Float[Tensor, "*batch joints 2"], size: float) -> Float[Tensor, "*batch joints 2"]:
     """Scale each pose about the mean of its joints until its box has a given size.
 

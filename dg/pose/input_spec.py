@@ -1,5 +1,6 @@
 """InputSpec, the one description of what a lifter sees. No torch here: configurations are checked by it."""
 
+import re
 from dataclasses import dataclass
 
 CHANNELS = {
@@ -11,8 +12,10 @@ CHANNELS = {
 }
 # What may be added to each of them, in this order: features of the depth network and of a 2D pose network (AugLiftV2).
 FEATURES = ("depth_features", "image_features")
-DSCALE2D = ("off", "paper", "focal", "box")
+DSCALE2D = ("off", "paper", "focal", "box", "crop", "square")
 DEPTH_UNITS = ("clip", "metre")
+
+BINS = re.compile(r"three|(?!0+(\.0+)?cm)\d+(\.\d+)?cm")  # what `dg.pose.ordinal_depth.DepthBins` reads
 
 D_REF_M = 4.5  # reference depth of dscale2d, metres
 F_REF = 2.29  # reference focal length, width-normalised: Human3.6M's
@@ -41,8 +44,11 @@ class InputSpec:
     (METHODS 4.1). Behind any of them `+depth_features`, `+image_features` or both (METHODS 4.6), of which feature_sizes
     gives the number of channels. dscale2d (AugLift's scale normalisation, METHODS 4.3): `off`; `paper`: (x, y) relative
     to the principal point, times d_root / d_ref; `focal`: also times f_ref / f; `box`, for detections: each pose's box
-    has the size box_ref, the mean of the training set. d_root is the depth source's value at the pelvis. d_ref in
+    has the size box_ref, the mean of the training set; `crop` and `square`: each pose in its own box, each side or the
+    larger one made 2 (PoseDA's Table 5). d_root is the depth source's value at the pelvis. d_ref in
     metres; depth_clip in metres; depth_unit `clip` divides the depth channels by depth_clip, so that they span [-1, 1].
+    depth_bins: coarse ordinal depth of the true joints takes the place of the source's (an oracle, see
+    `dg.pose.ordinal_depth`); empty: it does not.
     Raises ValueError naming the wrong value.
     """
 
@@ -54,6 +60,7 @@ class InputSpec:
     depth_unit: str = "clip"
     box_ref: float = 0.0
     feature_sizes: tuple[int, ...] = ()
+    depth_bins: str = ""
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -69,6 +76,8 @@ class InputSpec:
             raise ValueError(
                 f"box_ref must be positive for dscale2d=box: the mean box of the training set, got {self.box_ref!r}"
             )
+        if self.depth_bins and (self.channels != "xyd" or self.dscale2d != "off"):
+            raise ValueError(f"depth_bins needs channels=xyd and dscale2d=off, got {self.channels!r} {self.dscale2d!r}")
         if len(self.feature_sizes) != len(self.features) or not all(size > 0 for size in self.feature_sizes):
             raise ValueError(
                 f"feature_sizes must be a positive number for each of {list(self.features)} (inputs={self.channels}), "
@@ -98,7 +107,7 @@ class InputSpec:
     @property
     def needs_depth(self) -> bool:
         """Whether the inputs need depth at the joints, as a channel or for the scale normalisation."""
-        return "d" in self.names or self.dscale2d in ("paper", "focal")
+        return ("d" in self.names and not self.depth_bins) or self.dscale2d in ("paper", "focal")
 
     @property
     def needs_confidence(self) -> bool:

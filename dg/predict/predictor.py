@@ -233,3 +233,8 @@ def _check_inputs(stored: StoredLifter) -> None:
             f"{stored.path} was trained with inputs={stored.config.inputs}: features of the rendered picture at the "
             "joints, which dg.predict does not read from photographs"
         )
+    if stored.config.depth_bins:
+        raise ConfigError(
+            f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints, "
+            "which nobody knows of a photograph"
+        )

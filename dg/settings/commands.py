@@ -15,6 +15,7 @@ COMMANDS = {
     "extract-depth": ("dg.extract_depth.__main__", "depth at the joints of a data set's images"),
     "check": ("dg.datasets.check", "whether a data set is what it is taken for"),
     "export": ("dg.export", "a lifter as TorchScript or ONNX"),
+    "latency": ("dg.latency", "milliseconds of each stage from a photograph to 3D joints"),
     "status": ("dg.status", "what runs are doing, here and in a cluster"),
     "doctor": ("dg.doctor.__main__", "whether this machine or a cluster file is ready"),
     "completion": ("dg.settings.completion", "a script that completes commands and keys in your shell"),

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Lt
 
-from dg.pose.input_spec import D_REF_M, F_REF, split_inputs
+from dg.pose.input_spec import BINS, D_REF_M, F_REF, split_inputs
 from dg.pose.radius import R_MAX, R_MIN, RadiusMode
 from dg.settings.errors import ConfigError
 from dg.settings.networks import VIT_POSE
@@ -53,7 +53,7 @@ FREE_KEYS = (
 
 PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
 # Of the others, these say only where a run found its things.
-_PLACES = ("device", "data.root", "data.path")
+_PLACES = ("device", "data.root", "data.path", "data.image_depth")
 _OF_DRAWING = ("depth", "body", "render", "depth_clip")  # decide nothing in a run that draws no depth
 
 Positive = Annotated[float, Gt(0)]
@@ -62,7 +62,7 @@ Count = Annotated[int, Gt(0)]
 CountOrZero = Annotated[int, Ge(0)]
 Device = Literal["auto", "cpu", "cuda"]
 MinPool = Literal[1, 3, 5]
-Dscale2d = Literal["auto", "off", "paper", "focal", "box"]
+Dscale2d = Literal["auto", "off", "paper", "focal", "box", "crop", "square"]
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,13 @@ class TrainConfig:
     init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
     # -- input and depth
     inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
-    dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D
+    dscale2d: Dscale2d = "auto"  # auto: focal for xyd, off for xy, box for detected 2D; crop, square: in the pose's box
     d_ref: Positive = D_REF_M  # reference depth of dscale2d, metres
     f_ref: Positive = F_REF  # reference focal length of dscale2d=focal, width-normalised (Human3.6M's)
     depth_clip: Positive = 2.0  # clip of the root-relative depth channels, metres
+    depth_bins: str = ""  # of inputs=xyd: coarse ordinal depth of the true joints (an oracle) in place of a source's;
+    # a width such as 10cm, or three: in front of, at or behind the pelvis
+    confidence_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of training poses whose confidence is withheld
     box_ref: NotNegative = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
     body: dict[str, Any] = field(default_factory=dict)  # body model and its options
@@ -178,6 +181,8 @@ class TrainConfig:
         """The 2D scale normalisation in use: `auto` becomes off, focal or box, depending on the input channels."""
         if self.dscale2d != "auto":
             return self.dscale2d
+        if self.depth_bins:
+            return "off"
         return {"xy": "off", "xyd": "focal"}.get(self._channels, "box")
 
     @property
@@ -188,7 +193,7 @@ class TrainConfig:
     @property
     def needs_depth(self) -> bool:
         """Whether poses are rendered: for depth, for their detections, or for features of their picture."""
-        drawn = self._channels == "xyd" or self.detects or bool(self.features)
+        drawn = (self._channels == "xyd" and not self.depth_bins) or self.detects or bool(self.features)
         return drawn or self.dscale2d_resolved in ("paper", "focal")
 
     @property
@@ -210,8 +215,22 @@ class TrainConfig:
         return self.inputs.partition("+")[0]
 
     @property
+    def depth_name(self) -> str:
+        """The source of the depth that the lifter sees, `none` where it sees none."""
+        if self.depth_bins:
+            return f"ordinal-{self.depth_bins}"
+        return str(self.depth["name"]) if self.needs_depth else "none"
+
+    @property
+    def depth_shown(self) -> str:
+        """As `depth_name`, and `images` where all of it comes with images."""
+        return "images" if self.needs_depth and not self.draws else self.depth_name
+
+    @property
     def depth_label(self) -> str:
         """Where the depth at test time comes from, as protocol ids have it (DESIGN 5.15)."""
+        if self.depth_bins:
+            return f"{self.depth_name}(oracle)"
         return f"rendered-{self.depth['name']}(oracle)" if self.needs_depth else "none"
 
     @property
@@ -273,6 +292,8 @@ class TrainConfig:
         idle += [] if self.data_content else ["data_content"]
         idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
+        idle += [] if self.depth_bins else ["depth_bins"]
+        idle += [] if self.confidence_dropout else ["confidence_dropout"]
         idle += [] if "image_features" in self.features else ["pose_network"]
         idle += ["tf32"] if not self.tf32 else []
         return (*idle, *(() if self.detects else ("detection",)))
@@ -321,7 +342,7 @@ def deciding(config: TrainConfig, params: Mapping[str, Any]) -> dict[str, Any]:
         config: of the run.
         params: flat, as `TrainConfig.flat` and the options of plug-ins give them.
     """
-    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth else _OF_DRAWING))
+    apart = (*FREE_KEYS, *_PLACES, *(() if config.needs_depth or config.depth_bins else _OF_DRAWING))
     return {k: v for k, v in params.items() if not any(k == key or k.startswith(f"{key}.") for key in apart)}
 
 
@@ -352,6 +373,16 @@ def _input_problems(config: TrainConfig) -> list[str]:
         _, features = split_inputs(config.inputs)
     except ValueError as error:
         return [str(error)]
+    if config.depth_bins and not BINS.fullmatch(config.depth_bins):
+        return [f"depth_bins must be a width such as 10cm, or 'three', got {config.depth_bins!r}"]
+    blind = config.inputs == "xyd" and config.dscale2d_resolved == "off" and not config.data.get("image_depth")
+    if config.depth_bins and not blind:
+        return [
+            f"depth_bins={config.depth_bins} is a depth channel of its own: it goes with inputs=xyd, dscale2d=off and "
+            f"no image_depth, got inputs={config.inputs} dscale2d={config.dscale2d_resolved}"
+        ]
+    if config.confidence_dropout and config.inputs.partition("+")[0] not in _DETECTED:
+        return [f"confidence_dropout needs inputs with a confidence, {list(_DETECTED)}, got inputs={config.inputs}"]
     sizes = config.feature_sizes
     if features and sizes and (len(sizes) != len(features) or min(sizes) < 1):
         return [f"feature_sizes must be empty or a positive number for each of {list(features)}, got {sizes}"]

@@ -13,7 +13,7 @@ with `_` is no recipe by itself; others extend it.
 | `needs` | place -> what has to lie there |
 | `published` | field of a published number -> pattern of its text; see `dg.compare.published` |
 | `notes` | where our run departs from the published one |
-| `vary` | axes, each choice -> the keys above; or the name of a file that holds an axis |
+| `vary` | axes, each choice -> the keys above; the name of a file that holds an axis; or a list of such parts of one |
 """
 
 import re
@@ -166,7 +166,8 @@ def _places(
         f"recipe {recipe.name} has no place {place!r}{suggest(place, recipe.needs)} It has {list(recipe.needs)}"
         for place in unknown
     ]
-    places = {place: home(own[key]) for key, place in recipe.keys_of_places().items() if key in own} | given
+    places = {place: home(own[key]) for key, place in recipe.keys_of_places().items() if key in own}
+    places |= dict(given)
     wanted = {name for key in left for name in recipe.places_in(recipe.settings[key])}
     found += [
         f"recipe {recipe.name} needs {recipe.key_of(place)}=...: {meaning}"
@@ -176,7 +177,7 @@ def _places(
     if found:
         raise ConfigError("\n".join(found))
     # What nothing takes is not asked for.
-    return dict.fromkeys(recipe.needs, "") | places
+    return {**dict.fromkeys(recipe.needs, ""), **places}
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
@@ -206,15 +207,26 @@ def read_recipes(path: Path) -> Iterator[PublishedRecipe]:
     axes = content.pop("vary", [])
     if not isinstance(axes, list):
         raise ConfigError(f"{path.name}: vary: expected a list of axes, got {axes!r}")
-    axes = [_content(path.with_name(f"{axis}.yaml")) if isinstance(axis, str) else axis for axis in axes]
-    if not all(isinstance(axis, dict) and axis for axis in axes):
-        raise ConfigError(f"{path.name}: vary: expected each axis to be choices with what they say")
+    axes = [_axis(axis, path) for axis in axes]
     start = _added(PublishedRecipe(path.stem, path.stem), content, path, "")
     for choices in product(*(axis.items() for axis in axes)):
         recipe = replace(start, name="_".join([path.stem, *(name for name, _ in choices)]))
         for name, block in choices:
             recipe = _added(recipe, block or {}, path, f"vary: {name}: ")
-        yield recipe
+        taken = set().union(*(recipe.places_in(value) for value in recipe.settings.values()))
+        # A part may name places of settings that another part replaces.
+        yield replace(recipe, needs={place: meaning for place, meaning in recipe.needs.items() if place in taken})
+
+
+def _axis(axis: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - of a file
+    """The choices of an axis. Raises ConfigError for something else."""
+    if isinstance(axis, str):
+        axis = _content(path.with_name(f"{axis}.yaml"))
+    if isinstance(axis, list):
+        axis = {name: block for part in axis for name, block in _axis(part, path).items()}
+    if not isinstance(axis, dict) or not axis:
+        raise ConfigError(f"{path.name}: vary: expected each axis to be choices with what they say, got {axis!r}")
+    return axis
 
 
 def _content(path: Path) -> dict[str, Any]:

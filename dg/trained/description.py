@@ -23,6 +23,8 @@ _DSCALE2D = {
     "paper": "x, y: as width-normalised, relative to the principal point, times d_root / d_ref",
     "focal": "x, y: as width-normalised, relative to the principal point, times d_root / d_ref * f_ref / f",
     "box": "x, y: as for off, scaled about the joints' mean until half of width plus height of their box is box_ref",
+    "crop": "x, y: in the joints' own box, each of its sides from -1 to 1",
+    "square": "x, y: in the joints' own box, its larger side from -1 to 1",
 }
 _CHANNELS = {
     "c": "c: confidence of the 2D, from [0, 1] to [-1, 1]",

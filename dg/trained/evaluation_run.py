@@ -17,7 +17,7 @@ from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
 from dg.settings.config import TrainConfig
-from dg.tracking import NO_DEPTH, DataInput, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
+from dg.tracking import DataInput, Tracker, environment_tags, make_tracker, prepare, tracking_uri, ui_command
 from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
@@ -165,7 +165,7 @@ def summarise(stored: StoredLifter, identity: Identity, results: Sequence[Target
         "dscale2d": config.dscale2d_resolved,
         "d_ref": config.d_ref,
         "frames": config.frames,
-        "depth": config.depth["name"] if config.needs_depth else NO_DEPTH,
+        "depth": config.depth_name,
         "seed": identity.seed,
         "selection": stored.selection,
         "data": {r.target: r.dataset.identity for r in results},

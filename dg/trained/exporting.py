@@ -8,6 +8,7 @@ import torch
 
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import CheckpointError
+from dg.settings.errors import ConfigError
 from dg.trained.description import LifterDescription
 from dg.trained.options import stored_lifter
 from dg.trained.settings import ExportOptions
@@ -21,6 +22,11 @@ _CHECKED_ROWS = (1, 64)
 def export(options: ExportOptions) -> Path:
     """Write the file and its description. Raises ConfigError and CheckpointError; a failed export writes nothing."""
     stored = stored_lifter(options.checkpoint, options.published, options.weights, options.args)
+    if stored.config.depth_bins:
+        raise ConfigError(
+            f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints: "
+            "an oracle, of which a file for use elsewhere would be no good"
+        )
     write, read = FORMATS[options.format]
     module = ExportedLifter(stored.lifter, stored.config.frames)
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())

@@ -75,7 +75,9 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     )
     train = problem.train
     source = SourceData(train.poses, subject_bone_lengths(train), subject_medoids(train))
-    context = MethodContext(lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation)
+    context = MethodContext(
+        lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation, config.confidence_dropout
+    )
     return method_class(context, options["method"])
 
 
@@ -110,6 +112,7 @@ def inputs_of(config: TrainConfig) -> InputSpec:
         config.depth_clip,
         box_ref=config.box_ref,
         feature_sizes=tuple(config.feature_sizes) if config.features else (),
+        depth_bins=config.depth_bins,
     )
 
 

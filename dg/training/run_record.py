@@ -184,7 +184,7 @@ def load_details(folder: Path) -> dict[str, Any]:
 def describe(config: TrainConfig, results: Sequence[Mapping[str, Any]]) -> str:
     """Return the description of a run in Markdown: what it is, and its results under each selection."""
     label = dataset_label(str(config.data.get("label") or config.data["name"]))
-    depth = f", depth {config.depth['name']}" if config.needs_depth else ""
+    depth = f", depth {config.depth_shown}" if config.depth_shown != "none" else ""
     head = (
         f"**{title_of(config, label)}**: lifter {lifter_label(config.lifter['name'])}{depth}, {config.epochs} epochs "
         f"of batches of {config.batch_size}."

@@ -222,3 +222,15 @@ def test_a_folder_without_sequences_says_where_they_were_looked_for(tmp_path):
 def test_wrong_options_say_what_is_possible(options, reason):
     with pytest.raises(ValueError, match=reason):
         Options("somewhere", **options)
+
+
+def test_the_whole_of_it_is_one_test_part(folder):
+    parts = [load(folder, split) for split in ("train", "val", "test")]
+    whole = PW3D(Options(str(folder), whole=True))
+    assert whole.splits == ("test",)
+    found = whole.load("test")
+    assert len(found) == sum(map(len, parts))
+    torch.testing.assert_close(found.poses.joints_3d, torch.cat([part.poses.joints_3d for part in parts]))
+    assert found.identity not in [part.identity for part in parts]
+    with pytest.raises(ValueError, match="normalise=frame"):
+        Options("x", normalise="posebench", image_depth="depth.npz")

@@ -256,3 +256,11 @@ def test_options_are_what_the_words_say():
     options, shared = read_grid(["methods=erm", "parallel=3", "out=o", "render.actors=4", "seeds=[1]"])
     assert options == GridOptions(methods=("erm",), parallel=3, out="o", seeds=(1,))
     assert shared == ["render.actors=4"]
+
+
+def test_sources_are_an_axis_with_a_table_each():
+    made = plan("methods=[erm]", "inputs=[xy]", "sources=[synthetic?clips=4,synthetic?clips=8]", "seeds=[0,1]")
+    assert [(cell.config.data["clips"], cell.config.seed) for cell in made.cells] == [(4, 0), (8, 0), (4, 1), (8, 1)]
+    assert len({cell.name for cell in made.cells}) == 4
+    assert "unknown data 'nothing'" in refusal("methods=[erm]", "sources=[nothing]")
+    assert "leave data.clips out" in refusal("methods=[erm]", "sources=[synthetic]", "data.clips=3")
