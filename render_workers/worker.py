@@ -39,6 +39,8 @@ from render_workers.shading import Headlight, Look, ShadingRasterizer
 from render_workers.uadd import UADD_VERSION, UaddOptions, read_detections
 
 SMALLEST_MICRO_BATCH = 32
+# A CPU's caches hold the images of so many poses; a GPU is busy with no fewer than so many.
+MICRO_BATCH = {"cpu": 256, "cuda": 2048}
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
 RENDER_VERSION = 1
 
@@ -51,7 +53,7 @@ class WorkerSpec:
         body_options: fields of the body's Options.
         depth_options: fields of the depth source's Options.
         min_pool: side of the minimum-pooling window, 1, 3 or 5 pixels.
-        micro_batch: poses drawn at once.
+        micro_batch: poses drawn at once; 0: as many as `MICRO_BATCH` says for the device.
         device: `auto` takes CUDA where there is one.
         deterministic: whether the micro-batch never changes.
         source_digest: what the digest of the networks' files must be where the worker is built; empty: anything.
@@ -175,15 +177,16 @@ class RenderWorker:
         features: FeatureReader | None = None,
         look: Look | None = None,
     ) -> None:
-        if not 0 < subject_span_px <= resolution or micro_batch < 1:
+        if not 0 < subject_span_px <= resolution or micro_batch < 0:
             raise ValueError(
-                "expected 0 < subject_span_px <= resolution and micro_batch >= 1, got "
+                "expected 0 < subject_span_px <= resolution and micro_batch >= 0, got "
                 f"subject_span_px={subject_span_px} resolution={resolution} micro_batch={micro_batch}"
             )
         self.body, self.source, self.rasterizer = body, source, rasterizer
         self.resolution, self.subject_span_px, self.min_pool = resolution, subject_span_px, min_pool
-        self.micro_batch, self.deterministic, self.uadd, self.features = micro_batch, deterministic, uadd, features
         self.device = indexed(device)
+        self.micro_batch = micro_batch or MICRO_BATCH.get(self.device.type, 256)
+        self.deterministic, self.uadd, self.features = deterministic, uadd, features
         self.look = look or (source.look if isinstance(source, NetworkDepthSource) else Look())
         self._shade = Headlight(body.faces, self.look)
         self._needs_rgb = source.needs_rgb or (features is not None and features.needs_rgb)

@@ -94,7 +94,7 @@ class RenderConfig:
     resolution: Count = 128  # pixels of the square crop around a person
     subject_span_px: Count = 100  # of these, what the person's larger side takes
     min_pool: MinPool = 3  # window of the minimum around a joint, pixels
-    micro_batch: Count = 256  # poses that a worker draws at once
+    micro_batch: CountOrZero = 0  # poses that a worker draws at once; 0: 256, on a GPU 2048
     device: str = "auto"  # auto | cpu | cuda, of the workers
 
 
@@ -249,6 +249,8 @@ class TrainConfig:
         left_out = (*FREE_KEYS, *self._idle(), "data_content")
         chosen = {k: v for k, v in asdict(self).items() if k not in left_out}
         chosen["render"] = {k: v for k, v in asdict(self.render).items() if f"render.{k}" not in FREE_KEYS}
+        # As it was before it went by the device.
+        chosen["render"]["micro_batch"] = self.render.micro_batch or 256
         return chosen
 
     def differences(self, earlier: "TrainConfig") -> str:

@@ -196,7 +196,9 @@ class LiveDepth:
         """Of some rows, whose numbers are on the CPU, as the poses then are too: in one copy from a GPU."""
         frames = poses.joints_3d.shape[1]
         numbers = rows[:, None] * frames + torch.arange(frames)
-        given = [poses.joints_3d, poses.joints_2d, *([] if reference is None else [reference.joints_3d])]
+        # Some methods propose for the first rows of their reference alone.
+        given = [poses.joints_3d, poses.joints_2d]
+        given += [] if reference is None else [reference.joints_3d[: len(poses)]]
         given += [getattr(poses.camera, f.name) for f in fields(Camera)]
         given += [] if poses.confidence is None else [poses.confidence]
         joints_3d, joints_2d, *rest = (part[rows] for part in _to_host(given))
@@ -318,10 +320,11 @@ def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
 
 def _to_host(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
     """The same on the CPU; from a GPU as one block, because each copy waits for all work before it."""
-    if parts[0].device.type == "cpu":
-        return list(parts)
-    flat = [part.flatten() for part in parts]
-    block = torch.cat(flat).cpu().split([len(part) for part in flat])
+    return list(parts) if parts[0].device.type == "cpu" else _through_one_block(parts)
+
+
+def _through_one_block(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
+    block = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
     return [piece.reshape(part.shape) for piece, part in zip(block, parts, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""Proposals in flight as plain tensors, so that a checkpoint can carry them and loads with `weights_only=True`."""
+"""Proposals in flight: which of their rows are usable, and how a checkpoint carries them (`weights_only=True`)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from dg.methods.base import StepKey
-from dg.pose.batch import PoseBatch
+from dg.pose.batch import PoseBatch, finite_rows
 from dg.pose.skeleton import Skeleton
 
 
@@ -32,3 +32,29 @@ def load_pending(
         (s["batch"], None if s["poses"] is None else PoseBatch.from_state(s["poses"], skeleton).to(device))
         for s in saved
     ]
+
+
+class PendingRows:
+    """A proposal that is not rendered, and on its way from the device which of its rows are usable.
+
+    The lifter's batches are made of these rows, so the host has to know them; it asks when the proposal is made and
+    looks when it is used, some batches later, instead of waiting then for all that was launched in between.
+    """
+
+    def __init__(self, poses: PoseBatch) -> None:
+        self.poses = poses
+        mask = poses.valid & finite_rows(poses)
+        self._event: torch.cuda.Event | None = None
+        if mask.is_cuda:
+            self._mask = torch.empty(mask.shape, dtype=torch.bool, pin_memory=True).copy_(mask, non_blocking=True)
+            self._event = torch.cuda.Event()
+            self._event.record()
+        else:
+            self._mask = mask
+
+    def result(self) -> PoseBatch:
+        """The proposal, with its usable rows known."""
+        if self._event is not None:
+            self._event.synchronize()
+        rows = None if bool(self._mask.all()) else self._mask.nonzero()[:, 0]
+        return self.poses.knowing(None if rows is None else rows.to(self.poses.valid.device, non_blocking=True))

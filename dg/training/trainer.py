@@ -25,13 +25,14 @@ from dg.tracking.base import Tracker
 from dg.training.evaluator import Evaluator, Report
 from dg.training.live_depth import LiveDepth, PendingDepth
 from dg.training.made_of import made_of
-from dg.training.pending import load_pending, save_pending
+from dg.training.pending import PendingRows, load_pending, save_pending
 from dg.training.problem import Problem
 from dg.training.run_record import epoch_metrics
 from dg.training.running_means import RunningMeans
 from dg.training.view_log import ViewLog
 from render_workers.base import RenderInterruptedError
 
+Pending = PoseBatch | PendingRows | PendingDepth | None  # a proposal that was made ahead
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
 
 
@@ -78,7 +79,7 @@ class Trainer:
         self.windows = Windows.over(problem.train.clip, config.frames).to(method.context.device)
         self.anchors = training_anchors(problem.train.clip, method.lifter, config.frames)
         self._fine: torch.Tensor | None = None  # usable rows of the source, on the CPU; None for windows
-        self._queue: deque[tuple[StepKey, PoseBatch, PoseBatch | PendingDepth | None]] = deque()
+        self._queue: deque[tuple[StepKey, PoseBatch, Pending]] = deque()
         self._resumed: deque[tuple[StepKey, PoseBatch | None]] = deque()
         self.views = ViewLog(method, config.batch_size, report)
         self.curve: list[tuple[int, float]] = []  # lifter steps and mean loss, one an epoch
@@ -199,17 +200,19 @@ class Trainer:
         key = StepKey(self.config.seed, self.position.source_pass, -1)
         return self.anchors[torch.randperm(len(self.anchors), generator=key.generator("order"))]
 
-    def _propose(self, batch: PoseBatch, key: StepKey) -> PoseBatch | PendingDepth | None:
+    def _propose(self, batch: PoseBatch, key: StepKey) -> PendingRows | PendingDepth | None:
         torch.manual_seed(key.number("propose"))
         proposal = self.method.propose(batch, key)
         if proposal is None:
             return None
         proposal = proposal.augmented()
         if self.live_depth is None:
-            return proposal
+            return PendingRows(proposal)
         return self.live_depth.submit(proposal, key.number("depth"), batch)
 
-    def _arrived(self, proposal: PoseBatch | PendingDepth | None) -> PoseBatch | None:
+    def _arrived(self, proposal: Pending) -> PoseBatch | None:
+        if isinstance(proposal, PendingRows):
+            return proposal.result()
         if not isinstance(proposal, PendingDepth):
             return proposal
         start = time.monotonic()

@@ -170,3 +170,12 @@ def test_a_wrong_name_is_answered_with_the_right_ones(change, message):
 def test_a_span_wider_than_the_image_is_refused():
     with pytest.raises(ValueError, match="subject_span_px"):
         worker(resolution=64)
+
+
+def test_how_many_poses_are_drawn_at_once_goes_by_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    assert worker().micro_batch == 256
+    assert worker(device="cuda").micro_batch == 2048
+    assert worker(device="cuda", micro_batch=64).micro_batch == 64
+    with pytest.raises(ValueError, match="micro_batch >= 0"):
+        worker(micro_batch=-1)

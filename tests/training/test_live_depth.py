@@ -262,3 +262,17 @@ def test_windows_are_fitted_relative_to_the_same_frames_of_their_reference(body)
     live = LiveDepth(relative, CountingPool(), None)
     single = live.submit(before, seed=5, reference=after).result()
     assert torch.equal(live.submit(poses, seed=5, reference=reference).result().depth, single.depth[held, 0])
+
+
+def test_what_leaves_a_gpu_in_one_block_arrives_as_it_was():
+    poses = data()
+    parts = [poses.joints_3d, poses.joints_2d, poses.camera.focal, poses.joints_3d[..., 2]]
+    assert all(torch.equal(a, b) for a, b in zip(live_depth._through_one_block(parts), parts, strict=True))
+
+
+def test_a_reference_may_have_more_rows_than_the_proposal(body):
+    """As where a method moves the first half of its batch."""
+    half = data()[: ROWS // 2]
+    pool = CountingPool()
+    with_reference = LiveDepth(body, pool, None).submit(half, 5, data()).result()
+    assert torch.equal(with_reference.depth, LiveDepth(body, pool, None).submit(half, 5).result().depth)
