@@ -102,7 +102,7 @@ def _environment() -> str:
 
 
 def epoch_metrics(
-    results: Mapping[str, Mapping[str, float]],
+    results: Mapping[str, Mapping[str, Any]],
     losses: Mapping[str, float],
     scores: Mapping[str, float],
     views: Mapping[str, float],
