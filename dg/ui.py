@@ -9,6 +9,7 @@ import time
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import FrameType
 from typing import Annotated
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -74,10 +75,12 @@ def _main(args: list[str]) -> int:
     port = options.port or free_port()
     # Without the processes that work for MLflow's LLM pages, which take longer to start than all the rest.
     environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    # In a session of its own, so that Ctrl-C reaches this process alone, which then ends the server and its workers.
     server = subprocess.Popen(
-        _command(uri, port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    signal.signal(signal.SIGTERM, lambda number, frame: server.terminate())
+        _command(uri, port), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment,
+        start_new_session=True,
+    )  # fmt: skip
+    signal.signal(signal.SIGTERM, _interrupted)
     try:
         _wait_for(server, port)
         _show(runs_address(f"http://{HOST}:{port}", experiment_id), options.open)
@@ -88,6 +91,10 @@ def _main(args: list[str]) -> int:
         return INTERRUPTED
     finally:
         _end(server)
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
 
 
 def free_port(first: int = FIRST_PORT) -> int:

@@ -12,6 +12,7 @@ import yaml
 from dg.datasets.base import PoseDataset
 from dg.files.atomic import replace_file
 from dg.files.checkpoint import BEST
+from dg.methods.diagnosis import percentiles
 from dg.settings.config import GROUPS, TrainConfig
 from dg.tracking import DataInput, Tracker, target_metrics
 from dg.tracking.labels import dataset_label, lifter_label, metric_label, run_title
@@ -158,7 +159,7 @@ def record_results(
     results, details = summary["results"], load_details(folder)
     made_of = {f"train/made_of/{name}": value for name, value in summary["made_of"].items()}
     tracker.log_metrics(made_of, step=epoch)
-    for name, rows in _tables(summary, details).items():
+    for name, rows in _tables(summary, details, views).items():
         if rows:
             tracker.log_table(rows, name)
     tracker.log_text(json.dumps(dict(summary), indent=1), SUMMARY)
@@ -197,8 +198,11 @@ def describe(config: TrainConfig, results: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join([head, "", *lines, "", f"`{HEADLINE}` is the honest one; `oracle` chose the epoch by the target."])
 
 
-def _tables(summary: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _tables(summary: Mapping[str, Any], details: Mapping[str, Any], views: ViewLog) -> dict[str, list[dict[str, Any]]]:
     targets = details.get("targets", {})
+    seen = {k: v for k, v in summary["views"].items() if k != "warnings"}
+    for name, known in views.known.items():
+        seen |= percentiles(name, known)
     return {
         SELECTIONS_TABLE: [dict(row) for row in summary["results"]],
         "per_joint.json": _wide({name: found["joints"] for name, found in targets.items()}, "joint"),
@@ -207,7 +211,7 @@ def _tables(summary: Mapping[str, Any], details: Mapping[str, Any]) -> dict[str,
             for target, own in targets.items()
             for action, found in own["actions"].items()
         ],
-        "views.json": [{"quantity": k, "value": v} for k, v in summary["views"].items() if k != "warnings"],
+        "views.json": [{"quantity": name, "value": value} for name, value in seen.items()],
     }
 
 

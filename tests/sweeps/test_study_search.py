@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from optuna.trial import TrialState
 
+from sweeps.objective import Objective
 from sweeps.storage import make_pruner, open_study
 from sweeps.study import Hooks, SweepDriver, SweepError, TrialOutcome
+from sweeps.trial_runs import named_means
 from tests.sweeps.fake_trials import SEARCH, SPACE, Bench, DriverDied, FakeTrial, error_mm, good, value_of
 
 
@@ -145,3 +147,22 @@ def test_a_pruned_trial_that_does_not_end_is_killed(bench, monkeypatch):
     assert driver.run()
     assert begun[-1].stopped == [False, True]
     assert bench.trials()[-1].state == TrialState.PRUNED
+
+
+# -- words
+
+
+def test_objectives_go_by_the_names_of_their_metrics_in_mlflow_also_when_the_study_is_opened_again(tmp_path):
+    storage = f"sqlite:///{tmp_path / 's.db'}"
+    objectives = (Objective("source_val:pck150", None, "pck150"), Objective("oracle:near", 0))
+    for _ in range(2):
+        study = open_study("named", storage, SEARCH, 0, objectives)
+        assert study.metric_names == ["val/pck150", "oracle/near/mpjpe_mm"]
+    assert Objective("seconds", None, "seconds").metric == "time/total_s"
+
+
+def test_a_trials_attributes_are_means_over_seeds_under_the_names_of_mlflow():
+    runs = [{"source_val": v, "targets": {"near": 2 * v}, "wall_s": 1.0, "run_id": str(v)} for v in (50.0, 60.0)]
+    assert named_means(runs) == {
+        "val/mpjpe_mm": 55.0, "target/near/mpjpe_mm": 110.0, "time/wall_s": 2.0, "mlflow_run_ids": ["50.0", "60.0"],
+    }  # fmt: skip
