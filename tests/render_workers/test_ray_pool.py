@@ -19,7 +19,7 @@ from render_workers.pool_slots import SlotState
 from render_workers.ray_pool import RayPool, _Call
 from tests.fakes import ROOT, BrokenSpec, FakeSpec, depth_of, make_request
 
-WAIT_S = 60
+WAIT_S = 300
 
 
 @pytest.fixture(scope="module", autouse=True)
