@@ -174,7 +174,7 @@ def test_turns_are_taken_one_after_another_but_only_for_the_same_data(tmp_path):
         waiting.start()
         with second.turn("other data"), DepthCache(tmp_path, "other spec").turn("data"):
             assert not done.wait(0.5)
-    assert done.wait(10)
+    assert done.wait(180)
     waiting.join()
 
 
@@ -195,7 +195,7 @@ def test_a_killed_process_gives_its_turn_back(tmp_path):
         waiting.start()
         assert not done.wait(0.5)
         holder.kill()
-    assert done.wait(10)
+    assert done.wait(180)
     waiting.join()
 
 

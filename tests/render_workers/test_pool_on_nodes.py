@@ -20,7 +20,7 @@ from tests.render_workers.test_worker import request_for, worker
 
 pytestmark = pytest.mark.reliability
 
-WAIT_S = 120
+WAIT_S = 300
 PREEMPTION = 2  # autoscaler.DrainNodeReason
 
 

@@ -19,7 +19,7 @@ from render_workers.pool_slots import SlotState
 from render_workers.ray_pool import RayPool, _Call
 from tests.fakes import ROOT, BrokenSpec, FakeSpec, depth_of, make_request
 
-WAIT_S = 60
+WAIT_S = 300
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,6 +95,7 @@ def test_answers_equal_those_of_the_local_pool_bit_for_bit():
         assert np.flatnonzero(~answers[6].valid).tolist() == [1]
 
 
+@pytest.mark.reliability  # many starts of workers
 def test_killed_workers_lose_nothing_be_it_one_or_all():
     requests = [make_request(8, seed) for seed in range(20)]
     with ray_pool(FakeSpec(seconds=0.05)) as pool:
@@ -110,6 +111,7 @@ def test_killed_workers_lose_nothing_be_it_one_or_all():
         assert pool.status()["retried"] >= 3 * 8
 
 
+@pytest.mark.reliability  # many starts of workers
 def test_a_pose_that_kills_the_process_costs_that_pose():
     requests = [make_request(3, seed, poison=(2,) if seed == 1 else ()) for seed in range(4)]
     with ray_pool(FakeSpec(poison="exit"), max_infra_tries=1) as pool:
@@ -156,5 +158,5 @@ def test_workers_see_no_gpu_keep_to_their_cores_and_are_gone_after_closing():
     pool.close()
     with pytest.raises(PoolFailure, match="closed"):
         future.result()
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=WAIT_S)
     assert not alive

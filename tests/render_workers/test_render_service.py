@@ -28,7 +28,7 @@ from tests.render_workers.service_owner import PacedSpec
 
 pytestmark = pytest.mark.reliability
 
-WAIT_S = 120
+WAIT_S = 300
 ENV = {"PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 OPTIONS = PoolOptions(actors=2, max_infra_tries=3)
 CREDITS = 2 * (4 + 2)
