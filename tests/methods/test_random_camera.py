@@ -10,8 +10,8 @@ from dg.methods.base import StepKey
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.settings.plugins import OptionError
-from tests.contracts.test_every_method import make, source_batch, source_poses
 from tests.conftest import make_joints
+from tests.contracts.test_every_method import make, source_batch, source_poses
 
 SKELETONS = pytest.mark.parametrize("skeleton", [H36M_16, H36M_17], ids=lambda s: s.name)
 PLAIN = {"hips": (1.0, 1.0), "shoulders": (1.0, 1.0), "limbs": (1.0, 1.0)}
