@@ -4,6 +4,7 @@
     python docs/make_pictures.py augmented runs/sheet       docs/figures/augmented.png
     dg train method=erm inputs=xy lifter.width=256 pool=local seed=0 epochs=20 evaluate_every=20 out=runs/notebook
     python docs/make_pictures.py lifted runs/notebook       docs/figures/lifted.png
+    python docs/make_pictures.py page runs/person           docs/figures/page.png; needs chromium and MediaPipe
 
 `augmented` draws the first poses that the run's method proposes for poses of its training set, chosen by seed 0: none
 is left out but those outside the frame.
@@ -20,6 +21,7 @@ FIGURES = Path(__file__).parent / "figures"
 POSES, COLUMNS, COLOURS = 8, 4, 128
 POSE = 300  # of the data set's 1,600
 SIZE = (1000, 1000)
+PAGE = (1120, 700)  # of the browser window
 
 
 def augmented(run: str) -> Image.Image:
@@ -70,10 +72,32 @@ def lifted(run: str) -> Image.Image:
     return Image.open(io.BytesIO(figure._repr_png_()))
 
 
+def page(folder: str) -> Image.Image:
+    """The page of docs/predict.md: a rendered person, found by MediaPipe and lifted, as a browser shows it."""
+    import subprocess
+
+    from dg.predict.__main__ import main as predict
+    from tests.images.photo_maker import photograph, two_people
+
+    place = Path(folder).absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    person = photograph(two_people()[:1] - torch.tensor([-0.5, 0.1, 1.2]), 640, 720, 640.0)
+    Image.fromarray(person.rgb).save(place / "person.png")
+    predict([f"{place}/person.png", "detector=mediapipe", f"out={place}/out", "device=cpu"])
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--virtual-time-budget=3000"]
+    shown = [
+        f"--window-size={PAGE[0]},{PAGE[1]}",
+        f"--screenshot={place}/page.png",
+        f"file://{place}/out/person.png.html",
+    ]
+    subprocess.run(["chromium", *options, f"--user-data-dir={place}/profile", *shown], check=True, capture_output=True)
+    return Image.open(place / "page.png")
+
+
 def main(args: list[str]) -> None:
     """Make the pictures that the arguments name."""
     name, run = args
-    picture = augmented(run) if name == "augmented" else lifted(run)
+    picture = {"augmented": augmented, "lifted": lifted, "page": page}[name](run)
     # A palette: a third of the bytes, and no difference that the eye would see.
     picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(FIGURES / f"{name}.png", optimize=True)
     print(f"written to {FIGURES / name}.png")

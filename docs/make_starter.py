@@ -3,10 +3,9 @@
 The two runs, of one thread each (6 and 1.5 processor minutes on 2 cores of an AMD EPYC), from the root of the project:
 
     COMMON="data=h36m data.label=cmu data.root=CMU data.stride=5 inputs=xy dscale2d=box skeleton=h36m_17
-        lifter.width=256 lifter.dropout=0 batch_size=512 pool=local threads=1 device=cpu seed=0
-        method=random_camera tracking.uri=off"
-    dg train $COMMON epochs=135 evaluate_every=45 'method.hips=[0.9,1.5]' 'method.shoulders=[1.0,1.6]'
-        out=runs/starter-1
+        lifter.width=256 lifter.dropout=0 batch_size=512 pool=local threads=1 device=cpu seed=0 method=random_camera"
+    dg train $COMMON epochs=135 evaluate_every=45 out=runs/starter-1
+        'method.hips=[0.9,1.5]' 'method.shoulders=[1.0,1.6]'
     dg train $COMMON epochs=25 evaluate_every=25 lr=0.0003 init_from=runs/starter-1/best.pt out=runs/starter
         'targets=["npz:CROSS/cmu_h36m.npz","npz:CROSS/cmu_3dhp.npz","npz:CROSS/cmu_3dpw.npz",
                   "npz:CROSS/uiprmd_h36m.npz","npz:CROSS/uiprmd_3dhp.npz","npz:CROSS/uiprmd_3dpw.npz"]'

@@ -17,7 +17,7 @@ except ImportError:  # Python 3.10
     tomllib = None
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("index", "data", "methods", "compare", "mlflow", "configuration", "recipes", "api")
+NAMES = ("index", "data", "methods", "compare", "mlflow", "configuration", "recipes", "api", "predict")
 PAGES = ("README.md", *(f"docs/{name}.md" for name in NAMES))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 # Where each command begins its work, its arguments read and checked.
