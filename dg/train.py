@@ -27,6 +27,7 @@ from dg.settings.command import Command, fail, run_command
 from dg.settings.command_line import parse, table_of
 from dg.settings.config import GROUPS, RunInfo, TrainConfig
 from dg.settings.errors import DATA, DIVERGED, INTERRUPTED, QUARANTINED, RESOURCES
+from dg.trained.run_model import RunModel
 
 if TYPE_CHECKING:
     from dg.runs.display import Display
@@ -112,7 +113,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
 def _under_way(config: TrainConfig, info: RunInfo, display: "Display | None") -> Iterator[RunHandle]:
     """The run, started where the configuration says; nothing of it is left afterwards."""
     if config.pool == "local":
-        with closing(LocalRun(config, info)) as handle:
+        with closing(LocalRun(config, info, RunModel())) as handle:
             yield handle
         return
     from dg.cluster.session import open_session
@@ -122,7 +123,7 @@ def _under_way(config: TrainConfig, info: RunInfo, display: "Display | None") ->
         info = replace(info, gpus_per_actor=actor_gpus)
         # A pool in a cluster that was joined follows its nodes, by whatever name it was found.
         config = replace(config, address=session.address or config.address)
-        with closing(RayRun(config, info, session, trainer_gpus)) as handle:
+        with closing(RayRun(config, info, RunModel(), session, trainer_gpus)) as handle:
             if display is not None:
                 display.say(f"  asked for {asked(config, handle.ask, actor_gpus)}; found {session.found()}")
             yield handle

@@ -30,10 +30,10 @@ WORK = {
     "study": ["dg.grid.session.choose_folder"],
     "analyse": ["dg.analyse.__main__.analyse"],
     "sweep": ["sweeps.session.Session"],
-    "report": ["dg.report.sources.runs_in_folders", "dg.report.sources.runs_in_store"],
+    "report": ["dg.compare.report.sources.runs_in_folders", "dg.compare.report.sources.runs_in_store"],
     "ui": ["dg.tracking.stores.existing_experiment"],
     "predict": ["dg.predict.run.run"],
-    "recipes": ["dg.recipes.listing.listing"],
+    "recipes": ["dg.compare.recipe_listing.listing"],
     "check": ["dg.datasets.h36m.Human36M.load"],
 }
 

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from dg.latency import WARM_UP, LatencyOptions, Timing, main, measure, timed
+from dg.trained.latency import WARM_UP, LatencyOptions, Timing, main, measure, timed
 from render_workers.depth import DEPTH_SOURCES
 from tests.images.image_depth_source import PLACE
 

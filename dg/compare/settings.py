@@ -32,3 +32,15 @@ class CompareOptions:
             raise ConfigError("paper= and table= go together, such as paper=auglift table=4")
         if self.format == PICTURE and (self.paper or not self.out):
             raise ConfigError("format=png draws comparisons into a file: give out=FILE.png, and no paper=")
+
+
+@dataclass(frozen=True)
+class RecipesOptions:
+    """Which recipes are shown, and where our runs are."""
+
+    name: str = ""  # one recipe in full; or the beginning of several names
+    experiment: str = "dg"  # MLflow experiment
+    tracking_uri: str = (
+        ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; off: ours are not shown
+    )
+    selection: Selection = "source_val"  # which of a run's epochs; the papers' own is mostly oracle

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from dg.compare.comparison import comparison
 from dg.compare.picture import write_picture
+from dg.compare.report.page import report_page
+from dg.compare.report.sources import runs_in_store
 from dg.compare.settings import CompareOptions
 from dg.compare.tables import ComparisonTable
 from dg.files.atomic import replace_file
 from dg.grid.parent_run import ParentRun
 from dg.grid.plan import GridPlan
-from dg.report.page import report_page
-from dg.report.sources import runs_in_store
 from dg.tracking.labels import dataset_label, lifter_label, method_label, metric_label
 from dg.tracking.names import HIGHER_IS_BETTER, TAG_METHOD, TAG_NOTE, TAG_SOURCE, metric_name, target_metric
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dg.cluster.guardian import Guardian
 from dg.cluster.resources import amounts, cores_here, trainer_ask
 from dg.cluster.store_watch import ClusterLostError, StoreWatch
-from dg.runs.trainer_actor import TrainerActor, run_folders
+from dg.runs.trainer_actor import KeepsLifter, TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.errors import exit_code
 
@@ -54,11 +54,11 @@ class RunHandle(ABC):
 class LocalRun(RunHandle):
     """In this process, in a thread, so that the main thread shows progress and sees signals."""
 
-    def __init__(self, config: TrainConfig, info: RunInfo) -> None:
+    def __init__(self, config: TrainConfig, info: RunInfo, model: KeepsLifter) -> None:
         folders = run_folders(config, info)
         self._guardian = Guardian(folders[0], folders=folders[1:])
         self._guardian.watch(os.getpid())
-        self._actor = TrainerActor(config, info)
+        self._actor = TrainerActor(config, info, model)
         self._outcome: dict[str, Any] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -101,7 +101,9 @@ class RayRun(RunHandle):
     Raises ResourceError when a run in the same folder is going on in the cluster.
     """
 
-    def __init__(self, config: TrainConfig, info: RunInfo, session: "RaySession", gpus: float) -> None:
+    def __init__(
+        self, config: TrainConfig, info: RunInfo, model: KeepsLifter, session: "RaySession", gpus: float
+    ) -> None:
         import ray
         from ray import exceptions
 
@@ -112,7 +114,7 @@ class RayRun(RunHandle):
             "num_cpus": 1, "num_gpus": gpus, "resources": custom, "max_restarts": 0, "max_concurrency": 4,
             "runtime_env": {"env_vars": trainer_environment(config, gpus)},
         }  # fmt: skip
-        self.actor = _named_actor(info, options, (config, info, session.guardian is not None))
+        self.actor = _named_actor(info, options, (config, info, model, session.guardian is not None))
         self._place = self.actor.place.remote()
         self._since = self._answered = time.monotonic()
         self._store = StoreWatch(ray.get_runtime_context().gcs_address)

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dg.cluster.guardian import Guardian
 from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, StatusFile
@@ -22,15 +22,26 @@ if TYPE_CHECKING:
 SHORT_S = 15.0  # a pool with too few workers for so long is told of
 
 
+class KeepsLifter(Protocol):
+    """What puts the lifter of a finished run on record (`dg.trained.run_model.RunModel`)."""
+
+    def log(self, tracker: "Tracker", folder: Path, config: TrainConfig, summary: dict[str, Any]) -> str:
+        """Return what happened, in words; empty where nothing was wanted."""
+
+    def tidy(self, folder: Path) -> None:
+        """Remove what waited in the run's folder to be sent."""
+
+
 class TrainerActor:
     """One run. `run` blocks; the other methods are called meanwhile from other threads.
 
     Args:
+        model: puts the lifter on record at the end.
         guarded: whether another process clears up half-written files if this process is killed.
     """
 
-    def __init__(self, config: TrainConfig, info: RunInfo, guarded: bool = True) -> None:
-        self._config, self._info, self._guarded = config, info, guarded
+    def __init__(self, config: TrainConfig, info: RunInfo, model: KeepsLifter, guarded: bool = True) -> None:
+        self._config, self._info, self._model, self._guarded = config, info, model, guarded
         self._records: deque[dict[str, Any]] = deque()
         self._stop = threading.Event()
         self._pool: RenderPool | None = None
@@ -57,11 +68,10 @@ class TrainerActor:
     def _run(self) -> dict[str, Any]:
         try:
             # Here, not in the constructor: an actor that is loading can be told from one that has no place.
-            from dg.trained.run_model import tidy
             from dg.training.run import train
 
             summary = train(self._config, self._info, self._report, self._stop, self._watch, self._keep)
-            tidy(Path(self._info.out))
+            self._model.tidy(Path(self._info.out))
         except BaseException as error:
             self._status.end(FAILED, f"{type(error).__name__}: {error}")
             raise
@@ -73,9 +83,7 @@ class TrainerActor:
         self._records.append(record)
 
     def _keep(self, tracker: "Tracker", summary: dict[str, Any]) -> None:
-        from dg.trained.run_model import log_lifter
-
-        told = log_lifter(tracker, Path(self._info.out), self._config, summary)
+        told = self._model.log(tracker, Path(self._info.out), self._config, summary)
         if told:
             self._records.append({"kind": "note", "text": told})
 

@@ -9,17 +9,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dg.settings.config import ConfigError, TrainConfig
 from dg.tracking import NullTracker, Tracker
-from dg.trained.description import METADATA_KEY, LifterDescription
-from dg.trained.stored import load_checkpoint
-from dg.trained.writers import ExportedLifter, onnx_bytes
 
 NAME, FOLDER = "lifter", "mlflow_model"
 LONG_S = 120.0  # training time from which `tracking.model=auto` logs the model
 _EXAMPLE_ROWS = 2
+
+
+class RunModel:
+    """What a run does with its lifter at the end; it travels to the trainer actor, and loads nothing before."""
+
+    def log(self, tracker: Tracker, folder: Path, config: TrainConfig, summary: dict[str, Any]) -> str:
+        """See `log_lifter`."""
+        return log_lifter(tracker, folder, config, summary)
+
+    def tidy(self, folder: Path) -> None:
+        """Remove the model's files from a run's folder once nothing waits to be sent to MLflow any more."""
+        if not any(folder.glob("mlflow_spool.jsonl*")):
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
 def wants_model(config: TrainConfig, seconds: float) -> bool:
@@ -60,12 +68,6 @@ def log_lifter(tracker: Tracker, folder: Path, config: TrainConfig, summary: dic
     return f"lifter logged as an MLflow model in {time.monotonic() - start:.1f} s"
 
 
-def tidy(folder: Path) -> None:
-    """Remove the model's files from a run's folder once nothing waits to be sent to MLflow any more."""
-    if not any(folder.glob("mlflow_spool.jsonl*")):
-        shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
 def save_lifter(run: Path, folder: Path) -> int:
     """Write the lifter of a run's folder as MLflow's `save_model` does, with signature and input example.
 
@@ -80,6 +82,13 @@ def save_lifter(run: Path, folder: Path) -> int:
         ConfigError: the extra `export` is not installed.
         CheckpointError: the checkpoint cannot be used.
     """
+    # Here, as a driver that only watches a run loads none of it.
+    import numpy as np
+
+    from dg.trained.description import METADATA_KEY, LifterDescription
+    from dg.trained.stored import load_checkpoint
+    from dg.trained.writers import ExportedLifter, onnx_bytes
+
     stored = load_checkpoint(run)
     module = ExportedLifter(stored.lifter, stored.config.frames)
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())

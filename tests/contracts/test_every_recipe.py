@@ -2,9 +2,9 @@
 
 import pytest
 
+from dg.compare.recipe_numbers import changes, parameters_of, published_of
 from dg.grid.cells import read_grid
 from dg.grid.plan import make_plan
-from dg.recipes.published import changes, parameters_of, published_of
 from dg.settings.command_line import check_plugins, parse
 from dg.settings.recipes import FOLDER, load_recipe, recipe_names
 

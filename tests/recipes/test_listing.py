@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from dg.recipes import listing
-from dg.recipes.__main__ import RecipesOptions, main
-from dg.recipes.published import parameters_of
+from dg.compare import recipe_listing as listing
+from dg.compare.recipe_numbers import parameters_of
+from dg.compare.recipes import RecipesOptions, main
 from dg.settings.recipes import load_recipe
 from tests.compare.make_results import benchmark_run
 

@@ -10,12 +10,12 @@ import pytest
 import yaml
 from PIL import Image
 
+from dg.compare.report import __main__ as report
+from dg.compare.report.page import report_page
+from dg.compare.report.sources import runs_in_folders
 from dg.compare.settings import CompareOptions
 from dg.compare.stored_runs import NothingToCompareError
 from dg.pose.joint_map import skeleton_named
-from dg.report import __main__ as report
-from dg.report.page import report_page
-from dg.report.sources import runs_in_folders
 from dg.settings.config import TrainConfig
 from tests.browser import Browser, needs_chromium
 

@@ -13,14 +13,14 @@ import numpy as np
 from dg.compare.differences import add_differences
 from dg.compare.published import published_results
 from dg.compare.published_rows import add_published
+from dg.compare.report.charts import comparison_chart, curves_chart, legend
+from dg.compare.report.sources import ReportRun
 from dg.compare.settings import CompareOptions
 from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet
 from dg.compare.tables import build_tables
 from dg.compare.text import sheets_of
 from dg.drawing.viewer import ViewerFrame, viewer_fragment
 from dg.pose.joint_map import skeleton_named
-from dg.report.charts import comparison_chart, curves_chart, legend
-from dg.report.sources import ReportRun
 from dg.tracking.labels import dataset_label
 
 ELEVATION_STEP_DEG = 15  # as dg.evaluation.details has it

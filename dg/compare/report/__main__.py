@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dg.compare.report.settings import ReportOptions
 from dg.compare.settings import CompareOptions
 from dg.files.atomic import replace_file
-from dg.report.settings import ReportOptions
 from dg.settings.command import Command, run_command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
@@ -35,8 +35,8 @@ def _main(args: list[str]) -> int:
     folders = [Path(arg) for arg in args if "=" not in arg]
     options = read(ReportOptions, [_renamed(arg) for arg in args if "=" in arg])
     # After the help, which needs none of it.
-    from dg.report.page import report_page
-    from dg.report.sources import runs_in_folders, runs_in_store
+    from dg.compare.report.page import report_page
+    from dg.compare.report.sources import runs_in_folders, runs_in_store
 
     compared = CompareOptions(
         experiment=options.experiment,

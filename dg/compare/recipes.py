@@ -2,25 +2,11 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from dg.compare.settings import RecipesOptions
 from dg.settings.command import Command, run_command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
-from dg.tracking.names import Selection
-
-
-@dataclass(frozen=True)
-class RecipesOptions:
-    """Which recipes are shown, and where our runs are."""
-
-    name: str = ""  # one recipe in full; or the beginning of several names
-    experiment: str = "dg"  # MLflow experiment
-    tracking_uri: str = (
-        ""  # MLflow store; empty: MLFLOW_TRACKING_URI, else sqlite:///mlflow.db; off: ours are not shown
-    )
-    selection: Selection = "source_val"  # which of a run's epochs; the papers' own is mostly oracle
-
 
 COMMAND = Command(
     name="recipes",
@@ -43,7 +29,7 @@ def main(args: Sequence[str]) -> int:
 def _main(args: list[str]) -> int:
     options = read(RecipesOptions, args, positional="name")
     # After the help, which needs none of it.
-    from dg.recipes.listing import listing
+    from dg.compare.recipe_listing import listing
 
     print(listing(options), end="")
     return 0

@@ -6,15 +6,15 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dg.compare.published import published_results
+from dg.compare.recipe_numbers import Reached, reached
 from dg.compare.results import RunResult
 from dg.compare.sheets import Sheet, spell, to_markdown
 from dg.compare.stored_runs import NothingToCompareError, read_results, stored_runs
 from dg.compare.tables import SELECTION_TITLES
-from dg.recipes.published import Reached, reached
 from dg.settings.recipes import PublishedRecipe, load_recipe, recipe_names
 
 if TYPE_CHECKING:
-    from dg.recipes.__main__ import RecipesOptions
+    from dg.compare.settings import RecipesOptions
 
 NOT_COMPARABLE = "*"
 Runs = Mapping[str, Sequence[RunResult]]
