@@ -38,4 +38,4 @@ def test_the_stages_that_are_asked_for_are_printed_with_their_sum(capsys, monkey
 
 def test_a_lifter_that_takes_no_windows_is_refused():
     with pytest.raises(ValueError, match="lifter"):
-        measure(LatencyOptions(stages=("lifter",), lifter={"name": "st_gcn"}, frames=9))
+        measure(LatencyOptions(stages=("lifter",), lifter={"name": "simple_baseline"}, frames=9))

@@ -8,7 +8,7 @@ import socket
 import threading
 from collections import deque
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dg.cluster.guardian import Guardian
 from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, StatusFile
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 SHORT_S = 15.0  # a pool with too few workers for so long is told of
 
 
+@runtime_checkable
 class KeepsLifter(Protocol):
     """What puts the lifter of a finished run on record (`dg.trained.run_model.RunModel`)."""
 

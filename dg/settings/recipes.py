@@ -24,7 +24,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from dg.files.strict_yaml import load_yaml
 from dg.settings.errors import ConfigError
 from dg.settings.reader import home, quoted, suggest
 
@@ -230,6 +229,8 @@ def _axis(axis: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - of a file
 
 
 def _content(path: Path) -> dict[str, Any]:
+    from dg.files.strict_yaml import load_yaml  # here, as help needs none
+
     content = load_yaml(path.read_text(encoding="utf-8"), texts_only=True)
     if not isinstance(content, dict):
         raise ConfigError(f"{path.name}: expected the keys {[*KEYS, 'vary']}")
