@@ -158,7 +158,7 @@ class Reporter:
             command_lines(outcome, self.sweep).strip(),
             "```",
             "",
-            f"`optuna-dashboard {self._storage()}` shows it.",
+            f"`optuna-dashboard {without_password(self.sweep.options.storage)}` shows it.",
         ]
         tracker.set_tags({TAG_NOTE: "\n".join(note)})
         for file in (*files, storage_file(self.sweep.options.storage)):
