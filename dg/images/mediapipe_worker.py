@@ -22,7 +22,7 @@ def main() -> None:
     """Answer images until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not come between the answers
-    import mediapipe
+    import mediapipe  # pyright: ignore[reportMissingImports] - it is in this process's own environment
 
     with mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1) as pose:
         print(json.dumps({"ready": mediapipe.__version__}), file=answers, flush=True)

@@ -83,10 +83,10 @@ def joints_on(
     if source == target:
         return joints_2d, np.where(np.isfinite(joints_2d).all(-1), confidence, 0).astype(np.float32)
     weights = joint_map(source, target).numpy()
-    known = np.isfinite(joints_2d).all(-1)
+    known = np.asarray(np.isfinite(joints_2d).all(-1))
     parts = known.astype(np.float32) @ weights.T  # share of each joint's parts that are known
     needed = np.array([1e-3 if name in _ONE_PART_DOES else 1 - 1e-3 for name in target.joints])
-    made = parts >= needed
+    made = np.asarray(parts >= needed)
     share = np.maximum(parts, 1e-3)
     places = np.einsum("ts,rsc->rtc", weights, np.where(known[..., None], joints_2d, 0)) / share[..., None]
     sure = (np.where(known, confidence, 0) @ weights.T) / share

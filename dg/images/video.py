@@ -122,6 +122,7 @@ def write_video(path: Path, pictures: Iterator[UInt8[np.ndarray, "height width 3
 def _av() -> Any:  # noqa: ANN401 - an extra
     try:
         import av
+        import av.logging
     except ImportError as error:
         raise OptionError("video needs PyAV: pip install -c constraints.txt -e '.[video]'") from error
     av.logging.set_level(av.logging.PANIC)

@@ -89,7 +89,7 @@ def _inputs(found: People2d, rows: LiftRows) -> tuple[list[PersonInputs], list[I
     inputs, cameras = [], []
     for at, (row, like) in enumerate(zip(rows.row.tolist(), rows.like.tolist(), strict=True)):
         person, frame = found.people[like], int(found.frame[like])
-        missing = None if row < 0 else ~np.isfinite(found.joints_px[row]).all(-1)
+        missing = None if row < 0 else np.asarray(~np.isfinite(found.joints_px[row]).all(-1))
         missing = missing if missing is not None and missing.any() else None
         made = PersonInputs(person, rows.joints_px[at], rows.confidence[at], missing=missing)
         inputs.append(made if found.depths is None else found.depths(like, made))

@@ -147,7 +147,7 @@ class ImagePredictor:
         """
         skeleton = self.skeleton
         joints_px, confidence = to_skeleton(person, skeleton)
-        known = np.isfinite(joints_px).all(-1)
+        known = np.asarray(np.isfinite(joints_px).all(-1))
         if known.sum() < LEAST_JOINTS:
             return None
         missing = None if known.all() else ~known

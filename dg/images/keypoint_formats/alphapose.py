@@ -25,8 +25,9 @@ class AlphaPose(KeypointFormat):
         """Whether it is a list of people with the names of their images."""
         tree = content.first
         first = tree[0] if not content.is_folder and isinstance(tree, list) and tree else None
-        named = isinstance(first, dict) and isinstance(first.get("image_id"), str)
-        return bool(named and isinstance(first.get("keypoints"), list))
+        if not isinstance(first, dict):
+            return False
+        return isinstance(first.get("image_id"), str) and isinstance(first.get("keypoints"), list)
 
     @classmethod
     def parse(cls, content: Content) -> FoundPeople:
