@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from dg.trained.latency import WARM_UP, LatencyOptions, Timing, main, measure, timed
 from dg.settings.errors import ConfigError
+from dg.trained.latency import WARM_UP, LatencyOptions, Timing, main, measure, timed
 from render_workers.depth import DEPTH_SOURCES
 from tests.images.image_depth_source import PLACE
 
