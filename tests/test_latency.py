@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from dg.settings.errors import ConfigError
 from dg.trained.latency import WARM_UP, LatencyOptions, Timing, main, measure, timed
 from render_workers.depth import DEPTH_SOURCES
 from tests.images.image_depth_source import PLACE
@@ -36,6 +37,9 @@ def test_the_stages_that_are_asked_for_are_printed_with_their_sum(capsys, monkey
     assert "detector" not in text
 
 
-def test_a_lifter_that_takes_no_windows_is_refused():
-    with pytest.raises(ValueError, match="lifter"):
-        measure(LatencyOptions(stages=("lifter",), lifter={"name": "simple_baseline"}, frames=9))
+@pytest.mark.parametrize(
+    ("given", "message"), [({"frames": 2}, "frames must be odd"), ({"lifter": {"name": "nothing"}}, "unknown lifter")]
+)
+def test_what_the_lifter_cannot_be_is_refused(given, message):
+    with pytest.raises(ConfigError, match=message):
+        measure(LatencyOptions(stages=("lifter",), **given))
