@@ -56,7 +56,17 @@ def main(uri: str, report: str, study: str = "") -> None:
         _shoot(browser, "report")
     if study:
         port = _free_port()
-        with _served(["optuna-dashboard", "--host", "127.0.0.1", "--port", str(port), study], port) as address:
+        with _served(
+            [
+                str(Path(sys.executable).with_name("optuna-dashboard")),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                study,
+            ],
+            port,
+        ) as address:
             with Browser(1400, 900) as browser:
                 browser.open(f"{address}/dashboard/studies/1", "Hyperparameter Importance")
                 _shoot(browser, "optuna_dashboard")
