@@ -1,12 +1,13 @@
-"""The screenshots of docs/mlflow.md, made anew with headless Chromium.
+r"""The screenshots of docs/mlflow.md, made anew with headless Chromium.
 
-    dg grid 'methods=[erm,random_rigid]' 'inputs=[xy]' 'seeds=[0,1]' lifter.width=256 epochs=6 evaluate_every=2 \\
+    dg grid 'methods=[erm,random_rigid]' 'inputs=[xy]' 'seeds=[0,1]' lifter.width=256 epochs=6 evaluate_every=2 \
         virtual_cameras=1 tracking.model=off tracking.uri=sqlite:///shown.db out=runs/shown
-    dg sweep search space.lr=log:1e-4..1e-2 'space.method=erm|random_rigid' inputs=xy pool=local data.clips=8 \\
+    dg sweep search space.lr=log:1e-4..1e-2 'space.method=erm|random_rigid' inputs=xy pool=local data.clips=8 \
         data.frames=40 lifter.width=64 epochs=3 evaluate_every=1 trials=7 concurrency=3 pruner=off storage=sqlite:///s.db
     python docs/make_screenshots.py sqlite:///shown.db runs/shown/report.html sqlite:///s.db
 
-Small runs for pictures, of 2026-11-29 on two shared cores: their numbers say nothing of the methods. The third argument, a study's storage, needs optuna-dashboard (`pip install -e '.[dashboard]'`).
+Small runs for pictures, of 2026-11-29 on two shared cores: their numbers say nothing of the methods. The third
+argument, a study's storage, needs optuna-dashboard (`pip install -e '.[dashboard]'`).
 """
 
 import socket
