@@ -1,10 +1,13 @@
-"""The screenshots of docs/mlflow.md, made anew with headless Chromium.
+r"""The screenshots of docs/mlflow.md, made anew with headless Chromium.
 
-    dg grid 'methods=[erm,poseaug]' 'inputs=[xy,xyd]' 'seeds=[0,1]' out=runs/shown tracking.uri=sqlite:///shown.db
-    dg sweep search space.lr=log:1e-4..1e-2 'space.method=erm|random_rigid' inputs=xy trials=12 storage=sqlite:///s.db
+    dg grid 'methods=[erm,random_rigid]' 'inputs=[xy]' 'seeds=[0,1]' lifter.width=256 epochs=6 evaluate_every=2 \
+        virtual_cameras=1 tracking.model=off tracking.uri=sqlite:///shown.db out=runs/shown
+    dg sweep search space.lr=log:1e-4..1e-2 'space.method=erm|random_rigid' inputs=xy pool=local data.clips=8 \
+        data.frames=40 lifter.width=64 epochs=3 evaluate_every=1 trials=7 concurrency=3 pruner=off storage=sqlite:///s.db
     python docs/make_screenshots.py sqlite:///shown.db runs/shown/report.html sqlite:///s.db
 
-The third argument, a study's storage, needs optuna-dashboard (`pip install -e '.[dashboard]'`).
+Small runs for pictures, of 2026-11-29 on two shared cores: their numbers say nothing of the methods. The third
+argument, a study's storage, needs optuna-dashboard (`pip install -e '.[dashboard]'`).
 """
 
 import socket
@@ -56,7 +59,17 @@ def main(uri: str, report: str, study: str = "") -> None:
         _shoot(browser, "report")
     if study:
         port = _free_port()
-        with _served(["optuna-dashboard", "--host", "127.0.0.1", "--port", str(port), study], port) as address:
+        with _served(
+            [
+                str(Path(sys.executable).with_name("optuna-dashboard")),
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                study,
+            ],
+            port,
+        ) as address:
             with Browser(1400, 900) as browser:
                 browser.open(f"{address}/dashboard/studies/1", "Hyperparameter Importance")
                 _shoot(browser, "optuna_dashboard")

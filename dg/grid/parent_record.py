@@ -80,7 +80,7 @@ def summary_metrics(tables: Sequence[ComparisonTable]) -> dict[str, float]:
             name = target_metric(column.target, table.metric)
             found[name] = pick([*means, *([found[name]] if name in found else [])])
             found[metric_name("target_mean", column.target, table.metric)] = statistics.fmean(means)
-    return found
+    return {name: round(value, 3) for name, value in found.items()}
 
 
 def describe(tables: Sequence[ComparisonTable], children: Sequence[tuple[str, str]]) -> str:

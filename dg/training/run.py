@@ -133,7 +133,9 @@ def _train_on(
         if state is not None:
             trainer.load(state)
         data = {"data": problem.contents, "data_checks": problem.checks}
-        summary = {"run_id": run_id, "regime": method.regime} | data | trainer.fit(run_id)
+        fitted = trainer.fit(run_id)
+        # By now a store that was slow to answer has given the run its own id.
+        summary = {"run_id": tracker.run_id, "regime": method.regime} | data | fitted
         if not summary["interrupted"]:
             record_results(tracker, Path(info.out), config, summary, trainer.views, trainer.position.ended_epoch)
             if keep is not None:

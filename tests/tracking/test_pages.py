@@ -10,7 +10,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from dg import ui
+from dg.compare import ui
 from dg.tracking.experiment_page import run_address
 from dg.tracking.stores import client_of
 from tests.browser import Browser, needs_chromium
