@@ -70,7 +70,7 @@ def test_an_unknown_study_and_wrong_words_are_refused(capsys, tmp_path):
     assert main(["motion", "out=x", "sppeds=[1,2]"]) == 2
     assert "did you mean 'speeds'" in capsys.readouterr().err
     assert main(["motion", f"out={tmp_path}"]) == 4
-    assert "dg.study frames" in capsys.readouterr().err
+    assert "dg study frames" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
