@@ -49,7 +49,7 @@ def send_table(client: "MlflowClient", run_id: str, rows: Sequence[Mapping[str, 
     """
     from pandas import DataFrame
 
-    client.log_text(run_id, DataFrame(list(rows)).to_json(orient="split", index=False), name)
+    client.log_text(run_id, DataFrame(list(rows)).to_json(orient="split", index=False) or "", name)
     known = json.loads(client.get_run(run_id).data.tags.get(_TABLES_TAG, "[]"))
     entry = {"path": name, "type": "table"}
     if entry not in known:

@@ -94,14 +94,14 @@ def save_lifter(run: Path, folder: Path) -> int:
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())
     document = description.document(stored.lifter.target_frames(stored.config.frames))
     data = onnx_bytes(module, document)
-    import mlflow.onnx
     import onnx
     from mlflow.models import infer_signature
+    from mlflow.onnx import save_model
 
     example = module.example(_EXAMPLE_ROWS).numpy()
     answer = np.zeros((_EXAMPLE_ROWS, *document["output"]["shape"][1:]), np.float32)
     shutil.rmtree(folder, ignore_errors=True)
-    mlflow.onnx.save_model(
+    save_model(
         onnx.load_from_string(data),
         str(folder),
         signature=infer_signature(example, answer),
