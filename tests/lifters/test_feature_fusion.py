@@ -8,13 +8,17 @@ from dg.pose.skeleton import H36M_16, H36M_17
 from lifters import LIFTERS
 from lifters.base import Lifter
 from lifters.feature_fusion import EMBEDDED, FusedLifter, fused_channels
-from tests.contracts.test_every_lifter import frames_needed, make
+from tests.contracts.test_every_lifter import make
 
 SOURCES = {"depth_features": 24, "image_features": 10}
 
 
 def fused(name, plain, skeleton=H36M_16, sources=SOURCES):
     return FusedLifter(make(name, skeleton, fused_channels(plain, sources)), sources)
+
+
+def frames_needed(lifter):
+    return getattr(lifter, "receptive_field", 1)
 
 
 def silence(lifter):

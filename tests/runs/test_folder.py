@@ -60,7 +60,7 @@ def test_an_earlier_run_is_refused_gone_on_with_or_removed_and_never_mixed(tmp_p
     (out / "mine.txt").write_text("not a run's")
     assert main([*XY, f"out={out}", "seed=5", "epochs=1", "resume=overwrite"]) == 0
     assert not same(last_weights(str(out)), first)
-    assert [path.name for path in out.glob("checkpoint-*.pt")] == ["checkpoint-000000020.pt"]
+    assert [path.name for path in out.glob("checkpoint-*.pt")] == ["checkpoint-000000010.pt"]
     assert (out / "mine.txt").read_text() == "not a run's"
 
 
