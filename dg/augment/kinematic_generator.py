@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.augment.bone_angle import BoneAngle
+from dg.augment.bone_length import BoneLength
 from dg.augment.generator import PoseGenerator
 from dg.augment.joint_ranges import limb_bones
 from dg.augment.rigid import RigidTransform
@@ -134,10 +135,12 @@ class KinematicGenerator(PoseGenerator):
 
     def __init__(self, skeleton: Skeleton, reach_deg: float = 60.0, camera: CameraReach | None = None) -> None:
         super().__init__(skeleton)
-        self.bone_angle = ChainedBones(skeleton, reach_deg)
+        bones, lengths = ChainedBones(skeleton, reach_deg), self.bone_length
+        assert isinstance(lengths, BoneLength)
+        self.bone_angle = bones
         self.camera = CameraChange(skeleton, camera or CameraReach())
         self.rigid = self.camera
-        for trunk in (self.bone_angle.trunk, self.bone_length.trunk):
+        for trunk in (bones.trunk, lengths.trunk):
             with torch.no_grad():
                 trunk.last.weight.mul_(_FIRST_OUTPUTS)
 

@@ -231,8 +231,8 @@ def _tabled(
     values = {}
     for row in rows_of(run):
         target, value = metric_name(str(row.get("target", ""))), row.get(metric)
-        known = protocol_tag(target) in run.data.tags and isinstance(value, int | float)
-        if known and row.get("selection") == selection:
+        asked = protocol_tag(target) in run.data.tags and row.get("selection") == selection
+        if asked and isinstance(value, int | float):
             values[target] = float(value)
     return values
 

@@ -105,12 +105,15 @@ class Options:
         return self.gt or BENCHMARKS[self.protocol].flavour
 
 
+_Options = Options  # inside the class the name is its attribute
+
+
 class MpiInf3DHP(Dataset):
     """The test set, and the training part where `root` holds it too."""
 
     Options = Options
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: _Options) -> None:
         super().__init__(options)
         self.splits = SPLITS if training_folder(Path(options.root)) else ("test",)
 

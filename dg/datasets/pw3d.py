@@ -86,12 +86,15 @@ class Track:
     frames: Int[Tensor, " rows"]
 
 
+_Options = Options  # inside the class the name is its attribute
+
+
 class PW3D(Dataset):
     """3DPW's own splits. The files do not name people, so a person is `SEQUENCE person NUMBER`."""
 
     Options = Options
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: _Options) -> None:
         super().__init__(options)
         self.splits = ("test",) if options.whole else SPLITS
 

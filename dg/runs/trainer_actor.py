@@ -28,9 +28,11 @@ class KeepsLifter(Protocol):
 
     def log(self, tracker: "Tracker", folder: Path, config: TrainConfig, summary: dict[str, Any]) -> str:
         """Return what happened, in words; empty where nothing was wanted."""
+        ...
 
     def tidy(self, folder: Path) -> None:
         """Remove what waited in the run's folder to be sent."""
+        ...
 
 
 class TrainerActor:
