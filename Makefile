@@ -41,7 +41,7 @@ test-cluster: setup
 
 # Ray clusters, and processes that are killed.
 test-reliability: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m reliability -rP $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'reliability and not slow' -rP $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
