@@ -129,7 +129,7 @@ def test_a_submitted_run_shows_its_log_and_leaves_its_results(tmp_path, head):
     words = ("submit=true", f"address='{head.url}'", "render.actors=1", f"out={tmp_path / 'run'}")
     done = command("dg.train", *WORDS, *SHORT, *words, **HERE)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith(f"dg.train as a job on the Ray cluster at {head.url}: random_rigid")
+    assert done.stdout.startswith(f"dg train as a job on the Ray cluster at {head.url}: random_rigid")
     assert f"dg train on the Ray cluster at {head.address}" in done.stdout, "the job's own first line"
     assert "asked for a trainer with 1 CPU, 1 trainer and 1 render actors" in done.stdout
     assert "found 1 node with 4 CPU, 1 trainer" in done.stdout
