@@ -267,8 +267,9 @@ class Trainer:
         self.position.ended_epoch = epoch
         if "loss/lifter" in losses:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
-        self._save()
+        # Before the checkpoint: a run that is killed between it and the log has lost the points of this epoch.
         views = self.views.look(self._source, self.evaluator.targets or ()) if scores else {}
+        self._save()
         results = self.evaluator.history.results_at(epoch) if scores else {}
         self.tracker.log_metrics(epoch_metrics(results, losses, scores, views, self._figures()), step=epoch)
         if scores:
