@@ -17,7 +17,8 @@ from dg.files.atomic import replace_file
 from dg.grid.cells import ADAPTATION, Cell, GridOptions, Kind, Spec, make_cells, parse_specs
 from dg.grid.child_run import finished_summary
 from dg.settings.command_line import check_plugins, parse, table_of
-from dg.settings.config import ConfigError, TrainConfig, validate
+from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.config_check import validate
 from dg.settings.plugins import resolve
 from dg.tracking import tracking_uri
 

@@ -5,7 +5,8 @@ from dataclasses import asdict, fields
 from importlib import import_module
 from typing import Any
 
-from dg.settings.config import GROUPS, TrainConfig, problems
+from dg.settings.config import GROUPS, TrainConfig
+from dg.settings.config_check import problems
 from dg.settings.errors import ConfigError, OptionError
 from dg.settings.plugins import make_options, resolve
 from dg.settings.reader import build, split_args, to_tree

@@ -9,7 +9,8 @@ from dg.files.checkpoint import CheckpointError
 from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import Skeleton
-from dg.settings.config import ConfigError, TrainConfig, validate
+from dg.settings.config import ConfigError, TrainConfig
+from dg.settings.config_check import validate
 from dg.training.build import inputs_of
 
 FORMAT = "dg-lifter/1"

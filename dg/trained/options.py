@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dg.settings.command_line import parse
-from dg.settings.config import GROUPS, NESTED, ConfigError, TrainConfig, validate
+from dg.settings.config import GROUPS, NESTED, ConfigError, TrainConfig
+from dg.settings.config_check import validate
 from dg.settings.plugins import suggest
 from dg.trained.description import SETTINGS
 from dg.trained.settings import one_source

@@ -9,7 +9,8 @@ from dg.files.checkpoint import BEST, CheckpointError, Checkpoints, load_file
 from dg.pose.batch import InputSpec
 from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins
-from dg.settings.config import TrainConfig, validate
+from dg.settings.config import TrainConfig
+from dg.settings.config_check import validate
 from dg.trained.places import check_places, without_places
 from dg.training.build import initialise, inputs_of, make_lifter, options_for_windows
 from dg.training.rendering import with_feature_sizes
