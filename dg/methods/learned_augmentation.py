@@ -24,9 +24,10 @@ from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.rigid import RigidTransform
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
-from dg.methods.base import DGMethod, MethodContext, StepKey, TrainingPlan, Update
+from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
 from dg.methods.mixing import check_mixing
+from dg.methods.plan import TrainingPlan
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from dg.files.checkpoint import CheckpointError, load_file
-from dg.methods.base import DGMethod, MethodContext, SourceData, TrainingPlan, training_anchors
+from dg.methods.base import DGMethod, MethodContext, SourceData, training_anchors
+from dg.methods.plan import TrainingPlan
 from dg.pose.batch import InputSpec
 from dg.pose.devices import indexed
 from dg.pose.skeleton import Skeleton

@@ -18,8 +18,9 @@ from functools import partial
 
 import torch
 
-from dg.methods.base import MethodContext, SourceData, StepKey, TrainingPlan
+from dg.methods.base import MethodContext, SourceData, StepKey
 from dg.methods.fast_matmul import use_fast_matmul
+from dg.methods.plan import TrainingPlan
 from dg.methods.poseaug import PoseAug, PoseAugOptions
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths

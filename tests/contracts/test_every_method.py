@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from dg.methods import METHODS
-from dg.methods.base import DGMethod, MethodContext, SourceData, StepKey, TargetPoses, TrainingPlan
+from dg.methods.base import DGMethod, MethodContext, SourceData, StepKey, TargetPoses
+from dg.methods.plan import TrainingPlan
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.camera import Camera

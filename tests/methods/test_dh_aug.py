@@ -5,9 +5,10 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.base import StepKey
 from dg.methods.critics import PENALTY
 from dg.methods.dh_aug import DHAugOptions, JointCritic, joined_bones, special_kcs, varied_lengths, with_mirror_images
+from dg.methods.plan import TrainingPlan
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths, bone_vectors
 from dg.pose.skeleton import H36M_16, H36M_17

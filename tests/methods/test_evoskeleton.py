@@ -5,8 +5,9 @@ import torch
 
 from dg.augment.evolution import learn_validity
 from dg.augment.joint_limits import LimbFrames
-from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.base import StepKey
 from dg.methods.evoskeleton import EvoSkeletonOptions
+from dg.methods.plan import TrainingPlan
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_16, H36M_17
 from tests.augment.test_evolution import distances

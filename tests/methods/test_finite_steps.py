@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from dg.methods.base import MethodContext, SourceData, TrainingPlan
+from dg.methods.base import MethodContext, SourceData
 from dg.methods.erm import ERM
 from dg.methods.finite_steps import LOOK_EVERY, PATIENCE, DivergedError, FiniteSteps
+from dg.methods.plan import TrainingPlan
 from dg.pose.batch import InputSpec, PoseBatch, finite_rows
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16

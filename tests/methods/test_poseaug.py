@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.base import StepKey
 from dg.methods.losses import feedback_ratio, joint_group_matrix
+from dg.methods.plan import TrainingPlan
 from dg.methods.surface_offset import SurfaceOffsets
 from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle

@@ -5,8 +5,9 @@ import torch
 
 from dg.files.checkpoint import Checkpoints, load_file
 from dg.files.safe_load import FileFormatError
-from dg.methods.base import StepKey, TrainingPlan
+from dg.methods.base import StepKey
 from dg.methods.critics import CLIP
+from dg.methods.plan import TrainingPlan
 from dg.methods.poseda import PoseDAOptions
 from dg.pose.skeleton import H36M_16, H36M_17
 from tests.contracts.test_every_method import make, render, source_batch, step

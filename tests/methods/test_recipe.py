@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from dg.methods.base import TrainingPlan, lifter_optimizer
 from dg.methods.losses import LIFTER_LOSSES
+from dg.methods.plan import TrainingPlan, lifter_optimizer
 from dg.settings.command_line import check_plugins, parse
 from dg.settings.plugins import resolve
 from dg.training.build import options_for_windows, resolved_recipe
