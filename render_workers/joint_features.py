@@ -155,7 +155,13 @@ class FeatureReader:
 def seen_places(
     request: RenderRequest, crop: Crop, readings: Float[Tensor, "batch joints *readings"]
 ) -> Float[Tensor, "batch joints 2"]:
-    """Where in the crop the lifter sees the joints, pixels: at their detections, where the readings hold some."""
+    """Where in the crop the lifter sees the joints, pixels: at their detections, where the readings hold some.
+
+    Args:
+        request: poses, cameras and detections.
+        crop: the square that each pose was drawn in.
+        readings: what was read at the joints; the last two are the detection's offsets in the image plane at depth 1.
+    """
     if request.detection is None:
         return crop.joints_px
     ray = request.camera.unproject(request.joints_2d + readings[..., -2:])

@@ -109,7 +109,17 @@ def parse(name: str, plugin: type[Any], args: Sequence[str]) -> "tuple[list[Path
 
 
 def analyse(name: str, analysis: "Analysis", paths: Sequence[Path], settings: AnalyseOptions) -> "Comparison":
-    """Load the checkpoints, look at them, print, write and log. Raises as the parts do."""
+    """Load the checkpoints, look at them, print, write and log. Raises as the parts do.
+
+    Args:
+        name: of the analysis in its table.
+        analysis: what looks at the comparison.
+        paths: the checkpoints.
+        settings: of the command.
+
+    Returns:
+        The comparison that was looked at.
+    """
     from dg.analyse.base import Comparison
     from dg.analyse.checkpoints import TrainedRun, run_labels
     from dg.analyse.output import facts_of, sheet_of, write_findings

@@ -17,7 +17,13 @@ from dg.files.plain_text import csv_cell
 
 
 def write_findings(findings: Findings, facts: Mapping[str, Any], folder: Path) -> list[Path]:
-    """NAME.csv for each table, NAME.png for each figure, and findings.json with everything; returns their paths."""
+    """NAME.csv for each table, NAME.png for each figure, and findings.json with everything; returns their paths.
+
+    Args:
+        findings: tables and figures of an analysis.
+        facts: what identifies the analysis, as `facts_of` returns it.
+        folder: receives the files; made where it is absent.
+    """
     contents: dict[str, str | bytes] = {}
     for table in findings.tables:
         frame = DataFrame(table.rows).map(csv_cell, na_action="ignore")
@@ -30,7 +36,13 @@ def write_findings(findings: Findings, facts: Mapping[str, Any], folder: Path) -
 
 
 def facts_of(name: str, options: Any, comparison: Comparison) -> dict[str, Any]:  # noqa: ANN401 - an options dataclass
-    """What identifies an analysis: its name, its options, and what was compared."""
+    """What identifies an analysis: its name, its options, and what was compared.
+
+    Args:
+        name: of the analysis in its table.
+        options: the analysis' own options, a dataclass.
+        comparison: the checkpoints and targets that were compared.
+    """
     return {
         "analysis": name,
         "options": asdict(options),

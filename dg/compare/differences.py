@@ -50,7 +50,13 @@ def baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
 
 
 def find_difference(table: ComparisonTable, row: Row, column: Column) -> Difference | None:
-    """Return the table's difference for a row and a column, or None where there is none."""
+    """Return the table's difference for a row and a column, or None where there is none.
+
+    Args:
+        table: that holds rows, columns and differences.
+        row: one of the table's own (compared by identity).
+        column: a target and protocol.
+    """
     return next((d for d in table.differences if d.row is row and d.column == column), None)
 
 

@@ -27,7 +27,13 @@ def held_out(subject: str, clips: Collection[str]) -> set[str]:
 
 
 def clips_of(split: str, subject: str, clips: Collection[str]) -> list[str]:
-    """Return a training person's clips in `train` or `val`, in the given order."""
+    """Return a training person's clips in `train` or `val`, in the given order.
+
+    Args:
+        split: `train` or `val`.
+        subject: name of the person.
+        clips: names of all of the person's clips.
+    """
     chosen = held_out(subject, clips)
     return [clip for clip in clips if (clip in chosen) == (split == "val")]
 

@@ -48,7 +48,13 @@ def read_arrays(
 
 
 def check_split(split: str, known: Collection[str], what: str) -> None:
-    """Raise DataError that lists the splits of a data set, for any other one."""
+    """Raise DataError that lists the splits of a data set, for any other one.
+
+    Args:
+        split: what was asked for.
+        known: the splits that the data set has.
+        what: the data set, for the message.
+    """
     if split not in known:
         raise DataError(f"{what}: expected one of the splits {list(known)}, got {split!r}")
 
@@ -73,7 +79,13 @@ def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) ->
 
 
 def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, what: str) -> None:
-    """Raise DataError for joints that are not finite, not metres, or not all there."""
+    """Raise DataError for joints that are not finite, not metres, or not all there.
+
+    Args:
+        joints: metres, camera or world axes.
+        skeleton: of the joints; its bone lengths tell metres from millimetres.
+        what: the file and the place in it, for the message.
+    """
     finite = joints.isfinite().all(-1).all(-1)
     if not finite.all():
         first = int((~finite).nonzero()[0])

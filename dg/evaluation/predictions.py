@@ -185,7 +185,13 @@ def evaluate(
 
 
 def not_drawn(target: str, lost: int, poses: int) -> str:
-    """What to tell of poses that could not be drawn."""
+    """What to tell of poses that could not be drawn.
+
+    Args:
+        target: name of the test set.
+        lost: poses without a drawing.
+        poses: all poses of the test set.
+    """
     return f"{lost:,} of {poses:,} poses of {target} could not be drawn; they get the mean depth offset of the others"
 
 

@@ -30,7 +30,16 @@ class Named:
 
 
 def plain_dtype(code: Any, align: Any = False, copy: Any = False) -> np.dtype:  # noqa: ANN401
-    """Plain types alone, no records, whose fields could overlap."""
+    """Plain types alone, no records, whose fields could overlap.
+
+    Args:
+        code: the type's code, as "f8".
+        align: of `numpy.dtype`; not used.
+        copy: of `numpy.dtype`; not used.
+
+    Raises:
+        UnpicklingError: the code is not that of one plain type, as of numbers, text or objects.
+    """
     if not (type(code) is str and _PLAIN_DTYPE.fullmatch(code)):
         raise pickle.UnpicklingError("a dtype that is not a plain one")
     # A copy, for BUILD may set its byte order and numpy shares the plain types.

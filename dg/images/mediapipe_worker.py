@@ -35,7 +35,16 @@ def main() -> None:
 
 
 def people(pose: Any, image: np.ndarray, most: int) -> list[list[list[float]]]:  # noqa: ANN401 - not installed here
-    """The people in an image, one after the other: MediaPipe finds one, who is then painted over."""
+    """The people in an image, one after the other: MediaPipe finds one, who is then painted over.
+
+    Args:
+        pose: MediaPipe's pose solution.
+        image: uint8, (height, width, 3), RGB.
+        most: people to look for at most.
+
+    Returns:
+        One list of landmarks per person, each [x, y, visibility] in pixels.
+    """
     rest, found = image.copy(), []
     for _ in range(most):
         person = _one(pose, rest)

@@ -125,6 +125,11 @@ def training_anchors(clip: Int[Tensor, " rows"], lifter: Lifter, frames: int) ->
 
     Every row where a lifter answers for one frame; where it answers for several, windows overlap by two thirds of what
     they answer for, as MotionBERT trains (METHODS 6.6: 243 frames, a new window every 81).
+
+    Args:
+        clip: number of the clip that each row belongs to; the rows of a clip follow each other.
+        lifter: whose windows they are.
+        frames: rows of a window.
     """
     answered = len(range(frames)[lifter.target_frames(frames)])
     windows = Windows.over(clip, frames)

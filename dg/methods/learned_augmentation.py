@@ -77,7 +77,13 @@ class LearnedAugmentationOptions:
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Raise ValueError that lists the known values of an option."""
+    """Raise ValueError that lists the known values of an option.
+
+    Args:
+        name: of the option.
+        value: what was given.
+        known: the values that there are.
+    """
     if value not in known:
         raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
 

@@ -51,6 +51,15 @@ def meta_gradient(
     """The objective's gradient at the lifter's parameters, which are not changed; see the module's docstring.
 
     Two forward passes; two backward passes, with second_order the second one also through the first.
+
+    Args:
+        lifter: whose parameters the gradient is taken at.
+        seen: features and targets of the inner step.
+        unseen: features and targets that the adapted lifter is judged by.
+        inner_lr: rate of the inner step.
+        second_order: differentiate through the inner step.
+        shared_norm: pass both domains through batch normalisation together.
+        loss: of predictions and targets; a scalar.
     """
     parameters = dict(lifter.named_parameters())
     own = tuple(parameters.values())

@@ -169,7 +169,13 @@ class MotionSession:
 
 
 def trained_cells(folder: Path, cells: Sequence[dict[str, Any]], weights: str) -> Iterator[TrainedCell]:
-    """The finished ones of a grid's cells."""
+    """The finished ones of a grid's cells.
+
+    Args:
+        folder: of the grid.
+        cells: as the grid's own file lists them.
+        weights: which checkpoint, `last` or `best`.
+    """
     for cell in cells:
         own = folder / cell["name"]
         if finished_summary(own) is None:

@@ -89,6 +89,11 @@ def averaged(frame: "DataFrame") -> "DataFrame":
 def twins(frame: "DataFrame", label: str, value: str) -> "DataFrame":
     """The rows whose `label` is another than `value`, each with `there`, the error of the row that differs from it in
     this label alone; rows without such a one are left out.
+
+    Args:
+        frame: one row per finished run and x.
+        label: name of the column in which the twins differ.
+        value: of that column in the rows that the others are set beside.
     """
     keys = [*(name for name in labels_of(frame) if name != label), "x", "seed"]
     other = frame[label] != value
@@ -125,7 +130,13 @@ def protocols(frame: "DataFrame") -> list[str]:
 
 
 def csv_of(frame: "DataFrame", metric: str, axis: Axis = FRAMES) -> str:
-    """One row for each line and x: labels, protocol, the axis, metric, mean, standard deviation, seeds."""
+    """One row for each line and x: labels, protocol, the axis, metric, mean, standard deviation, seeds.
+
+    Args:
+        frame: one row per finished run and x.
+        metric: name of the error, with its unit.
+        axis: what x is.
+    """
     keys = ["line", *labels_of(frame), "protocol", "x"]
     figures = {"mean": ("error", "mean"), "std": ("error", "std"), "n": ("error", "size")}
     found = frame.groupby(keys)[["error", "seed"]].agg(**figures, seeds=("seed", lambda seeds: " ".join(sorted(seeds))))

@@ -46,6 +46,12 @@ def send_table(client: "MlflowClient", run_id: str, rows: Sequence[Mapping[str, 
     """Write a table among a run's artifacts in the form that MLflow's pages show as a table.
 
     MLflow's own `log_table` would add the rows again where the file is there already.
+
+    Args:
+        client: of the store.
+        run_id: of the run that receives the table.
+        rows: one mapping of column to value each.
+        name: of the artifact, ending in `.json`.
     """
     from pandas import DataFrame
 
@@ -59,7 +65,20 @@ def send_table(client: "MlflowClient", run_id: str, rows: Sequence[Mapping[str, 
 def send_model(
     client: "MlflowClient", experiment_id: str, run_id: str, folder: Path, name: str, step: int, register: str
 ) -> str:
-    """Make a logged model of a folder that `save_model` wrote, and a registered one where that is wished; its id."""
+    """Make a logged model of a folder that `save_model` wrote, and a registered one where that is wished; its id.
+
+    Args:
+        client: of the store.
+        experiment_id: of the run's experiment.
+        run_id: of the run.
+        folder: that `save_model` wrote.
+        name: of the logged model.
+        step: lifter step that its weights are of.
+        register: name in the model registry; empty: none.
+
+    Returns:
+        The logged model's id.
+    """
     from mlflow.entities import LoggedModelOutput
 
     model_id = _model_of(client, experiment_id, run_id, name)

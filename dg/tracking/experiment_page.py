@@ -45,7 +45,13 @@ def runs_address(server: str, experiment_id: str) -> str:
 
 
 def run_address(server: str, experiment_id: str, run_id: str) -> str:
-    """Return the address of one run's page."""
+    """Return the address of one run's page.
+
+    Args:
+        server: address of the MLflow server, with or without a slash at the end.
+        experiment_id: of the run's experiment.
+        run_id: of the run.
+    """
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 

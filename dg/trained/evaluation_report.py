@@ -73,7 +73,13 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
 
 
 def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:
-    """The metrics of each target, and the table of all averages, over actions too."""
+    """The metrics of each target, and the table of all averages, over actions too.
+
+    Args:
+        tracker: the run that receives them.
+        results: one of each target.
+        selection: how the evaluated checkpoint was chosen, as `last` or `source_val`.
+    """
     rows = []
     for result in results:
         summary = result.evaluation.errors.summary()

@@ -153,7 +153,13 @@ def identity_of(options: EvaluateOptions, config: TrainConfig) -> Identity:
 
 
 def summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
-    """What the JSON file holds of lifter and results."""
+    """What the JSON file holds of lifter and results.
+
+    Args:
+        stored: the lifter as read from its file.
+        identity: the row that it has in a comparison.
+        results: one of each target.
+    """
     config = stored.config
     return {
         "file": str(stored.path),

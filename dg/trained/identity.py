@@ -75,6 +75,12 @@ def identity_of_run(config: TrainConfig) -> Identity:
 def identity_of_file(name: str, regime: str, lifter: str, config: TrainConfig) -> Identity:
     """Of a lifter of unknown training: with the little that is known of it, it shares no table with runs of a known
     budget.
+
+    Args:
+        name: what the row is called.
+        regime: `DA` where 2D poses of a target were seen in training, else `DG`.
+        lifter: name of the architecture.
+        config: the settings of the evaluation.
     """
     params = {key: getattr(config, key) for key in SETTINGS} | {"dscale2d": config.dscale2d_resolved}
     params |= {"method.name": name, "lifter.name": lifter, "seed": "-", "data.name": NOT_STATED}

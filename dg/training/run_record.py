@@ -79,7 +79,15 @@ def run_before(folder: Path, digest: str) -> str | None:
 
 
 def begin_record(tracker: Tracker, folder: Path, config: TrainConfig, problem: Problem, run_id: str) -> None:
-    """Log what is known at the start: the data, the whole configuration and the environment."""
+    """Log what is known at the start: the data, the whole configuration and the environment.
+
+    Args:
+        tracker: where the run is recorded.
+        folder: the run's own; `config.yaml` and the id of the run are written there.
+        config: of the run.
+        problem: source, validation and targets as loaded.
+        run_id: the tracking store's id of the run.
+    """
     content = json.dumps({"run_id": run_id, "digest": config.digest()}).encode()
     replace_file(folder / RUN_ID, lambda file: file.write(content))
     tracker.log_inputs(data_inputs(config, problem))

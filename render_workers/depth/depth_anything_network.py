@@ -139,7 +139,16 @@ def answers_metres(folder: Path) -> bool:
 
 
 def input_size(height: int, width: int, input_px: int) -> tuple[int, int]:
-    """What an image is resized to: the shorter side to `input_px`, the longer in proportion, to multiples of 14."""
+    """What an image is resized to: the shorter side to `input_px`, the longer in proportion, to multiples of 14.
+
+    Args:
+        height: of the image, pixels.
+        width: of the image, pixels.
+        input_px: the shorter side's wanted length.
+
+    Returns:
+        Height and width, pixels.
+    """
     scale = input_px / (PATCH_PX * min(height, width))
     return max(round(height * scale), 1) * PATCH_PX, max(round(width * scale), 1) * PATCH_PX
 

@@ -95,7 +95,13 @@ def turned(points: Float[Tensor, "*axes 3"]) -> Float[Tensor, "*axes 3"]:
 def camera_arguments(
     focal_px: Float[Tensor, "batch 2"], center_px: Float[Tensor, "batch 2"], resolution: int
 ) -> dict[str, Any]:
-    """Of PerspectiveCameras: intrinsics in pixels of a square image; camera and world are one."""
+    """Of PerspectiveCameras: intrinsics in pixels of a square image; camera and world are one.
+
+    Args:
+        focal_px: focal lengths in x and y, pixels.
+        center_px: principal points, pixels.
+        resolution: the image's side, pixels.
+    """
     size = focal_px.new_full((len(focal_px), 2), float(resolution))
     return {"focal_length": focal_px, "principal_point": center_px, "image_size": size, "in_ndc": False}
 

@@ -227,7 +227,13 @@ def triples_of(xy: Any, confidence: Any = None) -> np.ndarray:  # noqa: ANN401 -
 
 
 def skeleton_by_count(joints: int, known: dict[int, tuple[Skeleton, str]], what: str) -> tuple[Skeleton, str]:
-    """The skeleton of a number of joints and a note on it. Raises FileFormatError that lists the known numbers."""
+    """The skeleton of a number of joints and a note on it. Raises FileFormatError that lists the known numbers.
+
+    Args:
+        joints: number of joints in the file.
+        known: skeleton and note by number of joints.
+        what: the file and the place in it, for the message.
+    """
     if joints not in known:
         counts = ", ".join(f"{n} ({s.name})" for n, (s, _) in known.items())
         raise FileFormatError(f"{what}: expected {counts} joints, got {joints}")
