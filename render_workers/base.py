@@ -2,17 +2,18 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from dg.body.base import BodyPose
 from dg.pose.camera import Camera
+from dg.pose.skeleton import SKELETONS, Skeleton
 
 BACKGROUND = float("inf")
 # What a request for detections gets for each joint: median, nearest and farthest depth, confidence, 2D error (x, y).
@@ -20,48 +21,68 @@ READINGS = 6
 
 
 @dataclass(frozen=True)
-class DetectionRequest:
-    """What a worker needs beside the poses to see them as a detector does (`render_workers.uadd`).
+class PackedRequest:
+    """A request as it travels: one block of memory, a row a pose. 392 bytes a pose of 17 joints.
 
     Attributes:
-        joints_z: depth of the joints in the camera frame, metres.
-        torso_2d: distance from pelvis to thorax in the image, normalised.
-        confidence: confidence of the detector that the request's 2D is from; None where that is the true 2D, whose
-            detection is to be made up.
+        skeleton: name of the joints' skeleton.
+        detect: as of the request.
+        rows: structured array; its fields are the tensors of the request.
     """
 
-    joints_z: Float[Tensor, "batch joints"]
-    torso_2d: Float[Tensor, " batch"]
-    confidence: Float[Tensor, "batch joints"] | None = None
+    skeleton: str
+    detect: bool
+    rows: np.ndarray
 
-    def parts(self) -> dict[str, Tensor]:
-        """The fields that are there, by name."""
-        return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
+    def __getitem__(self, rows: slice) -> "PackedRequest":
+        return PackedRequest(self.skeleton, self.detect, self.rows[rows])
 
-    def __getitem__(self, rows: slice) -> "DetectionRequest":
-        return DetectionRequest(**{name: value[rows] for name, value in self.parts().items()})
+    def unpack(self, device: torch.device | str = "cpu") -> "RenderRequest":
+        """Return the request on a device, in one copy; to a GPU from pinned memory, without waiting for it."""
+        rows, device = np.ascontiguousarray(self.rows), torch.device(device)
+        # A copy: arrays that arrive over Ray are read-only.
+        block = torch.from_numpy(rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize).copy())
+        if device.type == "cuda":
+            block = block.pin_memory().to(device, non_blocking=True)
+        parts = {name: _column(block, rows.dtype, name) for name in rows.dtype.names or ()}
+        camera = Camera(*[parts.pop(f"camera_{f.name}") for f in fields(Camera)])
+        return RenderRequest(skeleton=SKELETONS[self.skeleton], camera=camera, detect=self.detect, **parts)
 
-    def to(self, device: torch.device) -> "DetectionRequest":
-        """Return the request with every tensor on `device`."""
-        return DetectionRequest(**{name: value.to(device) for name, value in self.parts().items()})
+
+def _column(block: UInt8[Tensor, "rows bytes"], dtype: np.dtype, name: str) -> Tensor:
+    """A field of a structured array, from its bytes."""
+    field_type, offset = (dtype.fields or {})[name][:2]
+    kind = torch.int64 if field_type.base == np.int64 else torch.float32
+    # Cloned: of a single row a slice is contiguous as it is, at any address.
+    read = block[:, offset : offset + field_type.itemsize].clone(memory_format=torch.contiguous_format).view(kind)
+    return read.reshape(len(block), *field_type.shape)
 
 
 @dataclass(frozen=True)
 class RenderRequest:
-    """Bodies to draw and where to read their depth.
+    """People to draw and where to read their depth. The worker fits the body: joints are a quarter of a posed body.
 
     Attributes:
+        joints_3d: joints in the camera frame, metres.
+        skeleton: of the joints; one that a body can be fitted to (`Body.fit`).
         joints_2d: normalised image coordinates of the joints, as the camera (with its distortion) sees them.
         keys: one number for each pose, from which a noisy depth source draws, so that an answer does not depend on how
             poses are batched.
-        detection: where given, the request is answered with the `READINGS` of each joint instead of its depth alone.
+        reference: the joints of the same rows before augmentation, for bodies with `uses_reference`.
+        detect: whether the request is answered with the `READINGS` of each joint, as a detector sees it
+            (`render_workers.uadd`), instead of its depth alone.
+        confidence: confidence of the detector that `joints_2d` is from; None where that is the true 2D, whose detection
+            is to be made up.
     """
 
-    body_pose: BodyPose
+    joints_3d: Float[Tensor, "batch joints 3"]
+    skeleton: Skeleton
     camera: Camera
     joints_2d: Float[Tensor, "batch joints 2"]
     keys: Int[Tensor, " batch"]
-    detection: DetectionRequest | None = None
+    reference: Float[Tensor, "batch joints 3"] | None = None
+    detect: bool = False
+    confidence: Float[Tensor, "batch joints"] | None = None
 
     def __len__(self) -> int:
         return len(self.joints_2d)
@@ -70,58 +91,48 @@ class RenderRequest:
     def answer_shape(self) -> tuple[int, ...]:
         """Shape of the answer's depth."""
         shape = tuple(self.joints_2d.shape[:2])
-        return shape if self.detection is None else (*shape, READINGS)
+        return (*shape, READINGS) if self.detect else shape
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "RenderRequest":
+        parts = {name: change(value) for name, value in self._parts().items()}
+        camera = Camera(*[parts.pop(f"camera_{f.name}") for f in fields(Camera)])
+        return RenderRequest(skeleton=self.skeleton, camera=camera, detect=self.detect, **parts)
+
+    def _parts(self) -> dict[str, Tensor]:
+        """Every tensor by name, those of the camera as `camera_NAME`."""
+        names = ("joints_3d", "joints_2d", "keys", "reference", "confidence")
+        parts = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return parts | {f"camera_{f.name}": getattr(self.camera, f.name) for f in fields(Camera)}
 
     def __getitem__(self, rows: slice) -> "RenderRequest":
-        detection = None if self.detection is None else self.detection[rows]
-        return RenderRequest(self.body_pose[rows], self.camera[rows], self.joints_2d[rows], self.keys[rows], detection)
+        return self._map(lambda part: part[rows])
 
     def to(self, device: torch.device) -> "RenderRequest":
-        """Return the request with every tensor on `device`."""
-        detection = None if self.detection is None else self.detection.to(device)
-        camera, joints_2d = self.camera.to(device), self.joints_2d.to(device)
-        return RenderRequest(self.body_pose.to(device), camera, joints_2d, self.keys.to(device), detection)
+        """Return the request with every tensor on `device`; from the CPU to a GPU in one copy."""
+        if device.type == "cuda" and self.joints_3d.device.type == "cpu":
+            return self.pack().unpack(device)
+        return self._map(lambda part: part.to(device))
 
     def check(self) -> None:
         """Raise ValueError that names the rows which no image can be made of."""
-        pose, camera = self.body_pose, self.camera
-        parts = [pose.rotations, pose.positions, pose.stretch, self.joints_2d, camera.focal, camera.center]
-        finite = torch.stack([part.flatten(1).isfinite().all(1) for part in [*parts, camera.distortion]]).all(0)
-        in_front = pose.positions[..., 2].amin(-1) > 0
+        parts = [part.flatten(1) for part in self._parts().values() if part.is_floating_point()]
+        finite = torch.cat(parts, 1).isfinite().all(1)
+        in_front = self.joints_3d[..., 2].amin(-1) > 0
         for good, what in ((finite, "are not finite"), (in_front, "are behind the camera")):
             if not good.all():
                 rows = (~good).nonzero()[:, 0].tolist()
                 raise ValueError(f"pose rows {rows} {what}; mask them (PoseBatch.valid) first")
 
-    def to_arrays(self) -> dict[str, np.ndarray]:
-        """Contiguous numpy arrays: what is sent over Ray (numpy travels cheaper than torch, SYSTEMS 2.5)."""
-        parts = {
-            "rotations": self.body_pose.rotations,
-            "positions": self.body_pose.positions,
-            "stretch": self.body_pose.stretch,
-            "focal": self.camera.focal,
-            "center": self.camera.center,
-            "distortion": self.camera.distortion,
-            "extent": self.camera.extent,
-            "joints_2d": self.joints_2d,
-            "keys": self.keys,
-        }
-        if self.detection is not None:
-            parts |= self.detection.parts()
-        return {name: np.ascontiguousarray(value.detach().cpu().numpy()) for name, value in parts.items()}
-
-    @staticmethod
-    def from_arrays(arrays: dict[str, np.ndarray]) -> "RenderRequest":
-        """The inverse; copies, because arrays that arrive over Ray are read-only."""
-        t = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        detection = {f.name: t[f.name] for f in fields(DetectionRequest) if f.name in t}
-        return RenderRequest(
-            BodyPose(t["rotations"], t["positions"], t["stretch"]),
-            Camera(t["focal"], t["center"], t["distortion"], t["extent"]),
-            t["joints_2d"],
-            t["keys"],
-            DetectionRequest(**detection) if detection else None,
-        )
+    def pack(self) -> PackedRequest:
+        """Return what is sent over Ray and hashed: numpy travels cheaper than torch, and one array than many (SYSTEMS
+        2.5).
+        """
+        parts = {name: value.detach().cpu().numpy() for name, value in self._parts().items()}
+        kinds = [(name, np.int64 if name == "keys" else np.float32, part.shape[1:]) for name, part in parts.items()]
+        rows = np.empty(len(self), kinds)
+        for name, part in parts.items():
+            rows[name] = part
+        return PackedRequest(self.skeleton.name, self.detect, rows)
 
 
 @dataclass(frozen=True)
@@ -130,7 +141,7 @@ class RenderAnswer:
 
     Attributes:
         depth: absolute metres, float32 `[batch, joints]`, or the `READINGS` of each joint, `[batch, joints, readings]`,
-            where the request has a `detection`.
+            where the request has `detect`.
         valid: false for quarantined poses, which are NaN.
         stats: counters of the worker (seconds per stage, device).
         features: float16 `[batch, joints, channels]` of workers that read them (`render_workers.joint_features`), zero

@@ -48,11 +48,9 @@ class DepthCache:
 
     def key(self, request: RenderRequest) -> str:
         """Digest of poses, cameras, joints, keys and renderer."""
-        digest = hashlib.sha256(self.spec_digest.encode())
-        for name, value in sorted(request.to_arrays().items()):
-            digest.update(f"{name}{value.dtype.str}{value.shape}".encode())
-            digest.update(value.tobytes())
-        return digest.hexdigest()
+        packed = request.pack()
+        words = f"{self.spec_digest}{packed.skeleton}{packed.detect}{packed.rows.dtype.descr}"
+        return hashlib.sha256(words.encode() + packed.rows.tobytes()).hexdigest()
 
     @contextmanager
     def turn(self, name: str, interrupt: threading.Event | None = None) -> Iterator[None]:

@@ -162,7 +162,7 @@ def seen_places(
         crop: the square that each pose was drawn in.
         readings: what was read at the joints; the last two are the detection's offsets in the image plane at depth 1.
     """
-    if request.detection is None:
+    if not request.detect:
         return crop.joints_px
     ray = request.camera.unproject(request.joints_2d + readings[..., -2:])
     return crop.focal_px[:, None] * ray + crop.center_px[:, None]

@@ -11,13 +11,12 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import psutil
 import ray
 from ray import exceptions
 
 from render_workers import ray_nodes
-from render_workers.base import RenderAnswer, RenderRequest
+from render_workers.base import PackedRequest, RenderAnswer, RenderRequest
 from render_workers.pool import CorePool, Worker, prepare
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
 from render_workers.pool_outage import Outage
@@ -70,11 +69,10 @@ class _RenderActor:
         """Resident memory, bytes."""
         return psutil.Process().memory_info().rss
 
-    def depth(self, arrays: dict[str, np.ndarray], start: int, stop: int) -> tuple[RenderAnswer, float, int]:
+    def depth(self, request: PackedRequest, start: int, stop: int) -> tuple[RenderAnswer, float, int]:
         """The answer for rows [start, stop); seconds taken; resident memory in bytes."""
         began = time.perf_counter()
-        rows = {name: value[start:stop] for name, value in arrays.items()}
-        answer = self._worker.depth(RenderRequest.from_arrays(rows))
+        answer = self._worker.depth(request[start:stop].unpack())
         return answer, time.perf_counter() - began, self.heartbeat()
 
 
@@ -137,7 +135,7 @@ class RayPool(CorePool[ray.ObjectRef]):
         self._command()
 
     def _pack(self, request: RenderRequest) -> ray.ObjectRef:
-        return ray.put(request.to_arrays())
+        return ray.put(request.pack())
 
     def _was_lost(self, piece: Piece) -> bool:
         """Whether the worker that held it before is gone, out of reach, or silent."""

@@ -126,7 +126,7 @@ class ServicePool(CorePool[ray.ObjectRef]):
         self.core.options = replace(self.core.options, per_actor=int(status["credits"]))
 
     def _pack(self, request: RenderRequest) -> ray.ObjectRef:
-        return ray.put(request.to_arrays())
+        return ray.put(request.pack())
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, Spawn):

@@ -16,7 +16,7 @@ from torch import Tensor
 from dg.pose.detections import DRAWS, Detections, SyntheticDetector
 from dg.pose.uadd import RadiusLaw
 from dg.settings.config import DetectionConfig
-from render_workers.base import BACKGROUND, READINGS, DetectionRequest, RenderRequest
+from render_workers.base import BACKGROUND, READINGS, RenderRequest
 from render_workers.crop import Crop
 from render_workers.depth.noisy_zbuffer import mix, normal
 from render_workers.sampling import JointDepth, sample_joints
@@ -71,18 +71,17 @@ def read_detections(
         The `READINGS` of each joint, as `RenderAnswer` lists them; NaN where an image shows no body.
 
     Raises:
-        ValueError: the request carries no `detection`.
+        ValueError: the request has no `detect`.
     """
-    wish = request.detection
-    if wish is None:
+    if not request.detect:
         raise ValueError("expected a request for detections; this one asks for depth alone")
     surface = sample_joints(zbuffer, crop.joints_px, min_pool=1)
-    found = _detections(request, wish, surface.depth, options.detector)
+    found = _detections(request, surface.depth, options.detector)
     detected = crop.focal_px[:, None] * request.camera.unproject(request.joints_2d + found.error)
     detected = detected + crop.center_px[:, None]
     zoom = crop.focal_px[:, 0] / request.camera.focal[:, 0]
-    radius_px = options.radius.radius(found.confidence, wish.torso_2d) * zoom[:, None]
-    wall = wish.joints_z.amax(-1) + options.background_m if options.background_m else None
+    radius_px = options.radius.radius(found.confidence, _torso(request)) * zoom[:, None]
+    wall = request.joints_3d[..., 2].amax(-1) + options.background_m if options.background_m else None
     depths = disk_statistics(depth_map, detected, radius_px, wall)
     if wall is None:
         alone = sample_joints(depth_map, detected, min_pool=1).depth[..., None]
@@ -93,17 +92,23 @@ def read_detections(
     return JointDepth(readings, surface.widened)
 
 
+def _torso(request: RenderRequest) -> Float[Tensor, " batch"]:
+    """Distance from pelvis to thorax in the image, normalised."""
+    root, thorax = request.skeleton.root, request.skeleton.index("thorax")
+    return (request.joints_2d[:, thorax] - request.joints_2d[:, root]).norm(dim=-1)
+
+
 def _detections(
-    request: RenderRequest, wish: DetectionRequest, surface: Float[Tensor, "batch joints"], detector: SyntheticDetector
+    request: RenderRequest, surface: Float[Tensor, "batch joints"], detector: SyntheticDetector
 ) -> Detections:
     """Those that came with the request, else synthetic ones."""
-    if wish.confidence is not None:
-        return Detections(wish.confidence, torch.zeros_like(request.joints_2d))
+    if request.confidence is not None:
+        return Detections(request.confidence, torch.zeros_like(request.joints_2d))
     joints, device = surface.shape[1], surface.device
     stream = mix(request.keys.long() + mix(torch.tensor(_SALT, device=device)))
     counter = torch.arange(joints * DRAWS, device=device).view(joints, DRAWS)
     draws = normal(stream[:, None, None], counter)
-    return detector.detect(request.joints_2d, (wish.joints_z - surface).nan_to_num(), draws)
+    return detector.detect(request.joints_2d, (request.joints_3d[..., 2] - surface).nan_to_num(), draws)
 
 
 def disk_statistics(

@@ -1,4 +1,4 @@
-"""RenderWorker: posed bodies in, depth at their joints out. A plain class that knows nothing of Ray or processes."""
+"""RenderWorker: joints in, depth at the joints out. A plain class that knows nothing of Ray or processes."""
 
 import hashlib
 import json
@@ -17,6 +17,7 @@ from dg.body import BODIES
 from dg.body.base import Body, BodyPose
 from dg.pose.camera import Camera
 from dg.pose.devices import full_precision, indexed
+from dg.pose.skeleton import H36M_17
 from dg.settings.config import RenderConfig
 from dg.settings.plugins import OptionError, make_options, resolve
 from render_workers import RASTERIZERS
@@ -41,6 +42,7 @@ from render_workers.uadd import UADD_VERSION, UaddOptions, read_detections
 SMALLEST_MICRO_BATCH = 32
 # A CPU's caches hold the images of so many poses; a GPU is busy with no fewer than so many.
 MICRO_BATCH = {"cpu": 256, "cuda": 2048}
+STAGES = ("transfer_s", "crop_s", "fit_s", "skin_s", "raster_s", "source_s", "sample_s")
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
 RENDER_VERSION = 1
 
@@ -156,7 +158,7 @@ class WorkerSpec:
 
 
 class RenderWorker:
-    """Crops, skins, draws, estimates depth and reads it at the joints. Its answers are functions of the request alone.
+    """Fits, skins, draws, estimates depth and reads it at the joints. Its answers are functions of the request alone.
 
     Raises ValueError for a resolution, span or micro-batch that makes no image.
     """
@@ -201,12 +203,11 @@ class RenderWorker:
         One, but for a network on a GPU as many as it will see at once: it takes its kernels and memory by their number.
         """
         rows = self.micro_batch if self._needs_rgb and self.device.type == "cuda" else 1
-        place = torch.tensor([0.0, 0.0, 5.0]).repeat(rows, 24, 1)
-        pose = BodyPose(torch.eye(3).repeat(rows, 24, 1, 1), place, torch.ones(rows, 24))
+        joints = torch.tensor([0.0, 0.0, 5.0]).repeat(rows, len(H36M_17), 1)
         one = torch.ones(rows, 2)
         camera = Camera(focal=2 * one, center=0 * one, distortion=torch.zeros(rows, 5), extent=one)
-        joints_2d = torch.tensor([[[0.0, -0.2], [0.0, 0.2]]]).repeat(rows, 1, 1)
-        self.depth(RenderRequest(pose, camera, joints_2d, torch.zeros(rows, dtype=torch.long)))
+        joints_2d = torch.linspace(-0.2, 0.2, len(H36M_17))[:, None].repeat(rows, 1, 2)
+        self.depth(RenderRequest(joints, H36M_17, camera, joints_2d, torch.zeros(rows, dtype=torch.long)))
 
     @torch.no_grad()
     def depth(self, request: RenderRequest) -> RenderAnswer:
@@ -219,10 +220,11 @@ class RenderWorker:
         `uadd`, and RenderInterruptedError once `interrupt` is set.
         """
         request.check()
-        self._seconds = dict.fromkeys(("transfer_s", "crop_s", "skin_s", "raster_s", "source_s", "sample_s"), 0.0)
-        depth = np.empty(request.answer_shape, np.float32)
-        features: list[np.ndarray] = []
-        widened, start = 0, 0
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+        depth: list[Tensor] = []
+        features: list[Tensor] = []
+        widened: list[Tensor] = []
+        start = 0
         while start < len(request):
             check_interrupt(self.interrupt)
             rows = slice(start, start + self.micro_batch)
@@ -231,17 +233,21 @@ class RenderWorker:
                 self._back_off()
                 continue
             read, found = answer
-            with self._stage("transfer_s"):
-                depth[rows] = read.depth.cpu().numpy()
-                features += [] if found is None else [found.cpu().numpy()]
-            widened += int(read.widened.sum())
+            depth.append(read.depth)
+            features += [] if found is None else [found]
+            widened.append(read.widened.sum())
             start = rows.stop
-        stats = {"poses": len(request), "widened": widened, "micro_batch": self.micro_batch}
-        stats |= {"oom_halvings": self.halvings, **self._seconds}
+        # The answers of all portions come home together: each copy from a GPU waits for all work before it.
+        with self._stage("transfer_s"):
+            nothing = torch.zeros(request.answer_shape)
+            read_depth = torch.cat(depth).cpu().numpy() if depth else nothing.numpy()
+            read_features = torch.cat(features).cpu().numpy() if features else None
+            stats = {"poses": len(request), "widened": int(torch.stack(widened).sum()) if widened else 0}
+        stats |= {"micro_batch": self.micro_batch, "oom_halvings": self.halvings, **self._seconds}
         counters = {k: float(v) for k, v in stats.items()}
-        joined = np.concatenate(features) if features else None
-        fine = finite_rows(depth) if joined is None else finite_rows(depth) & finite_rows(joined)
-        return RenderAnswer(depth, fine, counters, joined)
+        fine = finite_rows(read_depth)
+        fine = fine if read_features is None else fine & finite_rows(read_features)
+        return RenderAnswer(read_depth, fine, counters, read_features)
 
     @torch.no_grad()
     def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
@@ -252,7 +258,7 @@ class RenderWorker:
         request = request.to(self.device)
         with full_precision():
             crop = self._crop(request)
-            zbuffer, rgb = self._shaded(self.body.skin(request.body_pose), crop)
+            zbuffer, rgb = self._shaded(self.body.skin(self._fit(request)), crop)
             depth, _ = self._estimate(zbuffer, rgb, request, crop)
         joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
         parts = {
@@ -286,8 +292,10 @@ class RenderWorker:
     def _render(self, request: RenderRequest) -> tuple[JointDepth, Tensor | None]:
         with self._stage("crop_s"):
             crop = self._crop(request)
+        with self._stage("fit_s"):
+            pose = self._fit(request)
         with self._stage("skin_s"):
-            vertices = self.body.skin(request.body_pose)
+            vertices = self.body.skin(pose)
         with self._stage("raster_s"):
             zbuffer, rgb = self._image(vertices, crop)
         with self._stage("source_s"):
@@ -299,8 +307,11 @@ class RenderWorker:
         with self._stage("features_s"):
             return read, self.features.read(found, rgb, crop, seen_places(request, crop, read.depth))
 
+    def _fit(self, request: RenderRequest) -> BodyPose:
+        return self.body.fit(request.joints_3d, request.skeleton, request.reference)
+
     def _read(self, zbuffer: Tensor, depth: Tensor, crop: Crop, request: RenderRequest) -> JointDepth:
-        if request.detection is None:
+        if not request.detect:
             return sample_joints(depth, crop.joints_px, self.min_pool)
         if self.uadd is None:
             raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")

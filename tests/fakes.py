@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dg.body.base import BodyPose
 from dg.pose.camera import Camera
+from dg.pose.skeleton import H36M_17
 from render_workers.base import RenderAnswer, RenderRequest
 
 POISON_KEY = 666
@@ -19,21 +19,18 @@ ROOT = str(Path(__file__).resolve().parents[1])
 def make_request(rows: int, seed: int = 0, joints: int = 17, poison: tuple[int, ...] = ()) -> RenderRequest:
     """Random numbers in the shape of poses; rows in `poison` carry the key at which the poisoned fakes fail."""
     generator = torch.Generator().manual_seed(seed)
-    pose = BodyPose(
-        torch.randn(rows, 24, 3, 3, generator=generator),
-        torch.randn(rows, 24, 3, generator=generator),
-        torch.ones(rows, 24),
-    )
+    joints_3d = torch.randn(rows, joints, 3, generator=generator)
     keys = torch.arange(rows) + 1000 * (seed + 1)
     keys[list(poison)] = POISON_KEY
     focal = 2 + torch.rand(rows, 2, generator=generator)
     camera = Camera(focal, torch.zeros(rows, 2), torch.zeros(rows, 5), torch.ones(rows, 2))
-    return RenderRequest(pose, camera, torch.randn(rows, joints, 2, generator=generator), keys)
+    joints_2d = torch.randn(rows, joints, 2, generator=generator)
+    return RenderRequest(joints_3d, H36M_17, camera, joints_2d, keys)
 
 
 def depth_of(request: RenderRequest) -> np.ndarray:
     """What every fake answers."""
-    parts = request.joints_2d.sum(-1) + request.body_pose.positions[:, :1].sum(-1) + request.camera.focal[:, :1]
+    parts = request.joints_2d.sum(-1) + request.joints_3d[:, :1].sum(-1) + request.camera.focal[:, :1]
     return parts.numpy()
 
 

@@ -1,4 +1,4 @@
-"""The contract of a body, and BodyPose, which is all that a render worker needs to draw one."""
+"""The contract of a body, and BodyPose, which is all that is needed to skin one."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
@@ -36,13 +36,18 @@ class BodyPose:
 
 
 class Body(ABC):
-    """A body model. `Options` is a frozen dataclass (the command line's `body.*`); `digest` changes with anything that
-    changes a rendered depth, and is part of every cache key.
+    """A body model.
+
+    Attributes:
+        Options: frozen dataclass, the command line's `body.*`.
+        digest: changes with anything that changes a rendered depth; part of every cache key.
+        uses_reference: whether `fit` looks at the poses before augmentation.
     """
 
     Options: ClassVar[type[Any]]
     faces: Int[Tensor, "faces 3"]
     digest: str
+    uses_reference: bool = False
 
     @abstractmethod
     def fit(
@@ -56,7 +61,7 @@ class Body(ABC):
         Args:
             joints_3d: absolute joints in the camera frame, metres.
             skeleton: H36M-17 or H36M-16.
-            reference: the poses of the same rows before augmentation; only `bone_scale=relative` uses them.
+            reference: the poses of the same rows before augmentation, for bodies with `uses_reference`.
 
         Returns:
             The posed bodies in the camera frame.

@@ -12,6 +12,8 @@ Departures from METHODS 4.4: the thorax also sees the direction of the spine, be
 chest otherwise; and pelvis, neck and head are Human3.6M's (`rest.human36m_landmarks`).
 """
 
+from functools import lru_cache, partial
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -19,6 +21,7 @@ from torch import Tensor
 from dg.body.base import BodyPose
 from dg.body.closed_form import aim, fast_procrustes, unit
 from dg.body.rest import RestBody, stretched_bone
+from dg.pose.devices import constant
 from dg.pose.skeleton import SMPL_24, Skeleton
 
 # SMPL's joint -> Human3.6M's, where the names differ.
@@ -29,8 +32,15 @@ _INVENTED = ("spine1", "spine3", "left_collar", "right_collar", "left_foot", "ri
 _HEAD_STRETCH = (0.75, 1.33)
 
 
-def _numbers(*names: str) -> Tensor:
-    return torch.tensor([SMPL_24.index(name) for name in names])
+Numbers = tuple[int, ...]  # of joints; `constant` makes an index of them, once for each device
+
+
+def _numbers(*names: str) -> Numbers:
+    return tuple(SMPL_24.index(name) for name in names)
+
+
+def _of(table: Numbers, joints: Numbers) -> Numbers:
+    return tuple(table[joint] for joint in joints)
 
 
 def _both(*names: str) -> list[str]:
@@ -42,7 +52,7 @@ _PLACED = [name for name in SMPL_24.joints if name not in _INVENTED]
 _HUB_TAILS = _numbers(*["pelvis"] * 4, *["neck"] * 4)
 _HUB_HEADS = _numbers("left_hip", "right_hip", "spine2", "pelvis", *_both("shoulder"), "head", "spine2")
 _HUBS = _numbers("pelvis", "spine3")
-_PELVIS, _SPINE1, _SPINE3, _NECK, _HEAD = _numbers("pelvis", "spine1", "spine3", "neck", "head").tolist()
+_PELVIS, _SPINE1, _SPINE3, _NECK, _HEAD = _numbers("pelvis", "spine1", "spine3", "neck", "head")
 _COLLARS, _SHOULDERS = _numbers(*_both("collar")), _numbers(*_both("shoulder"))
 _PINS, _RIDERS = _numbers("neck", *_both("shoulder")), _numbers("spine3", *_both("collar"))
 _TIPS = _numbers(*_both("foot", "hand"))
@@ -54,9 +64,9 @@ _AIMED = [
     _numbers(*_both("elbow")),
 ]
 _CARRIED = [_numbers(*_both("ankle", "wrist"), "head"), _TIPS]
-_PARENTS = torch.tensor(SMPL_24.parents)
-_TAILS, _HEADS = (torch.tensor(ends) for ends in zip(*map(stretched_bone, SMPL_24.joints), strict=True))
-_STRETCHING = torch.cat([_HUBS, *_AIMED])
+_PARENTS = SMPL_24.parents
+_TAILS, _HEADS = zip(*map(stretched_bone, SMPL_24.joints), strict=True)
+_STRETCHING = sum(_AIMED, _HUBS)
 
 # Bone of Human3.6M, on SMPL's names, whose change of length scales the bone that ends at a joint of SMPL.
 _SCALED_BY = {
@@ -96,7 +106,8 @@ def place_targets(joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton
     if joints_3d.shape[-2] != len(skeleton):
         raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
     placed = joints_3d.new_zeros(len(joints_3d), len(SMPL_24), 3)
-    placed[:, _numbers(*_PLACED)] = joints_3d[:, [skeleton.index(name) for name in wanted]]
+    taken = tuple(skeleton.index(name) for name in wanted)
+    placed[:, constant(_numbers(*_PLACED), placed.device)] = joints_3d[:, constant(taken, placed.device)]
     return placed
 
 
@@ -114,28 +125,32 @@ def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPo
     Returns:
         The posed bodies in the camera frame.
     """
+    at = partial(constant, device=targets.device)
     positions = targets.clone()
     rotations = targets.new_empty(*targets.shape, 3)
-    rotations[:, _HUBS] = _hub_rotations(rest.joints[None], targets)
+    rotations[:, at(_HUBS)] = _hub_rotations(rest.joints[None], targets)
 
     # The thorax rides on neck and shoulders in the least-squares sense; collars then reach for the shoulders.
-    offsets = (rest.joints[_RIDERS] - rest.joints[_PINS].mean(0)).expand(len(targets), -1, -1)
+    offsets = (rest.joints[at(_RIDERS)] - rest.joints[at(_PINS)].mean(0)).expand(len(targets), -1, -1)
     trunk = (targets[:, _HEADS[_SPINE3]] - targets[:, _TAILS[_SPINE3]]).norm(dim=-1) / rest.bones[_SPINE3].norm()
     offsets = _stretched(offsets, rest.axes[_SPINE3], trunk)
-    positions[:, _RIDERS] = targets[:, _PINS].mean(1, keepdim=True) + _turned(rotations[:, _SPINE3], offsets)
+    riders = targets[:, at(_PINS)].mean(1, keepdim=True) + _turned(rotations[:, _SPINE3], offsets)
+    positions[:, at(_RIDERS)] = riders
 
-    bones = positions[:, _HEADS] - positions[:, _TAILS]
+    bones = positions[:, at(_HEADS)] - positions[:, at(_TAILS)]
     stretch = torch.ones_like(positions[..., 0])
-    stretch[:, _STRETCHING] = bones[:, _STRETCHING].norm(dim=-1) / rest.bones[_STRETCHING].norm(dim=-1)
+    stretching = at(_STRETCHING)
+    stretch[:, stretching] = bones[:, stretching].norm(dim=-1) / rest.bones[stretching].norm(dim=-1)
     stretch[:, _HEAD] = stretch[:, _NECK].clamp(*_HEAD_STRETCH)
 
     _aim_limbs(rotations, rest.axes[None], unit(bones))
     # Spine1 lies on the trunk's bone, between two targets.
-    offset = _stretched((rest.joints[[_SPINE1]] - rest.joints[_PELVIS])[None], rest.axes[_SPINE1], stretch[:, _SPINE1])
-    positions[:, [_SPINE1]] = positions[:, [_PELVIS]] + _turned(rotations[:, _SPINE1], offset)
-    carriers = _PARENTS[_TIPS]
-    tips = (rotations[:, carriers] @ (rest.joints[_TIPS] - rest.joints[carriers])[..., None])[..., 0]
-    positions[:, _TIPS] = positions[:, carriers] + tips
+    offset = rest.joints[_SPINE1] - rest.joints[_PELVIS]
+    offset = _stretched(offset[None, None], rest.axes[_SPINE1], stretch[:, _SPINE1])
+    positions[:, _SPINE1] = positions[:, _PELVIS] + _turned(rotations[:, _SPINE1], offset)[:, 0]
+    carriers = at(_of(_PARENTS, _TIPS))
+    tips = (rotations[:, carriers] @ (rest.joints[at(_TIPS)] - rest.joints[carriers])[..., None])[..., 0]
+    positions[:, at(_TIPS)] = positions[:, carriers] + tips
     return BodyPose(rotations, positions, stretch)
 
 
@@ -154,21 +169,23 @@ def fit_relative(
     Returns:
         The posed bodies in the camera frame.
     """
+    at = partial(constant, device=targets.device)
     scale = torch.ones_like(targets[..., 0])
-    lengths = [(pose[:, _SCALED_HEADS] - pose[:, _SCALED_TAILS]).norm(dim=-1) for pose in (targets, reference)]
+    lengths = [(pose[:, at(_SCALED_HEADS)] - pose[:, at(_SCALED_TAILS)]).norm(dim=-1) for pose in (targets, reference)]
     # A bone without length in the original has no ratio; it keeps its rest length.
-    scale[:, _SCALED] = torch.where(lengths[1] > 1e-6, lengths[0] / lengths[1].clamp_min(1e-6), 1.0)
+    scale[:, at(_SCALED)] = torch.where(lengths[1] > 1e-6, lengths[0] / lengths[1].clamp_min(1e-6), 1.0)
     links = torch.zeros_like(targets)
-    links[:, 1:] = scale[:, 1:, None] * (rest.joints[1:] - rest.joints[_PARENTS[1:]])
-    joints = rest.joints[0] + SMPL_24.path_matrix().to(targets) @ links[:, 1:]
+    links[:, 1:] = scale[:, 1:, None] * (rest.joints[1:] - rest.joints[at(_PARENTS[1:])])
+    joints = rest.joints[0] + _paths(targets.device, targets.dtype) @ links[:, 1:]
 
     rotations = targets.new_empty(*targets.shape, 3)
-    rotations[:, _HUBS] = _hub_rotations(joints, targets)
-    directions = unit(targets[:, _HEADS] - targets[:, _TAILS])
-    reach = _turned(rotations[:, _SPINE3], joints[:, _COLLARS] - joints[:, [_NECK]])
-    upper = (joints[:, _SHOULDERS] - joints[:, _COLLARS]).norm(dim=-1)
-    directions[:, _COLLARS] = _reach(reach, upper, unit(targets[:, _SHOULDERS] - targets[:, [_NECK]]))
-    _aim_limbs(rotations, unit(joints[:, _HEADS] - joints[:, _TAILS]), directions)
+    rotations[:, at(_HUBS)] = _hub_rotations(joints, targets)
+    heads, tails, collars, shoulders = at(_HEADS), at(_TAILS), at(_COLLARS), at(_SHOULDERS)
+    directions = unit(targets[:, heads] - targets[:, tails])
+    reach = _turned(rotations[:, _SPINE3], joints[:, collars] - joints[:, _NECK, None])
+    upper = (joints[:, shoulders] - joints[:, collars]).norm(dim=-1)
+    directions[:, collars] = _reach(reach, upper, unit(targets[:, shoulders] - targets[:, _NECK, None]))
+    _aim_limbs(rotations, unit(joints[:, heads] - joints[:, tails]), directions)
 
     positions = torch.empty_like(targets)
     positions[:, _PELVIS] = targets[:, _PELVIS]
@@ -176,7 +193,7 @@ def fit_relative(
         parent = SMPL_24.parents[joint]
         positions[:, joint] = positions[:, parent] + (rotations[:, parent] @ links[:, joint, :, None])[..., 0]
     stretch = torch.ones_like(scale)
-    stretch[:, _STRETCHING] = scale[:, _HEADS[_STRETCHING]]
+    stretch[:, at(_STRETCHING)] = scale[:, at(_of(_HEADS, _STRETCHING))]
     return BodyPose(rotations, positions, stretch)
 
 
@@ -184,8 +201,9 @@ def _hub_rotations(
     joints: Float[Tensor, "#batch 24 3"], targets: Float[Tensor, "batch 24 3"]
 ) -> Float[Tensor, "batch 2 3 3"]:
     """Rotations of pelvis and thorax that turn their bones' rest directions onto the targets' best."""
-    s = unit(joints[:, _HUB_HEADS] - joints[:, _HUB_TAILS]).unflatten(1, (2, 4))
-    t = unit(targets[:, _HUB_HEADS] - targets[:, _HUB_TAILS]).unflatten(1, (2, 4))
+    heads, tails = constant(_HUB_HEADS, targets.device), constant(_HUB_TAILS, targets.device)
+    s = unit(joints[:, heads] - joints[:, tails]).unflatten(1, (2, 4))
+    t = unit(targets[:, heads] - targets[:, tails]).unflatten(1, (2, 4))
     return fast_procrustes(t.transpose(-1, -2) @ s)
 
 
@@ -195,10 +213,17 @@ def _aim_limbs(
     directions: Float[Tensor, "batch 24 3"],
 ) -> None:
     """Fill in, from the two hubs, the rotations of all other joints."""
-    for joints in _AIMED:
-        rotations[:, joints] = aim(rotations[:, _PARENTS[joints]], axes[:, joints], directions[:, joints])
-    for joints in _CARRIED:
-        rotations[:, joints] = rotations[:, _PARENTS[joints]]
+    at = partial(constant, device=rotations.device)
+    for level in _AIMED:
+        joints = at(level)
+        rotations[:, joints] = aim(rotations[:, at(_of(_PARENTS, level))], axes[:, joints], directions[:, joints])
+    for level in _CARRIED:
+        rotations[:, at(level)] = rotations[:, at(_of(_PARENTS, level))]
+
+
+@lru_cache(maxsize=16)
+def _paths(device: torch.device, dtype: torch.dtype) -> Float[Tensor, "24 23"]:
+    return SMPL_24.path_matrix().to(device, dtype)
 
 
 def _reach(

@@ -14,7 +14,7 @@ from dg.pose.skeleton import Skeleton
 
 BONE_SCALES = ("absolute", "relative")
 # Part of the digest: to be raised when the mapping or skinning changes what is rendered from the same rest body.
-MAPPING_VERSION = 1
+MAPPING_VERSION = 2
 
 
 def check_bone_scale(bone_scale: str) -> None:
@@ -28,7 +28,7 @@ class MeshBody(Body):
 
     def __init__(self, rest: RestBody, bone_scale: str) -> None:
         check_bone_scale(bone_scale)
-        self.bone_scale = bone_scale
+        self.bone_scale, self.uses_reference = bone_scale, bone_scale == "relative"
         self.faces = rest.faces
         name = f"{rest.digest()}/{bone_scale}/{MAPPING_VERSION}"
         self.digest = hashlib.blake2b(name.encode(), digest_size=8).hexdigest()

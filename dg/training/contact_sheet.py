@@ -183,7 +183,8 @@ class ContactSheet:
         chosen = poses[poses.valid.nonzero()[:PICTURES, 0]].to("cpu")
         self.worker = self.worker or self.spec.build()
         request = RenderRequest(
-            self.live.body.fit(chosen.joints_3d[:, 0], chosen.skeleton),
+            chosen.joints_3d[:, 0],
+            chosen.skeleton,
             chosen.camera,
             chosen.joints_2d[:, 0],
             torch.arange(len(chosen)),

@@ -19,10 +19,8 @@ from dg.body.base import Body
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import RATIO_LIMIT, Camera
-from dg.pose.skeleton import Skeleton
 from render_workers.base import (
     READINGS,
-    DetectionRequest,
     RenderAnswer,
     RenderInterruptedError,
     RenderPool,
@@ -116,7 +114,7 @@ class LiveDepth:
         Args:
             poses: single poses or windows; only valid rows are sent.
             seed: seed of this batch; a frame's noise depends on it, the row and the frame alone.
-            reference: the un-augmented poses of the same rows, for `bone_scale=relative`.
+            reference: the un-augmented poses of the same rows, for bodies with `uses_reference`.
             cache: where to look first.
         """
         rows = poses.valid.cpu().nonzero()[:, 0]
@@ -198,21 +196,22 @@ class LiveDepth:
         numbers = rows[:, None] * frames + torch.arange(frames)
         # Some methods propose for the first rows of their reference alone.
         given = [poses.joints_3d, poses.joints_2d]
+        reference = reference if self.body.uses_reference else None
         given += [] if reference is None else [reference.joints_3d[: len(poses)]]
         given += [getattr(poses.camera, f.name) for f in fields(Camera)]
         given += [] if poses.confidence is None else [poses.confidence]
         joints_3d, joints_2d, *rest = (part[rows] for part in _to_host(given))
         before = None if reference is None else rest.pop(0).flatten(0, 1)
         camera = poses.camera.of(Camera(*[part.repeat_interleave(frames, 0) for part in rest[:4]]))
-        detection = None
-        if self.detect:
-            detection = _detection_request(poses.skeleton, joints_3d, joints_2d, rest[4] if rest[4:] else None)
         return RenderRequest(
-            body_pose=self.body.fit(joints_3d.flatten(0, 1), poses.skeleton, before),
+            joints_3d=joints_3d.flatten(0, 1),
+            skeleton=poses.skeleton,
             camera=camera,
             joints_2d=joints_2d.flatten(0, 1),
             keys=_pose_keys(seed, numbers.flatten()),
-            detection=detection,
+            reference=before,
+            detect=self.detect,
+            confidence=rest[4].flatten(0, 1) if self.detect and rest[4:] else None,
         )
 
     def _stored(self, poses: PoseBatch, seed: int, cache: DepthCache) -> list[PendingDepth] | None:
@@ -326,19 +325,6 @@ def _to_host(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
 def _through_one_block(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
     block = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
     return [piece.reshape(part.shape) for piece, part in zip(block, parts, strict=True)]
-
-
-def _detection_request(
-    skeleton: Skeleton,
-    joints_3d: Float[Tensor, "rows frames joints 3"],
-    joints_2d: Float[Tensor, "rows frames joints 2"],
-    confidence: Float[Tensor, "rows frames joints"] | None,
-) -> DetectionRequest:
-    """The frames of windows one after another."""
-    ends = joints_2d[:, :, [skeleton.root, skeleton.index("thorax")]]
-    torso = (ends[:, :, 1] - ends[:, :, 0]).norm(dim=-1)
-    seen = None if confidence is None else confidence.flatten(0, 1)
-    return DetectionRequest(joints_3d[..., 2].flatten(0, 1), torso.flatten(), seen)
 
 
 def _features_of(answer: RenderAnswer) -> np.ndarray:

@@ -79,8 +79,8 @@ def human36m_cameras(rows: int, distorted: bool) -> Camera:
     return Camera(*[value.repeat(rows, 1) for value in values])
 
 
-def request_for(body: OpenBody, joints: Tensor, camera: Camera, joints_2d: Tensor) -> RenderRequest:
-    return RenderRequest(body.fit(joints, H36M_17), camera, joints_2d, torch.arange(len(joints)))
+def request_for(joints: Tensor, camera: Camera, joints_2d: Tensor) -> RenderRequest:
+    return RenderRequest(joints, H36M_17, camera, joints_2d, torch.arange(len(joints)))
 
 
 def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256) -> dict[str, object]:
@@ -90,14 +90,13 @@ def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
     joints_2d, bent = camera.project(joints), human36m_cameras(rows, distorted=True)
     bent_2d = bent.project(joints)
-    body = worker.body
-    request = request_for(body, joints, camera, joints_2d)
+    request = request_for(joints, camera, joints_2d)
     # Work on a GPU is not this process's own.
     clock = time.perf_counter if device == "cuda" else time.process_time
-    whole = seconds(lambda: worker.depth(request_for(body, joints, camera, joints_2d)), 10, clock)
-    by_the_wall = seconds(lambda: worker.depth(request_for(body, joints, camera, joints_2d)), 10, time.perf_counter)
-    distorted = seconds(lambda: worker.depth(request_for(body, joints, bent, bent_2d)), 5, clock)
-    with_noise = seconds(lambda: noisy.depth(request_for(body, joints, camera, joints_2d)), 5, clock)
+    whole = seconds(lambda: worker.depth(request_for(joints, camera, joints_2d)), 10, clock)
+    by_the_wall = seconds(lambda: worker.depth(request_for(joints, camera, joints_2d)), 10, time.perf_counter)
+    distorted = seconds(lambda: worker.depth(request_for(joints, bent, bent_2d)), 5, clock)
+    with_noise = seconds(lambda: noisy.depth(request_for(joints, camera, joints_2d)), 5, clock)
     measured: dict[str, object] = {
         "depth_poses_per_s": rows / whole,
         "depth_poses_per_s_wall": rows / by_the_wall,
@@ -106,7 +105,6 @@ def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256
         "micro_batch": micro_batch,
     }
     stage, stats = stages(worker, request)
-    stage["mapping"] = seconds(lambda: body.fit(joints, H36M_17), 10)
     measured["depth_stage_shares"] = shares(stage)
     measured["depth_joints_widened"] = stats["widened"] / (rows * joints.shape[1])
     return measured

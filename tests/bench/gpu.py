@@ -157,7 +157,7 @@ def worker(bench: Bench) -> Found:
         camera = human36m_cameras(rows, distorted)
         for size in [32] if bench.small else [256, 1024, 4096, 16384]:
             built = WorkerSpec(depth_name=source, device=str(bench.device), micro_batch=size).build()
-            request = request_for(built.body, joints, camera, camera.project(joints))
+            request = request_for(joints, camera, camera.project(joints))
             found[f"{name}_{size}"] = round(rows / bench.seconds(lambda b=built, r=request: b.depth(r), 3))
             one = request[:size]
             with counted() as calls:
@@ -183,7 +183,7 @@ def network(bench: Bench) -> Found:
                 try:
                     built = _network_spec(Path(folder), size, options, bench).build()
                     built.ready()
-                    request = request_for(built.body, joints, camera, camera.project(joints))
+                    request = request_for(joints, camera, camera.project(joints))
                     found[f"{name}_{size}"] = round(rows / bench.seconds(lambda b=built, r=request: b.depth(r), 2), 1)
                 except Exception as error:
                     found[f"{name}_{size}"] = f"{type(error).__name__}: {str(error)[:200]}"

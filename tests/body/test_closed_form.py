@@ -3,7 +3,8 @@ import math
 import pytest
 import torch
 
-from dg.body.closed_form import aim, fast_procrustes, unit
+from dg.body import closed_form
+from dg.body.closed_form import aim, eigen_procrustes, fast_procrustes, unit
 from dg.pose.rotation import minimal_rotation, procrustes_rotation, rotation_from_axis_angle
 
 
@@ -90,3 +91,29 @@ def test_a_row_that_is_not_a_number_leaves_the_others_alone():
     out = fast_procrustes(m)
     assert torch.isnan(out[1]).all()
     assert_rotations(out[[0, 2, 3]])
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3, 4])
+def test_eigen_procrustes_gains_as_much_as_the_svd(vectors):
+    t, s = unit(torch.randn(500, vectors, 3).double()), unit(torch.randn(500, vectors, 3).double())
+    m = t.mT @ s
+    found, best = eigen_procrustes(m), procrustes_rotation(m)
+    assert_rotations(found)
+    assert ((found - best) * m).sum((-1, -2)).abs().max() < 1e-5
+
+
+def test_work_that_is_done_for_all_poses_changes_no_other_pose(monkeypatch):
+    """As on a GPU, where nobody looks first whether a pose needs it."""
+    m = torch.randn(300, 3, 3)
+    m[::7] = torch.outer(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([0.0, 1.0, 0.0]))
+    frame, axis = random_rotations(300), unit(torch.randn(300, 3))
+    direction = (frame @ axis[..., None])[..., 0] * torch.where(torch.arange(300) % 5 == 0, -1.0, 1.0)[:, None]
+    before = fast_procrustes(m), aim(frame, axis, direction)
+    monkeypatch.setattr(closed_form, "_may_hold", lambda mask: True)
+    assert torch.equal(fast_procrustes(m), before[0])
+    assert torch.equal(aim(frame, axis, direction), before[1])
+    m, frame, axis, direction = m[1:7], frame[1:5], axis[1:5], direction[1:5]
+    alone = fast_procrustes(m), aim(frame, axis, direction)
+    monkeypatch.undo()
+    assert torch.equal(fast_procrustes(m), alone[0])
+    assert torch.equal(aim(frame, axis, direction), alone[1])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dg.body.base import BodyPose
+from dg.pose.skeleton import H36M_17
 from render_workers.base import RenderAnswer, RenderRequest
 from render_workers.cache import DepthCache
 from render_workers.worker import WorkerSpec
@@ -17,8 +17,7 @@ from tests.conftest import make_camera, make_joints
 
 def request(rows=3, seed=0):
     joints, camera = make_joints(rows, seed=seed), make_camera(rows)
-    pose = BodyPose(torch.eye(3).expand(rows, 24, 3, 3), torch.ones(rows, 24, 3), torch.ones(rows, 24))
-    return RenderRequest(pose, camera, camera.project(joints), torch.arange(rows))
+    return RenderRequest(joints, H36M_17, camera, camera.project(joints), torch.arange(rows))
 
 
 def render(request):

@@ -69,7 +69,7 @@ def spec(folder, **options):
 
 def request_for(rows):
     joints, camera = make_joints(rows), make_camera(rows)
-    return RenderRequest(BODY.fit(joints, H36M_17), camera, camera.project(joints), torch.arange(rows))
+    return RenderRequest(joints, H36M_17, camera, camera.project(joints), torch.arange(rows))
 
 
 def images(rows, side=56, seed=0):

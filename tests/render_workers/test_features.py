@@ -13,7 +13,7 @@ from dg.body.open_body import OpenBody
 from dg.pose.input_spec import FEATURES
 from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import OptionError
-from render_workers.base import DetectionRequest, RenderAnswer, RenderRequest
+from render_workers.base import RenderAnswer, RenderRequest
 from render_workers.cache import DepthCache
 from render_workers.crop import subject_crop
 from render_workers.depth.checkpoint_files import DepthCheckpointError
@@ -52,8 +52,7 @@ def spec(depth_folder, pose_folder, names=FEATURES, **changes):
 
 def request_for(rows, detect=False):
     joints, camera = make_joints(rows), make_camera(rows)
-    wish = DetectionRequest(joints[..., 2], torch.full((rows,), 0.2)) if detect else None
-    return RenderRequest(BODY.fit(joints, H36M_17), camera, camera.project(joints), torch.arange(rows), wish)
+    return RenderRequest(joints, H36M_17, camera, camera.project(joints), torch.arange(rows), detect=detect)
 
 
 def ramp(rows=2, side=SIDE):
@@ -234,7 +233,7 @@ def test_detected_joints_are_read_at_their_detection(depth_folder, pose_folder):
     moved = subject_crop(request.camera, request.joints_2d, 32, 28.0).joints_px - places
     assert moved.norm(dim=-1).min() > 0
     # The same crop, and the same picture, of joints that are where they were detected.
-    rgb = torch.from_numpy(worker.images(replace(request, detection=None))["rgb"])
+    rgb = torch.from_numpy(worker.images(replace(request, detect=False))["rgb"])
     expected = worker.source.network.with_map(rgb)[1].at(places).half().numpy()
     assert np.array_equal(answer.features, expected)
 

@@ -109,6 +109,6 @@ class TestParity:
         from render_workers.base import RenderRequest
 
         joints, camera = make_joints(4), make_camera(4)
-        request = RenderRequest(BODY.fit(joints, H36M_17), camera, camera.project(joints), torch.arange(4))
+        request = RenderRequest(joints, H36M_17, camera, camera.project(joints), torch.arange(4))
         theirs, ours = (WorkerSpec(rasterizer=name).build().depth(request).depth for name in ("pytorch3d", "warp"))
         assert abs(theirs - ours).max() < 1e-5

@@ -240,7 +240,7 @@ def test_a_run_that_asks_for_other_pictures_is_refused_by_name(served):
 
 def test_workers_that_cannot_be_built_stop_every_owner_with_their_own_traceback(served, monkeypatch):
     monkeypatch.setattr(pool_core, "START_BUDGET", 1)
-    payload, lease = [ray.put(make_request(1).to_arrays())], [served.actor.attend.remote("test")]
+    payload, lease = [ray.put(make_request(1).pack())], [served.actor.attend.remote("test")]
 
     async def owners():
         service = RenderService(BrokenSpec(), PoolOptions(actors=1), env=ENV)

@@ -11,7 +11,7 @@ from dg.body.open_body import OpenBody
 from dg.pose.detections import SyntheticDetector
 from dg.pose.skeleton import H36M_17
 from dg.pose.uadd import RadiusLaw
-from render_workers.base import BACKGROUND, READINGS, DetectionRequest, RenderRequest
+from render_workers.base import BACKGROUND, READINGS, RenderRequest
 from render_workers.depth.zbuffer import ZBuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 from render_workers.uadd import UaddOptions, disk_statistics
@@ -134,9 +134,7 @@ def request_for(joints, confidence=None, keys=None):
     camera = make_camera(len(joints))
     keys = torch.arange(len(joints)) + 100 if keys is None else keys
     joints_2d = camera.project(joints)
-    torso = (joints_2d[:, 8] - joints_2d[:, 0]).norm(dim=-1)
-    detection = DetectionRequest(joints[..., 2], torso, confidence)
-    return RenderRequest(BODY.fit(joints, H36M_17), camera, joints_2d, keys, detection)
+    return RenderRequest(joints, H36M_17, camera, joints_2d, keys, detect=True, confidence=confidence)
 
 
 def worker(uadd=DEFAULT, **options):
@@ -227,7 +225,7 @@ def test_the_disk_belongs_to_the_person_whatever_the_resolution_of_the_crop():
 
 def test_the_wall_lies_behind_the_person_and_can_be_taken_away():
     request = request_for(make_joints(8, noise=0.02), confidence=torch.zeros(8, 17))
-    farthest = request.detection.joints_z.amax(-1, keepdim=True).numpy()
+    farthest = request.joints_3d[..., 2].amax(-1, keepdim=True).numpy()
     walled = readings(request)[..., FARTHEST]
     flagged = walled > farthest + 1
     assert 0.2 < flagged.mean() < 1
@@ -247,18 +245,18 @@ def test_a_body_out_of_the_picture_is_not_valid_and_spoils_no_other():
 
 def test_requests_for_detections_travel_whole_and_plain_ones_as_before():
     request = request_for(make_joints(4), confidence=torch.rand(4, 17))
-    again = RenderRequest.from_arrays(request.to_arrays())
+    again = request.pack().unpack()
     assert np.array_equal(readings(again), readings(request))
-    plain = replace(request, detection=None)
-    assert RenderRequest.from_arrays(plain.to_arrays()).detection is None
-    assert set(request.to_arrays()) - set(plain.to_arrays()) == {"joints_z", "torso_2d", "confidence"}
+    plain = replace(request, detect=False, confidence=None)
+    assert not plain.pack().unpack().detect
+    assert request.pack().rows.itemsize - plain.pack().rows.itemsize == 4 * 17
     assert (request.answer_shape, plain.answer_shape, plain[:0].answer_shape) == ((4, 17, 6), (4, 17), (0, 17))
     assert worker().depth(request[:0]).depth.shape == (0, 17, 6)
 
 
 def test_plain_requests_are_answered_alike_by_every_worker_and_detections_only_by_those_that_can():
     request = request_for(make_joints(4))
-    plain = replace(request, detection=None)
+    plain = replace(request, detect=False)
     assert np.array_equal(worker().depth(plain).depth, worker(None).depth(plain).depth)
     with pytest.raises(ValueError, match="this worker reads depth alone"):
         worker(None).depth(request)

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from dg.body.base import BodyPose
 from dg.body.open_body import OpenBody
 from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import OptionError
@@ -35,7 +34,7 @@ class CrampedZBuffer(ZBuffer):
 def request_for(joints, distorted=False):
     camera = make_camera(len(joints), distorted)
     keys = torch.arange(len(joints)) + 100
-    return RenderRequest(BODY.fit(joints, H36M_17), camera, camera.project(joints), keys)
+    return RenderRequest(joints, H36M_17, camera, camera.project(joints), keys)
 
 
 def worker(source=None, **options):
@@ -108,9 +107,9 @@ def test_too_little_memory_is_an_error_where_portions_may_not_shrink_further(roo
 
 def test_bad_poses_are_named():
     request = request_for(make_joints(5))
-    positions = request.body_pose.positions.clone()
-    positions[3, 4, 0] = float("nan")
-    bad = replace(request, body_pose=BodyPose(request.body_pose.rotations, positions, request.body_pose.stretch))
+    joints = request.joints_3d.clone()
+    joints[3, 4, 0] = float("nan")
+    bad = replace(request, joints_3d=joints)
     with pytest.raises(ValueError, match=r"pose rows \[3\] are not finite"):
         worker().depth(bad)
     with pytest.raises(ValueError, match=r"pose rows \[0, 1, 2, 3, 4\] are behind the camera"):
@@ -134,7 +133,20 @@ def test_an_empty_request_gets_an_empty_answer():
 def test_requests_survive_the_way_to_a_worker_bit_for_bit():
     request = request_for(make_joints(4))
     answer = worker().depth(request)
-    assert np.array_equal(worker().depth(RenderRequest.from_arrays(request.to_arrays())).depth, answer.depth)
+    packed = request.pack()
+    assert packed.rows.itemsize == 392
+    assert np.array_equal(worker().depth(packed.unpack()).depth, answer.depth)
+    for rows in (slice(1, 3), slice(3, 4)):
+        assert np.array_equal(worker().depth(packed[rows].unpack()).depth, worker().depth(request[rows]).depth)
+
+
+def test_a_request_travels_with_the_poses_before_augmentation_and_detections():
+    request = replace(request_for(make_joints(4)), reference=make_joints(4, seed=1), detect=True)
+    request = replace(request, confidence=torch.rand(4, 17))
+    again = request.pack()[1:].unpack()
+    assert (again.detect, again.skeleton) == (True, H36M_17)
+    for name, sent in request[1:]._parts().items():
+        assert torch.equal(again._parts()[name], sent), name
 
 
 def test_the_digest_changes_with_what_is_rendered_and_with_nothing_else():

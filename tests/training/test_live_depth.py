@@ -16,6 +16,7 @@ from dg.training import live_depth
 from dg.training.live_depth import LiveDepth
 from render_workers.base import Ledger, RenderAnswer, RenderPool
 from render_workers.cache import DepthCache
+from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
 
 ROWS, CHUNK = 20, 8
@@ -29,9 +30,7 @@ class CountingPool(RenderPool):
 
     def submit(self, request):
         threading.Event().wait(self.pause_s)
-        depth = (
-            (request.joints_2d.sum(-1) + request.body_pose.positions.sum((1, 2))[:, None]).numpy().astype(np.float32)
-        )
+        depth = (request.joints_2d.sum(-1) + request.joints_3d.sum((1, 2))[:, None]).numpy().astype(np.float32)
         valid = np.ones(len(depth), bool)
         valid[: self.lacking], depth[: self.lacking] = False, np.nan
         self.ledger.done += len(depth)
@@ -103,8 +102,11 @@ def test_what_differs_is_drawn_anew(body, tmp_path, poses, digest, spec, rendere
 
 
 def test_another_body_fit_is_drawn_anew(body, tmp_path):
-    drawn(body, tmp_path, data())
-    assert drawn(OpenBody(OpenBody.Options(bone_scale="relative")), tmp_path, data())[1] == ROWS
+    """A request holds joints alone: which body is fitted to them stands in the renderer's digest."""
+    other = WorkerSpec(body_options={"bone_scale": "relative"})
+    assert other.digest() != WorkerSpec().digest()
+    drawn(body, tmp_path, data(), spec=WorkerSpec().digest())
+    assert drawn(body, tmp_path, data(), spec=other.digest())[1] == ROWS
 
 
 def test_a_damaged_file_is_drawn_anew_and_mended(body, tmp_path):
