@@ -122,6 +122,7 @@ def test_a_pose_that_kills_the_process_costs_that_pose():
         pool.ledger.check()
 
 
+@pytest.mark.reliability
 def test_a_hung_worker_is_replaced(tmp_path):
     requests = [make_request(4, seed, poison=(2,) if seed == 1 else ()) for seed in range(4)]
     spec = FakeSpec(poison="hang", once=str(tmp_path / "ill"))
@@ -147,6 +148,7 @@ def test_a_cluster_without_the_gpus_says_so():
             future.result(WAIT_S)
 
 
+@pytest.mark.reliability
 def test_workers_see_no_gpu_keep_to_their_cores_and_are_gone_after_closing():
     pool = ray_pool(FakeSpec(seconds=0.2))
     processes = [psutil.Process(pid) for pid in pids_of(pool, 2)]

@@ -5,9 +5,11 @@ import os
 import signal
 
 import psutil
+import pytest
 
 from tests.train_process import family, has_checkpoint, lives, same_weights, start, wait_for
 
+pytestmark = pytest.mark.reliability
 SHORT = ["epochs=5", "evaluate_every=5"]
 
 

@@ -173,6 +173,7 @@ def test_settings_that_do_not_go_together_cost_one_trial_and_no_run(fake_train, 
     assert len(trials(fake_train)) == 6
 
 
+@pytest.mark.reliability
 def test_after_sigkill_of_the_driver_no_trial_is_lost_and_nothing_goes_on(fake_train, monkeypatch):
     from mlflow import MlflowClient
 

@@ -116,6 +116,7 @@ def test_a_file_that_is_no_database_is_one_clear_error(tmp_path):
         prepare(f"sqlite:///{tmp_path / 'bad.db'}", "dg")
 
 
+@pytest.mark.reliability
 def test_two_drivers_that_start_at_once_agree_on_one_experiment(tmp_path):
     code = f"from dg.tracking import prepare; print(prepare('sqlite:///{tmp_path / 'new.db'}', 'dg'))"
     drivers = [
