@@ -103,6 +103,8 @@ def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256
         "depth_poses_per_s_distorted_cameras": rows / distorted,
         "depth_poses_per_s_noisy_zbuffer": rows / with_noise,
         "micro_batch": micro_batch,
+        "request_ms_in_the_trainer": 1e3 * seconds(lambda: request_for(joints, camera, joints_2d).pack(), 30, clock),
+        "request_bytes_a_pose": request.pack().rows.itemsize,
     }
     stage, stats = stages(worker, request)
     measured["depth_stage_shares"] = shares(stage)
