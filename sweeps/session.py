@@ -18,6 +18,7 @@ from dg.settings.config import ConfigError, deciding
 from dg.tracking import tracking_uri
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION
 from sweeps.options import SweepPlan
+from sweeps.parent_record import parent_title, row_tags
 from sweeps.reporter import Reporter
 from sweeps.shared_rendering import SharedRendering
 from sweeps.space_check import refusal
@@ -194,9 +195,8 @@ class Session:
     def _start_records(self) -> None:
         tags = self.reporter.tags()
         oracle = merged("depth" if self.sweep.rendering else "", tags.get(TAG_ORACLE, ""))
-        tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by}
-        title = f"Sweep · {self.name} · {', '.join(self.sweep.space.names)} · by {self.sweep.by}"
-        self.records.start(title, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
+        tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by} | row_tags(self.sweep)
+        self.records.start(parent_title(self.sweep), self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
         self.study.set_user_attr("mlflow_run_id", self.records.parent_id)
 
     def _args(self) -> dict[str, str]:

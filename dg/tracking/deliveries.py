@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 ALIAS = "newest"  # of the newest version of a registered model; `latest` is a word of MLflow's own
 _TABLES_TAG = "mlflow.loggedArtifacts"  # tells MLflow's pages which JSON files are tables
 _MODEL_FILE = "MLmodel"
-_MOST_NAME, _MOST_DIGEST = 500, 36
+_MOST_NAME, _MOST_DIGEST, _MOST_METRICS = 500, 36, 1000
 _END_S = 2.0
 _SOURCE_TYPE = "dg"
 
@@ -92,6 +93,33 @@ def send_model(
     if register:
         _register(client, register, model_id, run_id)
     return model_id
+
+
+def send_scores(
+    client: "MlflowClient", run_id: str, model_id: str, scores: Sequence[Mapping[str, Any]], step: int, time_ms: int
+) -> None:
+    """Give a logged model its results, each under its data set.
+
+    MLflow writes them among the run's own metrics too, where these very values stand at this step already.
+
+    Args:
+        client: client of the tracking store.
+        run_id: of the model's run.
+        model_id: of the model.
+        scores: each as `ModelScore.plain` gives it.
+        step: epoch of the model's weights.
+        time_ms: when they were known; what is sent again with the same time is kept once.
+    """
+    from mlflow.entities import Metric
+
+    found = [
+        Metric(name, value, time_ms, step, model_id, score["dataset"][:_MOST_NAME], score["digest"][:_MOST_DIGEST])
+        for score in scores
+        for name, value in score["metrics"].items()
+        if math.isfinite(value)
+    ]
+    for start in range(0, len(found), _MOST_METRICS):
+        client.log_batch(run_id, metrics=found[start : start + _MOST_METRICS])
 
 
 def _model_of(client: "MlflowClient", experiment_id: str, run_id: str, name: str) -> str:

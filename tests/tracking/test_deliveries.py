@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from dg.tracking import DataInput, make_tracker, prepare, protocol_tag
+from dg.tracking import DataInput, ModelScore, make_tracker, prepare, protocol_tag
 from dg.tracking.deliveries import SystemMetrics
 from dg.tracking.experiment_page import VIEW_ID, dress_experiment, run_address, runs_address
 from dg.tracking.labels import METHODS, dataset_label, method_label, metric_label, name_of, run_title
@@ -75,13 +75,23 @@ def model_in(folder):
 def test_a_model_is_logged_once_and_registered_under_an_alias_on_wish(store, tmp_path):
     tracker, run_id = begin(store, tmp_path)
     folder = model_in(tmp_path / "model")
+    scores = [
+        ModelScore("3DPW", "cd34", {"target/3DPW/mpjpe_mm": 90.5, "target/3DPW/auc": float("nan")}),
+        ModelScore("3DHP", "ef56", {"target/3DHP/mpjpe_mm": 81.25}),
+    ]
     for _ in range(2):
-        tracker.log_model(folder, "lifter", 7, register="best-lifter")
+        tracker.log_model(folder, "lifter", 7, register="best-lifter", scores=scores)
     assert tracker.finish()
     client = store[2]
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.name, str(model.status), output.step) == ("lifter", "READY", 7)
+    assert {(m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics} == {
+        ("target/3DPW/mpjpe_mm", 90.5, "3DPW", "cd34"),
+        ("target/3DHP/mpjpe_mm", 81.25, "3DHP", "ef56"),
+    }
+    (found,) = client.search_logged_models([store[1]], "metrics.`target/3DHP/mpjpe_mm` < 82")
+    assert found.model_id == output.model_id
     version = client.get_model_version_by_alias("best-lifter", "newest")
     assert (version.version, version.run_id) in ((1, run_id), ("1", run_id))
     assert yaml.safe_load((folder / "MLmodel").read_text())["model_id"] == output.model_id
