@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from dg.files.atomic import replace_file
+from sweeps.objective import Objective
 from sweeps.outcome import LEAST_TRIALS, Outcome, importance_evaluator
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
         def value(trial: FrozenTrial, number: int = number) -> float:
             return trial.values[number]
 
-        named = {"target": value, "target_name": f"{objective.name}: {objective.label}"}
+        # With a target Optuna draws no line of the best so far, as it does not know which way is better.
+        named = {"target": value if outcome.objectives[1:] else None, "target_name": _axis(objective)}
         yield visualization.plot_optimization_history(study, **named)
         yield visualization.plot_slice(study, params=list(names), **named)
         if several and len(outcome.finished) >= LEAST_TRIALS:
@@ -62,7 +64,11 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
             yield visualization.plot_parallel_coordinate(study, params=list(names), **named)
             yield visualization.plot_contour(study, params=list(names)[:_MOST_PARAMETERS], **named)
     if len(outcome.objectives) == 2:
-        yield visualization.plot_pareto_front(study)
+        yield visualization.plot_pareto_front(study, target_names=[_axis(o) for o in outcome.objectives])
     elif any(trial.state == TrialState.PRUNED for trial in study.get_trials(deepcopy=False)):
         yield visualization.plot_intermediate_values(study)
     yield visualization.plot_timeline(study)
+
+
+def _axis(objective: Objective) -> str:
+    return f"{objective.name}: {objective.label}"

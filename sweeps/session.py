@@ -82,7 +82,7 @@ def _explained(error: Exception) -> tuple[int | None, Exception]:
 class SweepRun(ParentRun):
     """The parent run of a sweep in MLflow; Optuna's tags stand on the runs of the trials."""
 
-    child = "trial"
+    child, program = "trial", "dg sweep"
 
 
 class Session:
@@ -190,7 +190,8 @@ class Session:
         given = deciding(self.sweep.config, self.sweep.config.flat())
         fixed = {k: v for k, v in given.items() if k.removesuffix(".name") not in swept}
         space = {f"space.{name}": text for name, text in self.sweep.space.described().items()}
-        return fixed | space | {f"sweep.{k}": v for k, v in mine.items()}
+        # The seeds under a run's own key too, so that they stand in its column of the table of runs.
+        return fixed | space | {f"sweep.{k}": v for k, v in mine.items()} | {"seed": ", ".join(map(str, self.seeds))}
 
     def _start_records(self) -> None:
         tags = self.reporter.tags()

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dg.tracking.names import PARAM_SEED, TAG_INPUTS, TAG_LIFTER, TAG_METHOD, TAG_SOURCE
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -84,7 +86,8 @@ def send_model(
 
     model_id = _model_of(client, experiment_id, run_id, name)
     if not model_id:
-        model = client.create_logged_model(experiment_id, name, run_id, model_type="lifter")
+        labels = _labels_of(client, run_id)
+        model = client.create_logged_model(experiment_id, name, run_id, params=labels, model_type="lifter")
         model_id = model.model_id
         _name_in(folder / _MODEL_FILE, model_id, run_id)
         client.log_model_artifacts(model_id, str(folder))
@@ -127,6 +130,13 @@ def _model_of(client: "MlflowClient", experiment_id: str, run_id: str, name: str
     query = f"source_run_id = '{run_id}' AND name = '{name}'"
     found = client.search_logged_models([experiment_id], filter_string=query)
     return next((model.model_id for model in found if str(model.status) == "READY"), "")
+
+
+def _labels_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
+    """What tells a run from others, so that the table of models shows it: all of them have one name."""
+    data = client.get_run(run_id).data
+    found = {tag: data.tags.get(tag, "") for tag in (TAG_METHOD, TAG_LIFTER, TAG_INPUTS, TAG_SOURCE)}
+    return {name: text for name, text in (found | {PARAM_SEED: data.params.get(PARAM_SEED, "")}).items() if text}
 
 
 def _name_in(file: Path, model_id: str, run_id: str) -> None:

@@ -157,6 +157,7 @@ def test_a_sweeps_folder_shows_its_response_curve_and_compares_no_trials(tmp_pat
     assert chart.count("<svg") == 2, "source validation and one target"
     assert re.findall(r">(3\.5|4\.5|6)</text>", chart) == ["3.5", "4.5", "6"] * 2
     assert chart.count("<circle") == 12
+    assert re.findall(r"<summary>(.*?)</summary>", page)[0] == "trial-0/seed-0: ERM · xy · CMU · seed 0 · d_ref=3.5"
     assert "<title>ERM · xy+dscale2d=paper: 94.5</title>" in chart
 
 

@@ -54,6 +54,7 @@ def test_optunas_plots_stand_on_one_page_that_asks_for_nothing(objectives, tmp_p
     assert any("Pareto" in title for title in titles) == (len(objectives) == 2)
     assert any("Intermediate" in title for title in titles) == (len(objectives) == 1), "there is a pruned trial"
     assert '"source_val: MPJPE (mm)"' in page
+    assert ('"name":"Best Value"' in page) == (len(objectives) == 1)
     assert page.count("plotly.js v") == 1, "the library stands in it once"
     assert not re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="http', page)
 

@@ -15,6 +15,7 @@ from dg.tracking.deliveries import SystemMetrics
 from dg.tracking.experiment_page import VIEW_ID, dress_experiment, run_address, runs_address
 from dg.tracking.labels import METHODS, dataset_label, method_label, metric_label, name_of, run_title
 from dg.tracking.stores import client_of
+from tests.tracking.example_store import model_in
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +67,8 @@ def test_what_says_nothing_is_left_out_and_what_programs_read_is_out_of_sight(st
     assert shown == {"method", "status.reason"}
 
 
-def model_in(folder):
-    folder.mkdir()
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"onnx": {}}, "model_id": None}))
-    return folder
-
-
-def test_a_model_is_logged_once_and_registered_under_an_alias_on_wish(store, tmp_path):
-    tracker, run_id = begin(store, tmp_path)
+def test_a_model_is_logged_once_with_its_results_and_registered_under_an_alias_on_wish(store, tmp_path):
+    tracker, run_id = begin(store, tmp_path, {"seed": 3}, {"method": "PoseAug", "inputs": "xyd", "lifter": ""})
     folder = model_in(tmp_path / "model")
     scores = [
         ModelScore("3DPW", "cd34", {"target/3DPW/mpjpe_mm": 90.5, "target/3DPW/auc": float("nan")}),
@@ -86,6 +81,7 @@ def test_a_model_is_logged_once_and_registered_under_an_alias_on_wish(store, tmp
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.name, str(model.status), output.step) == ("lifter", "READY", 7)
+    assert model.params == {"method": "PoseAug", "inputs": "xyd", "seed": "3"}
     assert {(m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics} == {
         ("target/3DPW/mpjpe_mm", 90.5, "3DPW", "cd34"),
         ("target/3DHP/mpjpe_mm", 81.25, "3DHP", "ef56"),

@@ -1,10 +1,12 @@
 """MLflow's pages in a real browser: what a user sees first. `dg ui` starts the server; it ends with the test."""
 
+import json
 import re
 import subprocess
 import sys
 import time
 from urllib.error import URLError
+from urllib.parse import quote
 from urllib.request import urlopen
 
 import psutil
@@ -20,6 +22,11 @@ WAIT_S = 600.0
 # The heads of the table of runs and where on the screen they stand: their order in the document is another one.
 HEADS = """Object.fromEntries(Array.from(document.querySelectorAll('.ag-header-cell')).map(
     head => [head.innerText.trim(), head.getBoundingClientRect().x]))"""
+
+# Of the compare view: rows of two cells that differ, by their heads.
+DIFFERING = """Object.fromEntries(Array.from(document.querySelectorAll('tr')).map(
+    row => Array.from(row.children).map(cell => cell.innerText.trim())).filter(
+    cells => cells.length == 3 && cells[1] != cells[2]).map(cells => [cells[0], cells.slice(1)]))"""
 
 
 def test_a_store_or_an_experiment_that_is_not_there_is_one_clear_error(tmp_path, capsys):
@@ -98,6 +105,47 @@ def test_a_runs_page_shows_results_data_and_description(pages, tmp_path):
     assert re.search(r"PoseAug · xyd? · Human3\.6M · seed \d", shown)
     for word in ("heartbeat", "dg.host", "init_from"):
         assert word not in shown
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_compare_view_sets_methods_settings_and_errors_of_two_runs_side_by_side(pages, tmp_path):
+    address, uri, experiment_id = pages
+    query = "params.inputs = 'xyd' and params.seed = '0'"
+    runs = client_of(uri).search_runs([experiment_id], query)
+    assert len(runs) == 2
+    asked = {"runs": [run.info.run_id for run in runs], "experiments": [experiment_id]}
+    words = "&".join(f"{name}={quote(json.dumps(ids))}" for name, ids in asked.items())
+    server = address.partition("/#/")[0]
+    with Browser(1500, 2600) as browser:
+        shown = browser.open(
+            f"{server}/#/compare-runs?{words}&workflowType=machine_learning", "Comparing 2 Runs", "target/3DHP/mpjpe_mm"
+        )
+        browser.picture(tmp_path / "compare.png")
+        differing = browser.run(DIFFERING)
+    for run in runs:
+        assert run.info.run_name in shown
+    assert sorted(differing["method"]) == ["ERM", "PoseAug"]
+    assert sorted(differing["method.name"]) == ["erm", "poseaug"]
+    assert {"69.3", "74.9"} <= set(shown.splitlines()), "the errors of both on the target"
+    for same in ("inputs", "seed", "protocol.3DHP"):
+        assert same not in differing
+        assert same in shown
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_table_of_models_shows_the_error_on_each_target_under_its_data_set(pages, tmp_path):
+    address, _, experiment_id = pages
+    server = address.partition("/#/")[0]
+    with Browser(2600, 900) as browser:
+        shown = browser.open(
+            f"{server}/#/experiments/{experiment_id}/models?workflowType=machine_learning",
+            "3DHP (#3d4e5f)", "target/3DHP/mpjpe_mm", "69.3",
+        )  # fmt: skip
+        browser.picture(tmp_path / "models.png")
+    for text in ("92.4", "81.2", "74.9", "PoseAug · xyd · Human3.6M · seed 0"):
+        assert text in shown
 
 
 @pytest.mark.slow

@@ -126,3 +126,11 @@ def test_the_registered_lifter_loads_without_this_package_and_gives_the_same_pos
     ours = ours - ours[:, :1]
     assert np.abs(np.array(json.loads(done.stdout.splitlines()[-1])) - ours.numpy()).max() < 1e-4
     assert not (tmp_path / "run" / "mlflow_model").exists()
+
+    client = client_of(uri)
+    (model,) = client.search_logged_models([client.get_experiment_by_name("dg").experiment_id])
+    found = client.get_run(model.source_run_id)
+    (target,) = [d.dataset for d in found.inputs.dataset_inputs if d.tags[0].value == "test"]
+    scores = {m.key: m.value for m in model.metrics}
+    assert scores == {name: value for name, value in found.data.metrics.items() if name.startswith("target/")}
+    assert {(m.dataset_name, m.dataset_digest) for m in model.metrics} == {(target.name, target.digest)}

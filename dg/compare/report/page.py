@@ -6,6 +6,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -178,7 +179,18 @@ def _trials(trials: Sequence[ReportRun]) -> list[str]:
     """The best by source validation, where there are no other runs."""
     ordered = sorted(trials, key=lambda run: min((p["val"] for p in run.summary.get("curves", ())), default=math.inf))
     note = f'<p class="notes">The {MOST_POSES} best by source validation.</p>' if len(trials) > MOST_POSES else ""
-    return [*_runs(ordered[:MOST_POSES]), note]
+    return [*_runs(_named_by_settings(ordered)[:MOST_POSES]), note]
+
+
+def _named_by_settings(trials: Sequence[ReportRun]) -> list[ReportRun]:
+    """Trials whose titles say the settings in which they differ."""
+    params = [dict(run.result.params) if run.result else {} for run in trials]
+    names = sorted({k for own in params for k in own if not k.startswith("recipe.")} - {"seed", "method.name"})
+    varied = [k for k in names if len({own.get(k) for own in params}) > 1]
+    return [
+        replace(run, title=" · ".join([run.title, *(f"{k}={own.get(k, '-')}" for k in varied)]))
+        for run, own in zip(trials, params, strict=True)
+    ]
 
 
 def _runs(runs: Sequence[ReportRun]) -> list[str]:
