@@ -93,6 +93,26 @@ def test_a_model_is_logged_once_with_its_results_and_registered_under_an_alias_o
     assert yaml.safe_load((folder / "MLmodel").read_text())["model_id"] == output.model_id
 
 
+def test_mlflows_monitor_logs_the_machine_beside_a_run_and_ends_with_it(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")  # tests have it off
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
+    threads = threading.active_count()
+    tracker = make_tracker(store[0], "dg", tmp_path, watch_machine=True)
+    run_id = tracker.start("watched", {}, {})
+    found: set[str] = set()
+    give_up = time.monotonic() + 120
+    while not found and time.monotonic() < give_up:
+        time.sleep(0.1)
+        found = {name for name in store[2].get_run(run_id).data.metrics if name.startswith("system/")}
+    tracker.finish()
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found
+    assert not [name for name in found if "disk" in name or "network" in name], "these say nothing of a run"
+    while threading.active_count() > threads and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert threading.active_count() <= threads
+
+
 def test_a_store_that_does_not_answer_holds_up_the_end_of_system_metrics_for_two_seconds(monkeypatch):
     metrics, asked = SystemMetrics.__new__(SystemMetrics), threading.Event()
 
