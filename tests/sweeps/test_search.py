@@ -231,4 +231,4 @@ def test_a_real_search_prunes_is_killed_and_goes_on(tmp_path, monkeypatch):
     runs = client.search_runs([client.get_experiment_by_name("dg").experiment_id])
     assert not [r for r in runs if r.info.status == "RUNNING"]
     pruned = {t.user_attrs["folder"] + "-seed-0" for t in ended if t.state == TrialState.PRUNED}
-    assert {r.info.run_name for r in runs if r.data.tags.get("optuna.state") == "PRUNED"} == pruned
+    assert {r.data.tags["mlflow.dg.child"] for r in runs if r.data.tags.get("optuna.state") == "PRUNED"} == pruned

@@ -60,6 +60,22 @@ def test_metrics_are_few_and_results_come_first(recorded):
     assert metrics["train/made_of/source_poses"] > 0
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("tags.method = 'Random rigid'", 1),
+        ("tags.method = 'PoseAug'", 0),
+        ("params.`method.name` = 'random_rigid'", 1),
+        ("metrics.`target/synthetic_near/mpjpe_mm` > 1", 1),
+        ("metrics.`target/synthetic_near/mpjpe_mm` < 1", 0),
+        ("dataset.name = 'synthetic_near'", 1),
+    ],
+)
+def test_runs_are_found_as_the_docs_say(recorded, query, count):
+    _, client, experiment_id, *_ = recorded
+    assert len(client.search_runs([experiment_id], query)) == count
+
+
 def test_parameters_decide_and_machinery_stands_in_a_file(recorded):
     folder, client, _, summary, _ = recorded
     found = client.get_run(summary["run_id"])
