@@ -32,6 +32,7 @@ from tests.browser import Browser
 FIGURES = Path(__file__).parent / "figures"
 SETTLE_S, START_S = 5.0, 180.0
 _CLOSE = "document.querySelectorAll('[aria-label=Close]').forEach(e => e.click())"  # MLflow's assistant
+_SCROLL = "Array.from(document.querySelectorAll('*')).findLast(e => e.innerText === '{}').scrollIntoView()"
 WIDTH = 1100  # pixels of the stored pictures
 
 
@@ -58,9 +59,12 @@ def main(uri: str, report: str, study: str = "", optuna: str = "") -> None:
                 browser.open(run_address(server, experiment_id, run.info.run_id), run.info.run_name)
                 _shoot(browser, name)
         first_seed = [run for run in runs if run.data.params.get("seed") == "0" and _is_child(run, parent)]
-        with Browser(1500, 1000) as browser:
-            browser.open(compare_address(server, experiment_id, [run.info.run_id for run in first_seed]), "Run details")
+        with Browser(1500, 1300) as browser:
+            compared = compare_address(server, experiment_id, [run.info.run_id for run in first_seed])
+            browser.open(compared, "Run details", "mpjpe_mm")
             browser.run(_CLOSE)
+            browser.run("document.querySelectorAll('button[role=switch]').forEach(e => e.click())")  # differences alone
+            browser.run(_SCROLL.format("Run details"))
             _shoot(browser, "mlflow_compare")
         with Browser(2100, 620) as browser:
             models = f"{server}/#/experiments/{experiment_id}/models?workflowType=machine_learning"
