@@ -125,8 +125,7 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
     Reference:
         PED-ANOVA (Watanabe et al., IJCAI 2023), as Optuna computes it.
     """
-    quantile = min(0.5, max(0.1, _GOOD_TRIALS / len(outcome.finished)))
-    evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
+    evaluator = importance_evaluator(outcome)
     found = {}
     for number, objective in enumerate(outcome.objectives):
 
@@ -138,6 +137,18 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, target=cost)
         found[objective.name] = {name: float(shares.get(name, 0.0)) for name in outcome.space.names}
     return found
+
+
+def importance_evaluator(outcome: Outcome) -> optuna.importance.PedAnovaImportanceEvaluator:
+    """Return PED-ANOVA for a study of this size: what it calls good are five trials at least, a tenth of them at least.
+
+    Args:
+        outcome: the trials of the study.
+    """
+    quantile = min(0.5, max(0.1, _GOOD_TRIALS / len(outcome.finished)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.importance.PedAnovaImportanceEvaluator(target_quantile=quantile)
 
 
 def _finished(trial: FrozenTrial, space: Space) -> FinishedTrial:

@@ -1,7 +1,7 @@
-"""Pictures of a sweep: response curves, a slice a parameter, its course, the Pareto front, the importances.
+"""Pictures of a sweep: response curves, a slice a parameter, its course, the Pareto front.
 
-Optuna's own plots are not used: they show neither the seeds nor pruned trials, no best line where there are two
-objectives, and press all trials flat where one is far off.
+They show what Optuna's own plots (`sweeps.optuna_page`) do not: every seed, pruned trials, the best line where there
+are two objectives; and a trial that is far off does not press the others flat.
 """
 
 from collections.abc import Mapping, Sequence
@@ -118,21 +118,6 @@ def draw_front(outcome: Outcome, path: Path) -> Path:
     ax.legend(fontsize=8, frameon=False)
     x_name, y_name = (f"{o.name}: {o.label}, {'more' if o.maximise else 'less'} is better" for o in outcome.objectives)
     dress(ax, "numbers: trials, see best.txt", x_name, y_name, loc="left")
-    return save_png(figure, path)
-
-
-def draw_importances(shares: Mapping[str, Mapping[str, float]], path: Path) -> Path:
-    """A bar a parameter, the longest on top, a panel an objective."""
-    names = len(next(iter(shares.values())))
-    figure = canvas(6.0, (0.35 * names + 1.0) * len(shares))
-    axes = figure.subplots(len(shares), 1, squeeze=False)[:, 0]
-    for number, (ax, (objective, by_name)) in enumerate(zip(axes, shares.items(), strict=True)):
-        ordered = sorted(by_name.items(), key=lambda item: item[1])
-        bars = ax.barh([name for name, _ in ordered], [share for _, share in ordered], color=colour(number))
-        ax.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
-        ax.set_xlim(0, 1.1)
-        x_name = "importance (PED-ANOVA)" if ax is axes[-1] else ""
-        dress(ax, f"for {objective}", x_name, grid="", loc="left")
     return save_png(figure, path)
 
 

@@ -14,7 +14,7 @@ from dg.files.atomic import write_files
 from sweeps.objective import Objective
 from sweeps.options import SweepPlan
 from sweeps.outcome import LEAST_TRIALS, FinishedTrial, Outcome, best_of, importances_of
-from sweeps.pictures import draw_front, draw_history, draw_importances, draw_response, draw_slices
+from sweeps.pictures import draw_front, draw_history, draw_response, draw_slices
 from sweeps.space import args_of
 
 ORACLE_NOTE = "ORACLE: chosen on a target; say so wherever you report it"
@@ -43,7 +43,7 @@ def reference_depth_report(study: optuna.Study, outcome: Outcome, folder: Path) 
 def search_report(study: optuna.Study, outcome: Outcome, folder: Path) -> tuple[str, list[Path]]:
     """Write the table of trials, a response plot for each parameter, importances and the course of the search.
 
-    Two objectives also get a plot of the Pareto front.
+    Two objectives also get a plot of the Pareto front. Pictures of the importances are Optuna's (`optuna_page`).
 
     Args:
         study: of Optuna.
@@ -64,7 +64,6 @@ def search_report(study: optuna.Study, outcome: Outcome, folder: Path) -> tuple[
         shares = importances_of(study, outcome)
         said = importances_table(shares, outcome)
         files += write_files(folder, {"importances.txt": said})
-        files.append(draw_importances(shares, folder / "importances.png"))
         text = f"{text}\n{said}"
     return text, files
 

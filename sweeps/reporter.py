@@ -9,10 +9,13 @@ import optuna
 
 from dg.compare.sheets import spread
 from dg.files.atomic import write_files
+from dg.grid.parent_record import MOST_LINKS
 from dg.grid.parent_run import ParentRun
 from dg.tracking.names import TAG_NOTE, TAG_ORACLE, TAG_REASON, TAG_SWEEP, metric_name
 from sweeps.options import SweepPlan
+from sweeps.optuna_page import PAGE, write_optuna_page
 from sweeps.outcome import Outcome, outcome_of
+from sweeps.parent_record import describe, target_figures, write_report
 from sweeps.report import command_lines
 from sweeps.shared_rendering import SharedRendering
 from sweeps.storage import storage_file, without_password
@@ -139,13 +142,14 @@ class Reporter:
         print(text)
         commands = command_lines(outcome, self.sweep)
         (best,) = write_files(self.folder, {BEST: commands})
+        files += write_optuna_page(self.study, outcome, self.folder / PAGE) + write_report(self.sweep, self.folder)
         self._record(outcome, [*files, best])
         waiting = fmean(p.waiting for p in outcome.finished)
         if waiting > STARVING and self.sweep.concurrency > 1:
             print(f"the runs waited {waiting:.0%} of their time for depth: fewer trials at once, or more render.actors")
         if address := self.records.address():
             print(f"see it: {address}")
-        pictures = " ".join(str(file) for file in files if file.suffix == ".png")
+        pictures = " ".join(str(file) for file in files if file.suffix in (".png", ".html"))
         print(f"pictures: {pictures}\nbest by {self.sweep.by}, also in {best}:\n{commands}", end="", flush=True)
 
     def _record(self, outcome: Outcome, files: Sequence[Path]) -> None:
@@ -153,14 +157,9 @@ class Reporter:
         tags = {f"best.{name}": str(value) for name, value in best.params.items()}
         pairs = zip(self.sweep.objectives, best.means, strict=True)
         tracker.set_tags(tags | {f"best.{metric_name(o.name)}": f"{mean:.2f}" for o, mean in pairs})
-        note = [f"**Sweep over {', '.join(self.sweep.space.names)}**, chosen by {self.sweep.by}.", "", "```"]
-        note += [
-            command_lines(outcome, self.sweep).strip(),
-            "```",
-            "",
-            f"`optuna-dashboard {without_password(self.sweep.options.storage)}` shows it.",
-        ]
-        tracker.set_tags({TAG_NOTE: "\n".join(note)})
+        tracker.log_metrics(target_figures(outcome), step=len(outcome.finished) + len(outcome.pruned))
+        links = self.records.children_links(MOST_LINKS)
+        tracker.set_tags({TAG_NOTE: describe(self.sweep, command_lines(outcome, self.sweep), files, links)})
         for file in (*files, storage_file(self.sweep.options.storage)):
             if file is not None and file.is_file():
                 tracker.log_artifact(file)

@@ -18,6 +18,7 @@ from dg.settings.config import ConfigError, deciding
 from dg.tracking import tracking_uri
 from dg.tracking.names import TAG_ORACLE, TAG_SELECTION
 from sweeps.options import SweepPlan
+from sweeps.parent_record import parent_title, row_tags
 from sweeps.reporter import Reporter
 from sweeps.shared_rendering import SharedRendering
 from sweeps.space_check import refusal
@@ -81,7 +82,7 @@ def _explained(error: Exception) -> tuple[int | None, Exception]:
 class SweepRun(ParentRun):
     """The parent run of a sweep in MLflow; Optuna's tags stand on the runs of the trials."""
 
-    child = "trial"
+    child, program = "trial", "dg sweep"
 
 
 class Session:
@@ -189,14 +190,14 @@ class Session:
         given = deciding(self.sweep.config, self.sweep.config.flat())
         fixed = {k: v for k, v in given.items() if k.removesuffix(".name") not in swept}
         space = {f"space.{name}": text for name, text in self.sweep.space.described().items()}
-        return fixed | space | {f"sweep.{k}": v for k, v in mine.items()}
+        # The seeds under a run's own key too, so that they stand in its column of the table of runs.
+        return fixed | space | {f"sweep.{k}": v for k, v in mine.items()} | {"seed": ", ".join(map(str, self.seeds))}
 
     def _start_records(self) -> None:
         tags = self.reporter.tags()
         oracle = merged("depth" if self.sweep.rendering else "", tags.get(TAG_ORACLE, ""))
-        tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by}
-        title = f"Sweep · {self.name} · {', '.join(self.sweep.space.names)} · by {self.sweep.by}"
-        self.records.start(title, self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
+        tags |= {TAG_ORACLE: oracle, TAG_SELECTION: self.sweep.by} | row_tags(self.sweep)
+        self.records.start(parent_title(self.sweep), self._params(), tags, self.study.user_attrs.get("mlflow_run_id"))
         self.study.set_user_attr("mlflow_run_id", self.records.parent_id)
 
     def _args(self) -> dict[str, str]:

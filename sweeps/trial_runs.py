@@ -52,8 +52,8 @@ class TrialRunner:
 
     def run_args(self, request: TrialRequest, seed: int) -> list[str]:
         """The arguments of one run but for its folder; it resumes from a checkpoint where the folder holds one."""
-        name = quoted(run_name(request, seed))
-        own = {"seed": str(seed), "resume": "auto", "tracking.run_name": name, "tracking.child": name}
+        own = {"seed": str(seed), "resume": "auto", "tracking.child": quoted(run_name(request, seed))}
+        own |= {"tracking.run_name": quoted(run_title(request, seed))}
         own |= {} if any(arg.startswith("tracking.model=") for arg in self.args) else {"tracking.model": "off"}
         return [*self.args, *args_of(request.params), *(f"{k}={v}" for k, v in own.items())]
 
@@ -68,8 +68,14 @@ class TrialRunner:
 
 
 def run_name(request: TrialRequest, seed: int) -> str:
-    """Name of the MLflow run of one seed; a retried trial keeps it, as it keeps the folder."""
+    """What the driver knows the run of one seed by; a retried trial keeps it, as it keeps the folder."""
     return f"{request.folder}-seed-{seed}"
+
+
+def run_title(request: TrialRequest, seed: int) -> str:
+    """Name of the MLflow run of one seed for people: the trial and what it was set to."""
+    settings = [f"{k}={v:.4g}" if isinstance(v, float) else f"{k}={v}" for k, v in request.params.items()]
+    return " · ".join([f"Trial {request.folder.removeprefix('trial-')}", " ".join(settings), f"seed {seed}"])
 
 
 def named_means(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Run:
 
         self.client = MlflowClient(words["tracking.uri"].strip("'"))
         tags = {"mlflow.parentRunId": words["tracking.parent_run_id"].strip("'")}
+        tags |= {"mlflow.dg.child": words["tracking.child"].strip("'")}
         experiment = self.client.get_experiment_by_name(words["tracking.experiment"].strip("'"))
         name = words["tracking.run_name"].strip("'")
         self.run_id = self.client.create_run(experiment.experiment_id, tags=tags, run_name=name).info.run_id

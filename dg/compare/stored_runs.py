@@ -127,6 +127,7 @@ def read_results(
     metric: str,
     regime: str = "all",
     rows_of: Callable[["Run"], list[dict[str, Any]]] = lambda run: [],
+    trials: bool = False,
 ) -> tuple[list[RunResult], Counter[str]]:
     """Read the runs that have a result of one selection and metric.
 
@@ -136,6 +137,7 @@ def read_results(
         metric: such as `mpjpe_mm`.
         regime: `DG`, `DA`, or `all`.
         rows_of: reads a run's table of selections, for what is not among its metrics.
+        trials: whether the trials of sweeps are read too.
 
     Returns:
         The results, and for the other runs how many were left out for which reason.
@@ -149,7 +151,7 @@ def read_results(
             left_out["results that are no finite number"] += len(endless)
             if not values:
                 continue
-        reason = _unfit(run, values, regime)
+        reason = _unfit(run, values, regime, trials)
         if reason:
             left_out[reason] += 1
         else:
@@ -251,9 +253,9 @@ def _selection_rows(client: "MlflowClient", run: "Run") -> list[dict[str, Any]]:
         return []
 
 
-def _unfit(run: "Run", values: Mapping[str, float], regime: str) -> str:
+def _unfit(run: "Run", values: Mapping[str, float], regime: str, trials: bool) -> str:
     """Why a run is not shown; empty when it is."""
-    if TAG_SWEEP in run.data.tags:
+    if TAG_SWEEP in run.data.tags and not trials:
         return "sweep trials"
     if run.info.status != "FINISHED":
         return f"{run.info.status.lower()} runs"

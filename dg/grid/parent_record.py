@@ -17,7 +17,7 @@ from dg.tracking.labels import dataset_label, lifter_label, method_label, metric
 from dg.tracking.names import HIGHER_IS_BETTER, TAG_METHOD, TAG_NOTE, TAG_SOURCE, metric_name, target_metric
 
 TABLE, PICTURE, REPORT = "comparison.md", "comparison.png", "report.html"
-_MOST_LINKS = 60  # MLflow takes 8,000 characters for a description
+MOST_LINKS = 60  # MLflow takes 8,000 characters for a description
 
 
 def parent_title(plan: GridPlan) -> str:
@@ -63,7 +63,7 @@ def record_comparison(records: ParentRun, folder: Path, plan: GridPlan, options:
     for name in (TABLE, PICTURE, REPORT, "grid.json"):
         records.tracker.log_artifact(folder / name)
     records.tracker.log_metrics(summary_metrics(tables), step=len(plan.cells))
-    records.tracker.set_tags({TAG_NOTE: describe(tables, records.children_links(_MOST_LINKS))})
+    records.tracker.set_tags({TAG_NOTE: describe(tables, records.children_links(MOST_LINKS))})
 
 
 def summary_metrics(tables: Sequence[ComparisonTable]) -> dict[str, float]:

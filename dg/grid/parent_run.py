@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dg.settings.config import TrackingConfig, TrainConfig
-from dg.tracking import OFF, make_tracker, prepare, tracking_uri, ui_command
+from dg.tracking import OFF, environment_tags, make_tracker, prepare, tracking_uri, ui_command
 from dg.tracking.experiment_page import run_address
 from dg.tracking.names import TAG_CHILD, TAG_ORACLE, TAG_REASON
 from dg.tracking.stores import client_of
@@ -21,6 +21,7 @@ class ParentRun:
     """The parent run, open from `start` until its tracker is finished."""
 
     child: ClassVar[str] = "run"  # what a child is called in its status
+    program: ClassVar[str] = "dg grid"  # what MLflow shows as its source
 
     def __init__(self, tracking: TrackingConfig, folder: Path) -> None:
         """Raises TrackingError when the store cannot be used."""
@@ -42,7 +43,8 @@ class ParentRun:
             tags: of the run.
             run_id: of the run to go on with; None: begin a new one.
         """
-        self.tracker.start(run_name, params, tags, run_id)
+        source = {"mlflow.source.name": self.program, "mlflow.source.type": "LOCAL"}
+        self.tracker.start(run_name, params, environment_tags() | source | dict(tags), run_id)
 
     @property
     def parent_id(self) -> str:

@@ -5,7 +5,7 @@ The driver calls `prepare` once; the trainer makes a tracker with `make_tracker`
 
 from pathlib import Path
 
-from dg.tracking.base import DataInput, NullTracker, Tracker, TrackingError
+from dg.tracking.base import DataInput, ModelScore, NullTracker, Tracker, TrackingError
 from dg.tracking.names import (
     METRICS,
     NO_DEPTH,
@@ -26,6 +26,7 @@ __all__ = [
     "NO_DEPTH",
     "SELECTIONS",
     "DataInput",
+    "ModelScore",
     "NullTracker",
     "Tracker",
     "TrackingError",

@@ -40,6 +40,25 @@ class DataInput:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class ModelScore:
+    """Results of a logged model on one data set.
+
+    Attributes:
+        dataset: name of the data set, as the run's inputs have it.
+        digest: of its content.
+        metrics: by the names that the run's own metrics have.
+    """
+
+    dataset: str
+    digest: str
+    metrics: Mapping[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """As a record of the spool holds it."""
+        return asdict(self)
+
+
 class Tracker(ABC):
     """Records one run. After `start` no call raises because of the store: a dead tracking server never ends a run."""
 
@@ -88,7 +107,9 @@ class Tracker(ABC):
         """The data sets that the run uses."""
 
     @abstractmethod
-    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+    def log_model(
+        self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
+    ) -> None:
         """A model that MLflow's `save_model` has written into a folder; leave the folder in place until `finish`.
 
         Args:
@@ -96,6 +117,7 @@ class Tracker(ABC):
             name: of the model in MLflow.
             step: epoch of its weights.
             register: name of a registered model that gets it as a new version under the alias `newest`; empty: none.
+            scores: its results, which MLflow lists beside the model, each under its data set.
         """
 
     @abstractmethod
@@ -150,7 +172,9 @@ class NullTracker(Tracker):
     def log_inputs(self, inputs: Sequence[DataInput]) -> None:
         """Drop the data sets."""
 
-    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+    def log_model(
+        self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
+    ) -> None:
         """Leave the model unread."""
 
     def flush(self, timeout_s: float = 10.0) -> bool:

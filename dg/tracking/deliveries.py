@@ -2,10 +2,13 @@
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from dg.tracking.names import PARAM_SEED, TAG_INPUTS, TAG_LIFTER, TAG_METHOD, TAG_SOURCE
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 ALIAS = "newest"  # of the newest version of a registered model; `latest` is a word of MLflow's own
 _TABLES_TAG = "mlflow.loggedArtifacts"  # tells MLflow's pages which JSON files are tables
 _MODEL_FILE = "MLmodel"
-_MOST_NAME, _MOST_DIGEST = 500, 36
+_MOST_NAME, _MOST_DIGEST, _MOST_METRICS = 500, 36, 1000
 _END_S = 2.0
 _SOURCE_TYPE = "dg"
 
@@ -83,7 +86,8 @@ def send_model(
 
     model_id = _model_of(client, experiment_id, run_id, name)
     if not model_id:
-        model = client.create_logged_model(experiment_id, name, run_id, model_type="lifter")
+        labels = _labels_of(client, run_id)
+        model = client.create_logged_model(experiment_id, name, run_id, params=labels, model_type="lifter")
         model_id = model.model_id
         _name_in(folder / _MODEL_FILE, model_id, run_id)
         client.log_model_artifacts(model_id, str(folder))
@@ -94,11 +98,45 @@ def send_model(
     return model_id
 
 
+def send_scores(
+    client: "MlflowClient", run_id: str, model_id: str, scores: Sequence[Mapping[str, Any]], step: int, time_ms: int
+) -> None:
+    """Give a logged model its results, each under its data set.
+
+    MLflow writes them among the run's own metrics too, where these very values stand at this step already.
+
+    Args:
+        client: client of the tracking store.
+        run_id: of the model's run.
+        model_id: of the model.
+        scores: each as `ModelScore.plain` gives it.
+        step: epoch of the model's weights.
+        time_ms: when they were known; what is sent again with the same time is kept once.
+    """
+    from mlflow.entities import Metric
+
+    found = [
+        Metric(name, value, time_ms, step, model_id, score["dataset"][:_MOST_NAME], score["digest"][:_MOST_DIGEST])
+        for score in scores
+        for name, value in score["metrics"].items()
+        if math.isfinite(value)
+    ]
+    for start in range(0, len(found), _MOST_METRICS):
+        client.log_batch(run_id, metrics=found[start : start + _MOST_METRICS])
+
+
 def _model_of(client: "MlflowClient", experiment_id: str, run_id: str, name: str) -> str:
     """The run's model of this name, whole; empty where there is none."""
     query = f"source_run_id = '{run_id}' AND name = '{name}'"
     found = client.search_logged_models([experiment_id], filter_string=query)
     return next((model.model_id for model in found if str(model.status) == "READY"), "")
+
+
+def _labels_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
+    """What tells a run from others, so that the table of models shows it: all of them have one name."""
+    data = client.get_run(run_id).data
+    found = {tag: data.tags.get(tag, "") for tag in (TAG_METHOD, TAG_LIFTER, TAG_INPUTS, TAG_SOURCE)}
+    return {name: text for name, text in (found | {PARAM_SEED: data.params.get(PARAM_SEED, "")}).items() if text}
 
 
 def _name_in(file: Path, model_id: str, run_id: str) -> None:

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from dg.tracking.names import PARAM_SEED, TAG_METHOD, TAG_SOURCE, target_metric
 
@@ -53,6 +54,19 @@ def run_address(server: str, experiment_id: str, run_id: str) -> str:
         run_id: of the run.
     """
     return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
+
+
+def compare_address(server: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """Return the address of MLflow's compare view.
+
+    Args:
+        server: address of the MLflow server.
+        experiment_id: MLflow's id of the experiment.
+        run_ids: of the runs that stand side by side.
+    """
+    asked = {"runs": list(run_ids), "experiments": [experiment_id]}
+    words = "&".join(f"{name}={quote(json.dumps(ids))}" for name, ids in asked.items())
+    return f"{server.rstrip('/')}/#/compare-runs?{words}&workflowType=machine_learning"
 
 
 def dress_experiment(client: "MlflowClient", experiment_id: str, targets: Sequence[str] = ()) -> None:

@@ -17,8 +17,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.tracking.base import STATUSES, DataInput, Tracker, TrackingError
-from dg.tracking.deliveries import SystemMetrics, send_inputs, send_model, send_table, system_metrics_wanted
+from dg.tracking.base import STATUSES, DataInput, ModelScore, Tracker, TrackingError
+from dg.tracking.deliveries import (
+    SystemMetrics,
+    send_inputs,
+    send_model,
+    send_scores,
+    send_table,
+    system_metrics_wanted,
+)
 from dg.tracking.experiment_page import dress_experiment
 from dg.tracking.names import (
     OLD_TAGS,
@@ -148,10 +155,13 @@ class MLflowTracker(Tracker):
         """Queue what is known of the data sets."""
         self._put("inputs", inputs=[data.plain() for data in inputs])
 
-    def log_model(self, folder: Path, name: str, step: int, register: str = "") -> None:
+    def log_model(
+        self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
+    ) -> None:
         """Queue the path of the folder; its files are read when they are sent."""
         self._own_files.add(str(folder))
-        self._put("model", path=str(folder), name=name, step=step, register=register)
+        found = [score.plain() for score in scores]
+        self._put("model", path=str(folder), name=name, step=step, register=register, scores=found, time=_now_ms())
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Queue the buffered points and wait up to `timeout_s` seconds for the writer to send everything."""
@@ -305,10 +315,11 @@ class MLflowTracker(Tracker):
         send_inputs(self._mlflow, self._resolve(record["run"]), record["inputs"])
 
     def _send_model(self, record: Record) -> None:
-        run_id, folder = self._resolve(record["run"]), Path(record["path"])
-        send_model(
-            self._mlflow, self._experiment_id, run_id, folder, record["name"], record["step"], record["register"]
+        run_id, folder, step = self._resolve(record["run"]), Path(record["path"]), record["step"]
+        model_id = send_model(
+            self._mlflow, self._experiment_id, run_id, folder, record["name"], step, record["register"]
         )
+        send_scores(self._mlflow, run_id, model_id, record.get("scores", ()), step, record.get("time", 0))
 
     def _send_end(self, record: Record) -> None:
         if self._machine is not None and record["run"] == self._handle:

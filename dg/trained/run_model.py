@@ -5,12 +5,15 @@ The export takes about five seconds of one core and MLflow's own imports two, so
 
 import shutil
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dg.settings.config import ConfigError, TrainConfig
-from dg.tracking import NullTracker, Tracker
+from dg.tracking import ModelScore, NullTracker, Tracker, target_metrics
+from dg.tracking.labels import dataset_label
+from dg.tracking.names import HEADLINE
 
 NAME, FOLDER = "lifter", "mlflow_model"
 LONG_S = 120.0  # training time from which `tracking.model=auto` logs the model
@@ -64,8 +67,22 @@ def log_lifter(tracker: Tracker, folder: Path, config: TrainConfig, summary: dic
         return f"the lifter is not logged as a model: {error}"
     except Exception as error:  # a lifter that ONNX cannot express must not cost its results
         return f"the lifter is not logged as a model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    tracker.log_model(folder / FOLDER, NAME, epoch, config.tracking.register)
+    tracker.log_model(folder / FOLDER, NAME, epoch, config.tracking.register, scores_of(summary))
     return f"lifter logged as an MLflow model in {time.monotonic() - start:.1f} s"
+
+
+def scores_of(summary: Mapping[str, Any]) -> list[ModelScore]:
+    """Return the results of a run's best lifter on each target, for the table of models in MLflow.
+
+    Args:
+        summary: of the run.
+    """
+    contents = summary["data"]
+    return [
+        ModelScore(dataset_label(row["target"]), contents[row["target"]], target_metrics(row["target"], row))
+        for row in summary["results"]
+        if row["selection"] == HEADLINE and row["target"] in contents
+    ]
 
 
 def save_lifter(run: Path, folder: Path) -> int:

@@ -301,3 +301,31 @@ def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
     assert "resuming: 2 finished runs kept" in out
     assert [line for line in out.splitlines() if line.startswith("|")] == table
     assert len(client.search_runs([parent.info.experiment_id])) == 3
+
+
+@pytest.mark.slow
+def test_a_cell_that_was_killed_and_is_tried_again_stays_one_run(tmp_path, monkeypatch):
+    from mlflow import MlflowClient
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    new_store(tmp_path)
+    words = [word for word in TINY if not word.startswith(("epochs", "max_steps", "inputs"))]
+    words += ["inputs=[xy]", "epochs=40", "virtual_cameras=0"]
+    settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([sys.executable, "-m", "dg", "grid", *words], **settings) as driver:
+        try:
+            wait_for(tmp_path / f"grid/{NAMES[2]}/mlflow_run.json", 600)
+        finally:
+            family = psutil.Process(driver.pid).children(recursive=True)
+            for process in (driver, *family):
+                process.kill()
+            psutil.wait_procs(family, timeout=60)
+    assert not (tmp_path / f"grid/{NAMES[2]}/summary.json").exists(), "it was in the middle"
+    assert main(words) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dg").experiment_id])
+    (child,) = [r for r in runs if "mlflow.parentRunId" in r.data.tags]
+    assert len(runs) == 2, "and one parent"
+    assert {r.info.status for r in runs} == {"FINISHED"}
+    assert child.data.metrics["target/synthetic_near/mpjpe_mm"] > 0

@@ -12,7 +12,9 @@ from PIL import Image
 
 from dg.compare.report import __main__ as report
 from dg.compare.report.page import report_page
+from dg.compare.report.responses import responses_of
 from dg.compare.report.sources import runs_in_folders
+from dg.compare.results import RunResult
 from dg.compare.settings import CompareOptions
 from dg.compare.stored_runs import NothingToCompareError
 from dg.pose.joint_map import skeleton_named
@@ -43,18 +45,20 @@ def details(shift):
     return {"epoch": 2, "skeleton": "h36m_16", "targets": {"near": target}}
 
 
-def a_run(folder: Path, method: str, seed: int, error: float) -> None:
+def a_run(folder: Path, method: str, seed: int, error: float, **settings) -> None:
     """What `dg train` leaves in its folder, as far as the report reads it."""
     folder.mkdir(parents=True)
     row = {"target": "near", "epoch": 2, "n": 9, "protocol": "near/x/n9/h36m_16/2d=gt/depth=none/tta=none/data=0a"}
     row |= {"mpjpe_mm": error, "pa_mpjpe_mm": error / 2, "n_mpjpe_mm": error, "pck150": 80.0, "auc": 40.0}
     curves = [{"epoch": e, "val": 70.0 - e, "near": error + 9 - 3 * e} for e in (1, 2, 3)]
     summary = {
-        "method": method, "lifter": "simple_baseline", "inputs": "xy", "dscale2d": "off", "depth": "none",
+        "method": method, "lifter": "simple_baseline", "inputs": "xy", "depth": "none",
+        "dscale2d": settings.get("dscale2d", "off"),
         "seed": seed, "regime": "DG", "results": [row | {"selection": s} for s in ("source_val", "last")],
         "curves": curves, "made_of": {"lifter_steps": 30.0},
     }  # fmt: skip
-    config = TrainConfig(data={"name": "h36m", "label": "cmu"}, method={"name": method}, seed=seed, inputs="xy")
+    source = {"name": "h36m", "label": "cmu"}
+    config = TrainConfig(data=source, method={"name": method}, seed=seed, inputs="xy", **settings)
     config = config.plain() | {"lifter": {"name": "simple_baseline"}, "depth": {"name": "zbuffer"}}
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "best.json").write_text(json.dumps(details(error)))
@@ -112,6 +116,49 @@ def test_a_run_of_an_earlier_version_costs_only_what_it_lacks(tmp_path):
     page = report_page(runs_in_folders([tmp_path / "old"]), CompareOptions(), "old")
     assert "90.0 (1)" in page
     assert "dg-viewer" not in page
+
+
+def result_of(method="erm", seed=0, value=90.0, frames="1", protocol="near/x", **params):
+    params = {"method.name": method, "frames": frames, "epochs": "3", **params}
+    labels = {"regime": "DG", "lifter": "pose_former", "inputs": "xy", "dscale2d": "depth", "depth": "none"}
+    return RunResult(
+        method=method, seed=str(seed), started=seed, params=params, values={"near": value},
+        protocols={"near": protocol}, **labels,
+    )  # fmt: skip
+
+
+def test_a_response_curve_joins_runs_that_differ_in_one_parameter_and_their_seed_alone():
+    runs = [
+        result_of("erm", seed, 90.0 - n + seed, str(n), **{"lifter.frames": str(n)}) for n in (1, 9) for seed in (0, 1)
+    ]
+    runs += [result_of("poseaug", 0, 80.0, "1"), result_of("erm", 0, 70.0, "27", epochs="99")]
+    curves = responses_of(runs, "frames")
+    assert curves == {"near": {"ERM · xy+dscale2d=depth": {1.0: [89.0, 90.0], 9.0: [81.0, 82.0]}}}
+    assert responses_of(runs, "d_ref") == {}, "no run says its d_ref"
+
+
+def test_curves_of_other_protocols_and_settings_stay_apart_and_say_so():
+    runs = [result_of("erm", 0, d, "1", f"near/{p}", d_ref=str(d), lr=lr)
+            for d in (3.5, 4.0) for p in "ab" for lr in ("0.1", "0.2")]  # fmt: skip
+    curves = responses_of(runs, "d_ref")
+    assert list(curves) == ["near (near/a)", "near (near/b)"]
+    assert list(curves["near (near/a)"]) == [f"ERM · xy+dscale2d=depth · lr={lr}" for lr in ("0.1", "0.2")]
+
+
+def test_a_sweeps_folder_shows_its_response_curve_and_compares_no_trials(tmp_path):
+    for trial, d_ref in enumerate((3.5, 4.5, 6.0)):
+        for seed in (0, 1):
+            folder = tmp_path / f"trial-{trial}" / f"seed-{seed}"
+            a_run(folder, "erm", seed, 90.0 + d_ref + seed, d_ref=d_ref, dscale2d="paper")
+    page = report_page(runs_in_folders([tmp_path]), CompareOptions(), "a sweep")
+    assert "6 trials" in page
+    assert "<h2>Comparison" not in page
+    chart = page.split("<h2>Response to reference depth d_ref (m)</h2>")[1].split("<h2>")[0]
+    assert chart.count("<svg") == 2, "source validation and one target"
+    assert re.findall(r">(3\.5|4\.5|6)</text>", chart) == ["3.5", "4.5", "6"] * 2
+    assert chart.count("<circle") == 12
+    assert re.findall(r"<summary>(.*?)</summary>", page)[0] == "trial-0/seed-0: ERM · xy · CMU · seed 0 · d_ref=3.5"
+    assert "<title>ERM · xy+dscale2d=paper: 94.5</title>" in chart
 
 
 @pytest.mark.slow

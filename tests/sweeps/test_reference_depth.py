@@ -185,7 +185,17 @@ def test_two_anchors_end_to_end_then_again(tmp_path, monkeypatch, capsys):
         "history.png",
         "best.txt",
         "study.db",
+        "optuna.html",
+        "report.html",
     }
+    parent, page = parents[0].data, (tmp_path / "sweep" / "report.html").read_text()
+    errors = [r.data.metrics["target/synthetic_near/mpjpe_mm"] for r in children]
+    assert min(errors) <= parent.metrics["target_mean/synthetic_near/mpjpe_mm"] <= max(errors)
+    assert parent.metrics["target/synthetic_near/mpjpe_mm"] == pytest.approx(min(errors), abs=max(errors) - min(errors))
+    assert (parent.tags["method"], parent.tags["source"]) == ("ERM", "synthetic")
+    assert parent.tags["mlflow.source.name"] == "dg sweep"
+    assert all(r.info.run_id in parent.tags["mlflow.note.content"] for r in children), "links to the trials"
+    assert "Response to reference depth d_ref (m)" in page
 
     assert main(words) == 0
     assert "2 finished trials kept" in capsys.readouterr().out

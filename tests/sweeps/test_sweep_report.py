@@ -5,7 +5,7 @@ from PIL import Image
 
 from sweeps.objective import Objective
 from sweeps.outcome import FinishedTrial, Outcome, PrunedTrial, front_of
-from sweeps.pictures import draw_front, draw_history, draw_importances, draw_slices
+from sweeps.pictures import draw_front, draw_history, draw_slices
 from sweeps.report import importances_table, trials_table
 from sweeps.space import Choice, Range, Space
 
@@ -76,7 +76,6 @@ def test_pictures_are_there_and_not_blank(objectives, tmp_path):
     outcome = make(objectives)
     shares = {o.name: {"lr": 0.7, "d_ref": 0.2, "method": 0.1} for o in objectives}
     files = [draw_slices(outcome, tmp_path / "s.png"), draw_history(outcome, tmp_path / "h.png")]
-    files.append(draw_importances(shares, tmp_path / "i.png"))
     if len(objectives) == 2:
         files.append(draw_front(outcome, tmp_path / "f.png"))
     for file in files:

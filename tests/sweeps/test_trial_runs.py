@@ -130,7 +130,8 @@ def test_the_command_gives_the_run_its_parameter_seed_and_folder(tmp_path):
     config = parse([*plan.run_args(request, 1), out_arg(plan.folder(request, 1))])
     assert (config.d_ref, config.seed, config.resume) == (4.61, 1, "auto")
     assert config.out == str(tmp_path / "trial-2" / "seed-1")
-    assert config.tracking.run_name == "trial-2-seed-1"
+    assert config.tracking.child == "trial-2-seed-1"
+    assert config.tracking.run_name == "Trial 2 · d_ref=4.61 · seed 1"
 
 
 def test_the_curve_is_the_first_seeds_as_it_grows_and_ends_before_the_last_epoch_of_a_single_seed(plan):

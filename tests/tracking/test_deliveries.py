@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from dg.tracking import DataInput, make_tracker, prepare, protocol_tag
+from dg.tracking import DataInput, ModelScore, make_tracker, prepare, protocol_tag
 from dg.tracking.deliveries import SystemMetrics
 from dg.tracking.experiment_page import VIEW_ID, dress_experiment, run_address, runs_address
 from dg.tracking.labels import METHODS, dataset_label, method_label, metric_label, name_of, run_title
 from dg.tracking.stores import client_of
+from tests.tracking.example_store import model_in
 
 
 @pytest.fixture(scope="module")
@@ -66,25 +67,50 @@ def test_what_says_nothing_is_left_out_and_what_programs_read_is_out_of_sight(st
     assert shown == {"method", "status.reason"}
 
 
-def model_in(folder):
-    folder.mkdir()
-    (folder / "MLmodel").write_text(yaml.safe_dump({"flavors": {"onnx": {}}, "model_id": None}))
-    return folder
-
-
-def test_a_model_is_logged_once_and_registered_under_an_alias_on_wish(store, tmp_path):
-    tracker, run_id = begin(store, tmp_path)
+def test_a_model_is_logged_once_with_its_results_and_registered_under_an_alias_on_wish(store, tmp_path):
+    tracker, run_id = begin(store, tmp_path, {"seed": 3}, {"method": "PoseAug", "inputs": "xyd", "lifter": ""})
     folder = model_in(tmp_path / "model")
+    scores = [
+        ModelScore("3DPW", "cd34", {"target/3DPW/mpjpe_mm": 90.5, "target/3DPW/auc": float("nan")}),
+        ModelScore("3DHP", "ef56", {"target/3DHP/mpjpe_mm": 81.25}),
+    ]
     for _ in range(2):
-        tracker.log_model(folder, "lifter", 7, register="best-lifter")
+        tracker.log_model(folder, "lifter", 7, register="best-lifter", scores=scores)
     assert tracker.finish()
     client = store[2]
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
     assert (model.name, str(model.status), output.step) == ("lifter", "READY", 7)
+    assert model.params == {"method": "PoseAug", "inputs": "xyd", "seed": "3"}
+    assert {(m.key, m.value, m.dataset_name, m.dataset_digest) for m in model.metrics} == {
+        ("target/3DPW/mpjpe_mm", 90.5, "3DPW", "cd34"),
+        ("target/3DHP/mpjpe_mm", 81.25, "3DHP", "ef56"),
+    }
+    (found,) = client.search_logged_models([store[1]], "metrics.`target/3DHP/mpjpe_mm` < 82")
+    assert found.model_id == output.model_id
     version = client.get_model_version_by_alias("best-lifter", "newest")
     assert (version.version, version.run_id) in ((1, run_id), ("1", run_id))
     assert yaml.safe_load((folder / "MLmodel").read_text())["model_id"] == output.model_id
+
+
+def test_mlflows_monitor_logs_the_machine_beside_a_run_and_ends_with_it(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "true")  # tests have it off
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.1")
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLES_BEFORE_LOGGING", "1")
+    threads = threading.active_count()
+    tracker = make_tracker(store[0], "dg", tmp_path, watch_machine=True)
+    run_id = tracker.start("watched", {}, {})
+    found: set[str] = set()
+    give_up = time.monotonic() + 120
+    while not found and time.monotonic() < give_up:
+        time.sleep(0.1)
+        found = {name for name in store[2].get_run(run_id).data.metrics if name.startswith("system/")}
+    tracker.finish()
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= found
+    assert not [name for name in found if "disk" in name or "network" in name], "these say nothing of a run"
+    while threading.active_count() > threads and time.monotonic() < give_up:
+        time.sleep(0.1)
+    assert threading.active_count() <= threads
 
 
 def test_a_store_that_does_not_answer_holds_up_the_end_of_system_metrics_for_two_seconds(monkeypatch):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from dg.compare import ui
-from dg.tracking.experiment_page import run_address
+from dg.tracking.experiment_page import compare_address, run_address
 from dg.tracking.stores import client_of
 from tests.browser import Browser, needs_chromium
 from tests.tracking.example_store import make_store
@@ -20,6 +20,11 @@ WAIT_S = 600.0
 # The heads of the table of runs and where on the screen they stand: their order in the document is another one.
 HEADS = """Object.fromEntries(Array.from(document.querySelectorAll('.ag-header-cell')).map(
     head => [head.innerText.trim(), head.getBoundingClientRect().x]))"""
+
+# Of the compare view: rows of two cells that differ, by their heads.
+DIFFERING = """Object.fromEntries(Array.from(document.querySelectorAll('tr')).map(
+    row => Array.from(row.children).map(cell => cell.innerText.trim())).filter(
+    cells => cells.length == 3 && cells[1] != cells[2]).map(cells => [cells[0], cells.slice(1)]))"""
 
 
 def test_a_store_or_an_experiment_that_is_not_there_is_one_clear_error(tmp_path, capsys):
@@ -98,6 +103,43 @@ def test_a_runs_page_shows_results_data_and_description(pages, tmp_path):
     assert re.search(r"PoseAug · xyd? · Human3\.6M · seed \d", shown)
     for word in ("heartbeat", "dg.host", "init_from"):
         assert word not in shown
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_compare_view_sets_methods_settings_and_errors_of_two_runs_side_by_side(pages, tmp_path):
+    address, uri, experiment_id = pages
+    query = "params.inputs = 'xyd' and params.seed = '0'"
+    runs = client_of(uri).search_runs([experiment_id], query)
+    assert len(runs) == 2
+    compared = compare_address(address.partition("/#/")[0], experiment_id, [run.info.run_id for run in runs])
+    with Browser(1500, 2600) as browser:
+        shown = browser.open(compared, "Comparing 2 Runs", "target/3DHP/mpjpe_mm")
+        browser.picture(tmp_path / "compare.png")
+        differing = browser.run(DIFFERING)
+    for run in runs:
+        assert run.info.run_name in shown
+    assert sorted(differing["method"]) == ["ERM", "PoseAug"]
+    assert sorted(differing["method.name"]) == ["erm", "poseaug"]
+    assert {"69.3", "74.9"} <= set(shown.splitlines()), "the errors of both on the target"
+    for same in ("inputs", "seed", "protocol.3DHP"):
+        assert same not in differing
+        assert same in shown
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_the_table_of_models_shows_the_error_on_each_target_under_its_data_set(pages, tmp_path):
+    address, _, experiment_id = pages
+    server = address.partition("/#/")[0]
+    with Browser(2600, 900) as browser:
+        shown = browser.open(
+            f"{server}/#/experiments/{experiment_id}/models?workflowType=machine_learning",
+            "3DHP (#3d4e5f)", "target/3DHP/mpjpe_mm", "69.3", "PoseAug · xyd · Human3.6M · seed 0",
+        )  # fmt: skip
+        browser.picture(tmp_path / "models.png")
+    for text in ("92.4", "81.2", "74.9"):
+        assert text in shown
 
 
 @pytest.mark.slow

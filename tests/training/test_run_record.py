@@ -60,6 +60,22 @@ def test_metrics_are_few_and_results_come_first(recorded):
     assert metrics["train/made_of/source_poses"] > 0
 
 
+@pytest.mark.parametrize(
+    ("query", "count"),
+    [
+        ("tags.method = 'Random rigid'", 1),
+        ("tags.method = 'PoseAug'", 0),
+        ("params.`method.name` = 'random_rigid'", 1),
+        ("metrics.`target/synthetic_near/mpjpe_mm` > 1", 1),
+        ("metrics.`target/synthetic_near/mpjpe_mm` < 1", 0),
+        ("dataset.name = 'synthetic_near'", 1),
+    ],
+)
+def test_runs_are_found_as_the_docs_say(recorded, query, count):
+    _, client, experiment_id, *_ = recorded
+    assert len(client.search_runs([experiment_id], query)) == count
+
+
 def test_parameters_decide_and_machinery_stands_in_a_file(recorded):
     folder, client, _, summary, _ = recorded
     found = client.get_run(summary["run_id"])
@@ -126,3 +142,11 @@ def test_the_registered_lifter_loads_without_this_package_and_gives_the_same_pos
     ours = ours - ours[:, :1]
     assert np.abs(np.array(json.loads(done.stdout.splitlines()[-1])) - ours.numpy()).max() < 1e-4
     assert not (tmp_path / "run" / "mlflow_model").exists()
+
+    client = client_of(uri)
+    (model,) = client.search_logged_models([client.get_experiment_by_name("dg").experiment_id])
+    found = client.get_run(model.source_run_id)
+    (target,) = [d.dataset for d in found.inputs.dataset_inputs if d.tags[0].value == "test"]
+    scores = {m.key: m.value for m in model.metrics}
+    assert scores == {name: value for name, value in found.data.metrics.items() if name.startswith("target/")}
+    assert {(m.dataset_name, m.dataset_digest) for m in model.metrics} == {(target.name, target.digest)}

@@ -2,7 +2,8 @@
 
 import html
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from dg.compare.tables import Column, ComparisonTable
 from dg.drawing.figures import COLOURS, colour
@@ -10,7 +11,7 @@ from dg.tracking.labels import metric_label
 
 _ROW, _LEFT, _PANEL, _TOP, _BOTTOM, _GAP = 24, 330, 300, 34, 34, 30
 _WIDE, _HIGH, _SIDE = 460, 250, 52
-_TICKS = 4
+_TICKS, _NAME_WIDTH = 4, 34
 
 
 def comparison_chart(table: ComparisonTable) -> str:
@@ -49,14 +50,14 @@ def _panel(table: ComparisonTable, column: Column, head: str, left: float) -> li
         seeds = ", ".join(f"seed {seed}: {value:.1f}" for seed, value in row.by_seed(column).items())
         told = f"{statistics.fmean(values):.1f} ({seeds})"
         parts.append(_line(at(low), y, at(high), y, shade, 2))
-        parts.append(
-            f'<circle cx="{at(statistics.fmean(values)):.1f}" cy="{y:.1f}" r="5" fill="{shade}">'
-            f"<title>{html.escape(told)}</title></circle>"
-        )
+        parts.append(_dot(at(statistics.fmean(values)), y, shade, told, radius=5))
     return parts
 
 
-def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]], y: str, x: str = "epoch") -> str:
+Lines = Mapping[str, Sequence[tuple[float, float]]]
+
+
+def curves_chart(title: str, lines: Lines, y: str, x: str = "epoch", dots: Lines = MappingProxyType({})) -> str:
     """Draw lines over epochs, or over another quantity.
 
     Args:
@@ -64,8 +65,9 @@ def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]],
         lines: name -> points (place, value); a line without points is left out, and keeps its colour.
         y: name of the vertical axis with its unit.
         x: name of the horizontal axis with its unit.
+        dots: single points of each line; where there are any, every place of theirs is named below.
     """
-    points = [point for line in lines.values() for point in line]
+    points = [point for line in (*lines.values(), *dots.values()) for point in line]
     if not points:
         return ""
     across = _scale(min(points)[0], max(points)[0], _SIDE, _WIDE - 12)
@@ -77,7 +79,8 @@ def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]],
     ]
     parts += [_text(_SIDE - 6, up(v) + 4, f"{v:.0f}", "end") for v in _marks(min(values), max(values))]
     parts += [_line(_SIDE, up(v), _WIDE - 12, up(v), "#eeeeee", 1) for v in _marks(min(values), max(values))]
-    parts += [_text(across(at), _HIGH - 18, f"{at:.0f}", "middle") for at in sorted({min(points)[0], max(points)[0]})]
+    named = {at for line in dots.values() for at, _ in line} or {min(points)[0], max(points)[0]}
+    parts += [_text(across(at), _HIGH - 18, f"{at:.4g}", "middle") for at in _thinned(sorted(named), across)]
     parts.append(_text(4, _TOP - 6, y))
     for number, (name, line) in enumerate(lines.items()):
         if not line:
@@ -88,6 +91,7 @@ def curves_chart(title: str, lines: Mapping[str, Sequence[tuple[float, float]]],
             f'<polyline points="{path}" fill="none" stroke="{colour(number)}" stroke-width="2">'
             f"<title>{html.escape(told)}</title></polyline>"
         )
+        parts += [_dot(across(x), up(v), colour(number), f"{name}: {v:.1f}") for x, v in dots.get(name, ())]
     return _svg(_WIDE, _HIGH, parts)
 
 
@@ -120,6 +124,20 @@ def _ticks(low: float, high: float, at, bottom: float) -> list[str]:  # noqa: AN
         parts.append(_line(at(value), _TOP, at(value), bottom, "#eeeeee", 1))
         parts.append(_text(at(value), bottom + 16, f"{value:.1f}", "middle"))
     return parts
+
+
+def _thinned(places: Sequence[float], across: Callable[[float], float]) -> list[float]:
+    """Those that can be named without overlap, the first among them."""
+    kept: list[float] = []
+    for place in places:
+        if not kept or across(place) - across(kept[-1]) >= _NAME_WIDTH:
+            kept.append(place)
+    return kept
+
+
+def _dot(x: float, y: float, shade: str, told: str, radius: int = 3) -> str:
+    title = f"<title>{html.escape(told)}</title>"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{shade}">{title}</circle>'
 
 
 def _line(x0: float, y0: float, x1: float, y1: float, shade: str, width: float) -> str:

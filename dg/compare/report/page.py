@@ -2,9 +2,11 @@
 
 import base64
 import html
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
@@ -14,6 +16,7 @@ from dg.compare.differences import add_differences
 from dg.compare.published import published_results
 from dg.compare.published_rows import add_published
 from dg.compare.report.charts import comparison_chart, curves_chart, legend
+from dg.compare.report.responses import RESPONSES, responses_of, with_source
 from dg.compare.report.sources import ReportRun
 from dg.compare.settings import CompareOptions
 from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet
@@ -21,7 +24,7 @@ from dg.compare.tables import build_tables
 from dg.compare.text import sheets_of
 from dg.drawing.viewer import ViewerFrame, viewer_fragment
 from dg.pose.joint_map import skeleton_named
-from dg.tracking.labels import dataset_label
+from dg.tracking.labels import dataset_label, metric_label
 
 ELEVATION_STEP_DEG = 15  # as dg.evaluation.details has it
 Points = dict[str, dict[str, dict[float, list[float]]]]  # chart -> line -> place -> values of the seeds
@@ -63,16 +66,24 @@ def report_page(runs: Sequence[ReportRun], options: CompareOptions, title: str) 
         options: how they are compared.
         title: of the page; any text.
     """
-    runs = sorted(runs, key=lambda run: run.title)
-    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="notes">{len(runs)} runs; click a heading to sort.</p>']
+    every, runs = runs, sorted((run for run in runs if not run.trial), key=lambda run: run.title)
+    trials = [run for run in every if run.trial]
+    parts = [f"<h1>{html.escape(title)}</h1>", f'<p class="notes">{_count(runs, trials)}; click a heading to sort.</p>']
     parts += [_section("Comparison", _comparison(runs, options))]
+    for parameter, axis in RESPONSES.items():
+        parts.append(_section(f"Response to {axis}", _responses(every, options, parameter, axis)))
     parts += [_section("Error by epoch", _curves(runs)), _section("Error by viewpoint", _by_elevation(runs))]
-    parts += [_section("Runs", _runs(runs))]
+    parts += [_section("Runs", _runs(runs)) if runs else _section("Trials", _trials(trials))]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head>'
         f"<body>{''.join(parts)}<script>{_SORT}</script></body></html>\n"
     )
+
+
+def _count(runs: Sequence[ReportRun], trials: Sequence[ReportRun]) -> str:
+    counted = [(len(runs), "run"), (len(trials), "trial")]
+    return " and ".join(f"{count} {word}{'s' if count > 1 else ''}" for count, word in counted if count)
 
 
 def _section(title: str, parts: Iterable[str]) -> str:
@@ -113,6 +124,14 @@ def _cell(text: str) -> str:
     return safe
 
 
+def _responses(runs: Sequence[ReportRun], options: CompareOptions, parameter: str, axis: str) -> list[str]:
+    """The result over one parameter, where runs differ in it alone: sweeps' trials too, as nothing is chosen here."""
+    results = [with_source(run.result, run.summary, options) for run in runs if run.result is not None]
+    charts = _line_charts(responses_of(results, parameter), axis, metric_label(options.metric), dots=True)
+    note = "Line: mean over the seeds; dots: each seed. A value that is chosen by a target's curve is an oracle's."
+    return [*charts, f'<p class="notes">{note}</p>'] if charts else []
+
+
 def _curves(runs: Sequence[ReportRun]) -> list[str]:
     """By epoch: a chart for source validation and each target, a line for runs that differ in their seed alone."""
     points: Points = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
@@ -136,18 +155,42 @@ def _by_elevation(runs: Sequence[ReportRun]) -> list[str]:
     return _line_charts(points, "camera's elevation against the trunk (deg)")
 
 
-def _line_charts(points: Mapping[str, Mapping[str, Mapping[float, list[float]]]], x: str = "epoch") -> list[str]:
+def _line_charts(
+    points: Mapping[str, Mapping[str, Mapping[float, list[float]]]],
+    x: str = "epoch",
+    y: str = "MPJPE (mm)",
+    dots: bool = False,
+) -> list[str]:
     """A chart for each name, the mean over seeds at each place, and one legend."""
     kinds = list(dict.fromkeys(kind for own in points.values() for kind in own))[:MOST_LINES]
     charts = []
     for name, own in sorted(points.items()):
         lines = {kind: [(at, fmean(v)) for at, v in sorted(own[kind].items())] if kind in own else [] for kind in kinds}
-        charts.append(curves_chart(name, lines, "MPJPE (mm)", x))
+        seeds = {kind: [(at, value) for at, v in own[kind].items() for value in v] for kind in kinds if kind in own}
+        charts.append(curves_chart(name, lines, y, x, seeds if dots else {}))
     return [*charts, legend(kinds)] if charts else []
 
 
 def _kind_of(run: ReportRun) -> str:
     return re.sub(r" · seed \S+$", "", run.title.rpartition(": ")[2])
+
+
+def _trials(trials: Sequence[ReportRun]) -> list[str]:
+    """The best by source validation, where there are no other runs."""
+    ordered = sorted(trials, key=lambda run: min((p["val"] for p in run.summary.get("curves", ())), default=math.inf))
+    note = f'<p class="notes">The {MOST_POSES} best by source validation.</p>' if len(trials) > MOST_POSES else ""
+    return [*_runs(_named_by_settings(ordered)[:MOST_POSES]), note]
+
+
+def _named_by_settings(trials: Sequence[ReportRun]) -> list[ReportRun]:
+    """Trials whose titles say the settings in which they differ."""
+    params = [dict(run.result.params) if run.result else {} for run in trials]
+    names = sorted({k for own in params for k in own if not k.startswith("recipe.")} - {"seed", "method.name"})
+    varied = [k for k in names if len({own.get(k) for own in params}) > 1]
+    return [
+        replace(run, title=" · ".join([run.title, *(f"{k}={own.get(k, '-')}" for k in varied)]))
+        for run, own in zip(trials, params, strict=True)
+    ]
 
 
 def _runs(runs: Sequence[ReportRun]) -> list[str]:

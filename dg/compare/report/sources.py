@@ -16,7 +16,7 @@ from dg.compare.stored_runs import NothingToCompareError, read_results, stored_r
 from dg.settings.config import TrainConfig, deciding
 from dg.tracking import tracking_uri
 from dg.tracking.labels import run_title
-from dg.tracking.names import NO_DEPTH, flatten, metric_name
+from dg.tracking.names import NO_DEPTH, TAG_SWEEP, flatten, metric_name
 from dg.tracking.stores import client_of
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SUMMARY, RESULTS, DETAILS, CONFIG = "summary.json", "results.json", "best.json", "config.yaml"
 PICTURES = {"run.png": "errors and viewpoints", "views.png": "viewpoints of the augmented poses"}
 _SHEETS = "augmented_poses"  # begins the names of contact sheets
+_TRIALS = "trial-*/seed-*"  # folders of a sweep's runs
 _FETCHES = 8  # artifacts at once, from a server
 _logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class ReportRun:
         details: as `dg.training.run_record.load_details` returns them; empty for an older run.
         result: for the tables, None where it has no result of the kind that is compared.
         pictures: caption -> PNG.
+        trial: whether it is a trial of a sweep, which takes no part in comparisons.
     """
 
     title: str
@@ -47,6 +49,7 @@ class ReportRun:
     details: dict[str, Any]
     result: RunResult | None
     pictures: dict[str, bytes] = field(default_factory=dict)
+    trial: bool = False
 
 
 def runs_in_folders(
@@ -55,7 +58,7 @@ def runs_in_folders(
     """Return the runs whose folders these are, or lie in these.
 
     Args:
-        folders: of runs, or of grids.
+        folders: of runs, of grids or of sweeps.
         selection: one of `SELECTIONS`.
         metric: such as `mpjpe_mm`.
 
@@ -64,12 +67,14 @@ def runs_in_folders(
     """
     places = []
     for folder in folders:
-        own = [folder] if (folder / SUMMARY).is_file() else sorted(path.parent for path in folder.glob(f"*/{SUMMARY}"))
+        below = (f"*/{SUMMARY}", f"{_TRIALS}/{SUMMARY}")
+        found = [SUMMARY] if (folder / SUMMARY).is_file() else below
+        own = sorted(path.parent for pattern in found for path in folder.glob(pattern))
         if not own:
             raise NothingToCompareError(f"no finished run in {folder}: expected {SUMMARY} in it or in a folder below")
         places += own
-    found = [_of_folder(place, selection, metric) for place in places]
-    kept = [run for run in found if run is not None]
+    read = [_of_folder(place, selection, metric) for place in places]
+    kept = [run for run in read if run is not None]
     if not kept:
         raise NothingToCompareError(f"none of the runs in {[str(folder) for folder in folders]} has results")
     return kept
@@ -77,7 +82,7 @@ def runs_in_folders(
 
 def _of_folder(place: Path, selection: str, metric: str) -> ReportRun | None:
     summary = _read_json(place / SUMMARY)
-    if not summary.get("results"):
+    if not summary.get("results") or "method" not in summary:
         return None
     plain = _read_config(place / CONFIG)
     result = _result_of(summary, plain, selection, metric, (place / SUMMARY).stat().st_mtime)
@@ -85,8 +90,10 @@ def _of_folder(place: Path, selection: str, metric: str) -> ReportRun | None:
     sheets = sorted((place / "images").glob(f"{_SHEETS}*.png"))
     if sheets:
         pictures["rendered poses of the augmentation"] = sheets[-1].read_bytes()
-    name = f"{place.name}: {_title(summary, plain)}"
-    return ReportRun(name, summary, _read_json(place / DETAILS), result, pictures)
+    trial = place.match(_TRIALS)
+    name = f"{place.parent.name}/{place.name}" if trial else place.name
+    title = f"{name}: {_title(summary, plain)}"
+    return ReportRun(title, summary, _read_json(place / DETAILS), result, pictures, trial)
 
 
 def _result_of(
@@ -141,7 +148,7 @@ def runs_in_store(options: CompareOptions) -> list[ReportRun]:
     rows_of = table_reader(options.tracking_uri)
     kept = []
     for run in runs:
-        results, _ = read_results([run], options.selection, options.metric, options.regime, rows_of)
+        results, _ = read_results([run], options.selection, options.metric, options.regime, rows_of, trials=True)
         kept += [(run, results[0])] if results else []
     if not kept:
         raise NothingToCompareError(
@@ -155,6 +162,9 @@ def runs_in_store(options: CompareOptions) -> list[ReportRun]:
 
 def _of_store(client: "MlflowClient", run: "Run", result: RunResult) -> ReportRun:
     names = {artifact.path for artifact in _listed(client, run.info.run_id)}
+    trial = TAG_SWEEP in run.data.tags
+    if trial:  # there may be hundreds
+        names &= {RESULTS}
     with TemporaryDirectory() as folder:
         files = {
             name: _fetched(client, run.info.run_id, name, Path(folder))
@@ -166,7 +176,7 @@ def _of_store(client: "MlflowClient", run: "Run", result: RunResult) -> ReportRu
     if sheet:
         pictures["rendered poses of the augmentation"] = sheet
     title = run.info.run_name or run.info.run_id
-    return ReportRun(title, _parsed(files.get(RESULTS)), _parsed(files.get(DETAILS)), result, pictures)
+    return ReportRun(title, _parsed(files.get(RESULTS)), _parsed(files.get(DETAILS)), result, pictures, trial)
 
 
 def _listed(client: "MlflowClient", run_id: str, folder: str | None = None) -> list[Any]:
