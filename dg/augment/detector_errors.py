@@ -44,8 +44,8 @@ class DetectorErrors:
             joints_2d: projected joints, any unit.
             skeleton: of Human3.6M, with or without the neck.
             generator: on the joints' device.
-            frames: rows that follow each other and are one person over time, who has one detector: where its joints
-                lie, how sure it is and what it misses are the same in all of them, as is half the variance of the noise.
+            frames: so many rows that follow each other are one person over time: where the detector's joints lie, how
+                sure it is and what it misses are the same in all of them, as is half of the noise's variance.
 
         Returns:
             Joints in the same unit; missing ones lie where `fill_along_limbs` puts them.

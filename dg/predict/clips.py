@@ -37,7 +37,7 @@ class People2d:
         joints_px: on the lifter's skeleton, pixels, NaN where not found.
         confidence: of these, in [0, 1].
         cameras: of each frame.
-        depths: what the lifter takes of depth, of each person; None where it takes none.
+        readings: gives a person what the lifter takes of the picture; None where it takes nothing.
         thumbnails: small pictures by frame, where there are any.
         paths: of the frames' image files, where there are any.
     """
@@ -48,7 +48,7 @@ class People2d:
     joints_px: Float32[np.ndarray, "people joints 2"]
     confidence: Float32[np.ndarray, "people joints"]
     cameras: Sequence[ImageCamera]
-    depths: Callable[[int, PersonInputs], PersonInputs] | None = None
+    readings: Callable[[int, PersonInputs], PersonInputs] | None = None
     thumbnails: dict[int, tuple[Thumbnail, np.ndarray | None]] = field(default_factory=dict)
     paths: dict[int, Path] = field(default_factory=dict)
 
@@ -92,7 +92,7 @@ def _inputs(found: People2d, rows: LiftRows) -> tuple[list[PersonInputs], list[I
         missing = None if row < 0 else np.asarray(~np.isfinite(found.joints_px[row]).all(-1))
         missing = missing if missing is not None and missing.any() else None
         made = PersonInputs(person, rows.joints_px[at], rows.confidence[at], missing=missing)
-        inputs.append(made if found.depths is None else found.depths(like, made))
+        inputs.append(made if found.readings is None else found.readings(like, made))
         cameras.append(found.cameras[frame])
     return inputs, cameras
 

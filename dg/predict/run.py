@@ -11,7 +11,8 @@ from dg.images.video import Video, is_video
 from dg.predict.document import write_document
 from dg.predict.keypoints import lift_keypoints
 from dg.predict.photographs import lift_photographs, photographs
-from dg.predict.predictor import DepthOfImage, Detector, ImagePredictor
+from dg.predict.predictor import Detector, ImagePredictor
+from dg.predict.scenes import DepthOfImage
 from dg.predict.settings import PredictOptions
 from dg.predict.tally import Say, Tally
 from dg.predict.videos import lift_video

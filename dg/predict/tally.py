@@ -65,7 +65,7 @@ def notes(predictor: ImagePredictor) -> list[str]:
             "to place people in space"
         )
     chosen = options.depth_name
-    if predictor.depth is not None and config.depth["name"] != chosen:
+    if predictor.scenes.needs_depth and config.depth["name"] != chosen:
         found.append(f"the lifter was trained with depth={config.depth['name']}, here depth is a network's ({chosen})")
     return found
 
