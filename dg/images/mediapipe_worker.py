@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _stand_in(package: str, *modules: str) -> None:
-    """An empty module for a package that is not installed: MediaPipe imports it for its drawings, which nobody asks for.
+    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for.
 
     Args:
         package: name of the package.

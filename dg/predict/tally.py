@@ -51,7 +51,7 @@ def caption(predictor: ImagePredictor, camera: ImageCamera) -> str:
     origin = {"given": "", "exif": " (EXIF)", "assumed": " (assumed)"}[camera.origin]
     name = "starter lifter" if predictor.is_starter else config.lifter["name"]
     focal = f"focal length {camera.focal_px[0]:.0f} px{origin}"
-    return f"{name}, {config.method['name']}, {config.inputs}   {focal}"
+    return f"{name}, {config.method['name']}, {config.inputs}, {focal}"
 
 
 def notes(predictor: ImagePredictor) -> list[str]:
