@@ -56,15 +56,19 @@ def lift_keypoints(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[st
     if images is not None:
         images.report(found, say, tally)
     people = _people(predictor, found, images, say)
+    for line in [] if images is None else images.unreadable(tally):
+        say(line)
     clip = lift_clip(predictor, people)
     for line in named_gaps(clip.tracks):
         say(line)
     for image, lifted in clip.frames:
         tally.count(image, lifted)
     made_with = predictor.made_with(f"file: {found.format}")
-    place = Path(options.out) / path.name
+    # A folder may be given as `.` or `..`; what is written is called as it is called.
+    name = path.name if path.name not in ("", "..") else path.resolve().name or "keypoints"
+    place = Path(options.out) / name
     facts = {"keypoints": {"format": found.format, "notes": list(found.notes)}, **made_with}
-    written = write_clip(predictor, clip, place, path.name, facts)
+    written = write_clip(predictor, clip, place, name, facts)
     written += _overlays(predictor, clip, place)
     say("wrote " + ", ".join(p.name for p in written))
     return made_with
@@ -75,6 +79,7 @@ class _Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.damaged: dict[str, str] = {}  # name of a frame -> why its image cannot be read
         base = root if root.is_dir() else root.parent
         self.paths: dict[str, Path] = {}
         for path in reversed(find_images(root)):
@@ -93,6 +98,11 @@ class _Images:
     def size_of(self, name: str) -> tuple[int, int] | None:
         path = self.path_of(name)
         return None if path is None else image_size(path)
+
+    def unreadable(self, tally: Tally) -> list[str]:
+        """What to say of images that turned out to be damaged; their people are lifted without a picture."""
+        tally.unreadable.update({one_line(name): reason for name, reason in self.damaged.items()})
+        return [f"  without a picture: {reason}" for reason in self.damaged.values()]
 
     def report(self, found: FoundPeople, say: Say, tally: Tally) -> None:
         """Say which images are absent; raise ImageError where all are."""
@@ -171,8 +181,14 @@ def _with_images(predictor: ImagePredictor, made: People2d, images: _Images) -> 
 def _read(made: People2d, images: _Images, wanted: set[int] | None) -> Iterator[tuple[int, Path, np.ndarray]]:
     for frame, name in enumerate(made.frames.names):
         path = images.path_of(name)
-        if path is not None and (wanted is None or frame in wanted):
+        if path is None or (wanted is not None and frame not in wanted):
+            continue
+        try:
             yield frame, path, read_image(path)
+        except ImageError as error:
+            if wanted is None:  # the lifter takes what is in the picture
+                raise
+            images.damaged[name] = str(error)
 
 
 def _overlays(predictor: ImagePredictor, clip: LiftedClip, place: Path) -> list[Path]:

@@ -117,6 +117,25 @@ def test_what_is_no_video_or_ends_early_is_said(clip, tmp_path, capsys):
     assert 0 < len(frames) < FRAMES
 
 
+def test_a_video_of_nobody_is_an_answer_and_a_damaged_one_is_lifted_up_to_there(clip, tmp_path):
+    said: list[str] = []
+    options = predict_options([str(clip), f"out={tmp_path}/a", *CPU])
+    summary = run(options, said.append, lambda images: [[]])
+    found = json.loads((tmp_path / "a/clip.mp4.json").read_text())
+    assert (summary["people"], found["tracks"], len(found["frames"])) == (0, [], FRAMES)
+    assert not (tmp_path / "a/clip.mp4.npz").exists()
+    damaged = tmp_path / "b.mp4"
+    content = bytearray(clip.read_bytes())
+    start = content.index(b"mdat")
+    third = (len(content) - start) // 3
+    content[start + third :] = bytes(len(content) - start - third)
+    write_video(damaged, pictures(), FPS)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[: whole.index(b"moov") - 4] if whole.index(b"moov") > start else bytes(content))
+    with pytest.raises(VideoError, match="cannot be read"):
+        Video(damaged)
+
+
 def test_without_pyav_it_says_what_to_install(monkeypatch, clip):
     import sys
 
