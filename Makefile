@@ -71,6 +71,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.methods
 	$(BIN)/python -m tests.bench.lifters simple_baseline video_pose_3d sem_gcn st_gcn pose_former --repeats 3
 	$(BIN)/python -m tests.bench.quickstart
+	$(BIN)/python -m tests.bench.predict
 
 clean:
 	rm -rf $(VENV) .venv-mediapipe build *.egg-info .pytest_cache .ruff_cache .hypothesis

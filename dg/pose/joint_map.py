@@ -46,9 +46,9 @@ _MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
     ("smpl_24", "h36m_16"): {"spine": ("spine2",), "thorax": ("neck",)},
 }
 
-# Factor by which a pair of a detector's 2D is moved apart, about its middle. MediaPipe's hips lie too near to each other
-# in the image: 0.70 of the breadth of its own 3D (two people of a street photograph), 0.66 of the joints' of 12 rendered
-# people (median), whose shoulders it finds where they are (0.97). docs/predict.md has more.
+# Factor by which a pair of a detector's 2D is moved apart, about its middle. MediaPipe's hips lie too near to each
+# other in the image: at 0.70 of the breadth of its own 3D (two people of a street photograph), and at 0.66 of that of
+# the joints of 12 rendered people (median), whose shoulders it finds where they are (0.97). docs/predict.md has more.
 _APART: dict[str, tuple[tuple[str, str], float]] = {"mediapipe_33": (_HIPS, 1.4)}
 
 
