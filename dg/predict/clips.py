@@ -17,8 +17,9 @@ from dg.predict.bvh import motions, write_bvh
 from dg.predict.cameras import ImageCamera
 from dg.predict.document import clip_document, write_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson, PersonInputs
-from dg.predict.page import page_of
+from dg.predict.page import page_of, viewer_frames
 from dg.predict.predictor import ImagePredictor
+from dg.predict.rerun_file import RECORDING, write_rerun
 from dg.predict.tally import PAGE, caption, write_page
 from dg.predict.tracks import LiftRows, Track, lift_rows, tracks_of
 
@@ -111,7 +112,7 @@ def _image(found: People2d, frame: int, people: Sequence[LiftedPerson]) -> Image
 def write_clip(
     predictor: ImagePredictor, clip: LiftedClip, place: Path, title: str, facts: dict[str, Any]
 ) -> list[Path]:
-    """Write JSON, archive, page and motions of a clip, as the options say.
+    """Write JSON, archive, page, recording and motions of a clip, as the options say.
 
     Args:
         predictor: with the options of the command.
@@ -141,6 +142,9 @@ def write_clip(
         said = caption(predictor, clip.frames[0][0].camera)
         write_page(page_of(clip.frames, skeleton, title, said, clip.fps), _named(place, PAGE))
         written.append(_named(place, PAGE))
+    if options.rerun:
+        written.append(_named(place, RECORDING))
+        write_rerun(written[-1], viewer_frames(clip.frames), skeleton, clip.fps)
     if options.bvh:
         written += _write_motions(clip, place, skeleton)
     return written

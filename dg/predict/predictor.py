@@ -121,7 +121,7 @@ class ImagePredictor:
         """A picture with some of its people on the lifter's skeleton; who has too few joints is left out."""
         inputs = [made for person in people if (made := self.on_skeleton(person, seen.scene)) is not None]
         self.left_out += len(people) - len(inputs)
-        if not (self.options.picture or self.options.page):
+        if not (self.options.picture or self.options.page or self.options.rerun):
             return ImageInputs(path, name, seen.camera, inputs)
         shrink = shrink_of(*seen.camera.size_px)
         depth = None if seen.scene is None else seen.scene.depth

@@ -54,6 +54,7 @@ class PredictOptions(DetectorOptions):
     page: bool = True  # a web page with the 3D to be turned by the mouse; needs no network
     npz: bool = True  # an archive of all people
     bvh: bool = False  # of clips a BVH file for each person over time, for Blender
+    rerun: bool = False  # a recording for the viewer Rerun (the extra `rerun`)
 
     def __post_init__(self) -> None:
         if not self.images and not self.keypoints:

@@ -106,7 +106,7 @@ def _read(predictor: ImagePredictor, video: Video) -> _Found:
                 found.people.append(person)
                 found.inputs.append(made)
                 found.frame.append(at)
-            if predictor.options.page:
+            if predictor.options.page or predictor.options.rerun:
                 found.keep(at, frame.rgb, None if seen.scene is None else seen.scene.depth)
             advance()
     return found
