@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV ?= $(shell command -v uv 2> /dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet) -c constraints.txt
 
-.PHONY: setup train test test-reliability test-cluster lint docs bench clean
+.PHONY: setup mediapipe train test test-reliability test-cluster lint docs bench clean
 
 setup: $(VENV)/.installed-dev
 
@@ -26,6 +26,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(VENV)/.installed
 	$(INSTALL) -e '.[docs]'
+	touch $@
+
+# detector=mediapipe of `dg predict`: an environment of its own, 150 MB.
+mediapipe: .venv-mediapipe/.installed
+
+.venv-mediapipe/.installed: mediapipe.txt
+	rm -rf .venv-mediapipe
+	$(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet --no-deps --only-binary :all: -r mediapipe.txt || \
+		(rm -rf .venv-mediapipe && exit 1)
+	.venv-mediapipe/bin/python -m pip uninstall --quiet --yes setuptools pip
 	touch $@
 
 train: $(VENV)/.installed
@@ -60,6 +71,7 @@ bench: setup
 	$(BIN)/python -m tests.bench.methods
 	$(BIN)/python -m tests.bench.lifters simple_baseline video_pose_3d sem_gcn st_gcn pose_former --repeats 3
 	$(BIN)/python -m tests.bench.quickstart
+	$(BIN)/python -m tests.bench.predict
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-mediapipe build *.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from dg.datasets.base import PoseDataset
 from dg.evaluation.predictions import Evaluation
 from dg.pose.camera import Camera
-from dg.pose.joint_map import convert_joints, skeleton_named
+from dg.pose.joint_map import convert_joints, image_joint_map, skeleton_named
 from dg.pose.skeleton import Skeleton
 from dg.trained.evaluation_run import PROTOCOL, evaluate_on
 from dg.trained.evaluation_run import load_lifter as load_stored
@@ -110,7 +110,7 @@ class TrainedLifter:
         ends = arrays.pop("depth_range")
         rows = len(points)
         poses = PixelPoses(
-            convert_joints(torch.from_numpy(points), source, self.skeleton),
+            image_joint_map(source, self.skeleton) @ torch.from_numpy(points),
             torch.tensor([[width, height]], dtype=torch.float32).expand(rows, 2),
             self._camera(camera, width, height, rows),
             arrays["confidence"],

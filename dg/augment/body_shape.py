@@ -23,9 +23,9 @@ class ShapeRanges:
 
 
 def vary_shape(
-    joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, ranges: ShapeRanges, generator: torch.Generator
-) -> Float[Tensor, "rows joints 3"]:
-    """Scale the bones of each pose; directions of bones and the root stay.
+    joints: Float[Tensor, "rows *frames joints 3"], skeleton: Skeleton, ranges: ShapeRanges, generator: torch.Generator
+) -> Float[Tensor, "rows *frames joints 3"]:
+    """Scale the bones of each pose; directions of bones and the root stay. The frames of a window are one body.
 
     Args:
         joints: metres, in any axes.
@@ -39,5 +39,5 @@ def vary_shape(
         drawn = torch.rand(len(joints), 1, generator=generator, device=joints.device)
         scale[:, [skeleton.bone(f"{side}_{part}") for side in ("left", "right")]] = low + (high - low) * drawn
     bones = skeleton.bone_matrix().to(joints) @ joints
-    root = joints[:, skeleton.root : skeleton.root + 1]
-    return root + skeleton.path_matrix().to(joints) @ (scale[..., None] * bones)
+    root = joints[..., skeleton.root : skeleton.root + 1, :]
+    return root + skeleton.path_matrix().to(joints) @ (scale.view(len(joints), *[1] * (joints.ndim - 3), -1, 1) * bones)

@@ -20,6 +20,7 @@ _ENDS = {"knee": 1.3, "elbow": 1.3, "ankle": 1.7, "wrist": 1.7}  # noise of join
 _FAR, _FAR_TIMES = 0.02, 5.0  # share of joints that are far off, and by how much more
 _FACE = (0.35, 0.85)  # where nose and eyes lie between thorax and head top
 _FACE_SHIFT = 0.03  # and off that line, of the box
+_STEADY = 0.5**0.5  # of a window's noise the part that is the same in all frames; the rest differs from frame to frame
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class DetectorErrors:
     missing: float = 0.15
 
     def detected(
-        self, joints_2d: Float[Tensor, "rows joints 2"], skeleton: Skeleton, generator: torch.Generator
+        self, joints_2d: Float[Tensor, "rows joints 2"], skeleton: Skeleton, generator: torch.Generator, frames: int = 1
     ) -> Float[Tensor, "rows joints 2"]:
         """The 2D that a detector would have found.
 
@@ -43,6 +44,8 @@ class DetectorErrors:
             joints_2d: projected joints, any unit.
             skeleton: of Human3.6M, with or without the neck.
             generator: on the joints' device.
+            frames: so many rows that follow each other are one person over time: where the detector's joints lie, how
+                sure it is and what it misses are the same in all of them, as is half of the noise's variance.
 
         Returns:
             Joints in the same unit; missing ones lie where `fill_along_limbs` puts them.
@@ -50,7 +53,15 @@ class DetectorErrors:
         rows, device = len(joints_2d), joints_2d.device
 
         def uniform(*shape: int) -> Tensor:
-            return torch.rand(rows, *shape, generator=generator, device=device)
+            drawn = torch.rand(rows // frames, *shape, generator=generator, device=device)
+            return drawn.repeat_interleave(frames, 0)
+
+        def normal() -> Tensor:
+            drawn = torch.randn(found.shape, generator=generator, device=device)
+            if frames == 1:
+                return drawn
+            steady = torch.randn(len(drawn) // frames, *drawn.shape[1:], generator=generator, device=device)
+            return _STEADY * (drawn + steady.repeat_interleave(frames, 0))
 
         box = box_size(joints_2d)[:, None, None]
         other = self._redefined(joints_2d, skeleton, uniform, box)
@@ -58,7 +69,7 @@ class DetectorErrors:
         spread = self.noise * 2 ** (2 * uniform(1, 1) - 1) * box
         spread = spread * joints_2d.new_tensor([_ENDS.get(j.split("_")[-1], 1.0) for j in skeleton.joints])[:, None]
         spread = torch.where(uniform(len(skeleton), 1) < _FAR, spread * _FAR_TIMES, spread)
-        found = found + spread * torch.randn(found.shape, generator=generator, device=device)
+        found = found + spread * normal()
         some, each = uniform(1) < self.missing, uniform(len(skeleton))
         ends = torch.tensor([j.split("_")[-1] in _ENDS for j in skeleton.joints], device=device)
         lower = torch.tensor([j.split("_")[-1] in ("knee", "ankle") for j in skeleton.joints], device=device)

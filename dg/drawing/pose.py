@@ -40,6 +40,21 @@ def side_colour(skeleton: Skeleton, joint: int, middle: str = MIDDLE) -> str:
     return LEFT if joint in skeleton.left else RIGHT if joint in skeleton.right else middle
 
 
+def check_poses(poses: Sequence[np.ndarray], skeleton: Skeleton) -> None:
+    """Raise ValueError for poses of another number of joints, or with joints that are not finite.
+
+    Args:
+        poses: `[joints, 3]` each, metres.
+        skeleton: whose joints they are.
+    """
+    for pose in poses:
+        if pose.shape != (len(skeleton), 3) or not np.isfinite(pose).all():
+            raise ValueError(
+                f"expected {len(skeleton)} finite joints ({skeleton.name}), shape [{len(skeleton)}, 3]; got "
+                f"{list(pose.shape)} with {int(np.isfinite(pose).sum())} finite numbers"
+            )
+
+
 def draw_pose(
     joints: Float[np.ndarray, "joints 3"],
     skeleton: Skeleton,
@@ -58,12 +73,7 @@ def draw_pose(
         ValueError: for poses of another number of joints, or with joints that are not finite.
     """
     poses = [joints] if reference is None else [reference, joints]
-    for pose in poses:
-        if pose.shape != (len(skeleton), 3) or not np.isfinite(pose).all():
-            raise ValueError(
-                f"expected {len(skeleton)} finite joints ({skeleton.name}), shape [{len(skeleton)}, 3]; got "
-                f"{list(pose.shape)} with {int(np.isfinite(pose).sum())} finite numbers"
-            )
+    check_poses(poses, skeleton)
     figure = PoseFigure(figsize=(_INCHES, _INCHES), layout="constrained")
     axes: Any = figure.add_subplot(projection="3d")
     if reference is not None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float16, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from dg.datasets.base import DataError
 from dg.extract_depth.alignment import AlignmentError, align_to_ground, align_to_joints
@@ -19,12 +19,12 @@ from dg.extract_depth.settings import ExtractOptions
 from dg.files.atomic import replace_file
 from dg.images.detector import PersonPoseDetector
 from dg.images.joint_depth import JointDepths, depth_at_joints, joint_depths, torso_px
+from dg.images.joint_features import features_at_joints, rgb_batch
 from dg.images.people import to_skeleton
 from dg.images.reading import ImageError, read_image
 from dg.pose.skeleton import SKELETONS
 from render_workers.depth.network_source import MappedDepthSource
 from render_workers.feature_maps import FeatureMap
-from render_workers.joint_features import FeatureReader
 
 # What became of an image.
 FINE, UNREADABLE, NO_PERSON, NOT_ALIGNED = range(4)
@@ -173,7 +173,8 @@ class ShardWorker:
             found.people.append(people[number])
             found.readings.append(readings)
             if self.reader is not None:
-                found.features.append(self._features(self.reader, images[number], people[number], depth_map))
+                joints = people[number].joints_px
+                found.features.append(features_at_joints(self.reader, images[number], joints, depth_map, self.device))
 
     # -- people
 
@@ -210,7 +211,7 @@ class ShardWorker:
         """Depth of the network, image by image, and its feature map; neighbours of one size go through it together."""
         for _, some in groupby(images.items(), key=lambda item: item[1].shape):
             numbers, pixels = zip(*some, strict=True)
-            rgb = self._rgb(np.stack(pixels))
+            rgb = rgb_batch(np.stack(pixels), self.device)
             if self.reader is None or not self.reader.options.of_depth:
                 maps: list[FeatureMap | None] = [None] * len(numbers)
                 depth = self.source.estimate_images(rgb)
@@ -219,26 +220,6 @@ class ShardWorker:
                 depth, joined = self.source.estimate_images_with_map(rgb)
                 maps = [joined[n : n + 1] for n in range(len(numbers))]
             yield from zip(numbers, depth.cpu().numpy(), maps, strict=True)
-
-    def _rgb(self, pixels: UInt8[np.ndarray, "images height width 3"]) -> Float[torch.Tensor, "images 3 height width"]:
-        return torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2).float() / 255
-
-    def _features(
-        self, reader: FeatureReader, image: Image, people: People, depth_map: FeatureMap | None
-    ) -> Float16[np.ndarray, "people joints channels"]:
-        """Features at the joints of each person; zero at a joint that is unknown."""
-        joints = torch.from_numpy(people.joints_px)
-        known = joints.isfinite().all(-1)
-        # An unknown joint moves no box; of a person without any, the middle of the image is looked at.
-        middle = torch.tensor([image.shape[1] / 2, image.shape[0] / 2])
-        some = torch.where(known[..., None], joints, 0.0).sum(1) / known.sum(1)[:, None]
-        inside = torch.where(known[..., None], joints, torch.where(some.isfinite(), some, middle)[:, None])
-        inside = inside.to(self.device)
-        count = len(inside)
-        rgb = self._rgb(image[None]).expand(count, -1, -1, -1) if reader.needs_rgb else None
-        of_all = None if depth_map is None else depth_map.expanded(count)
-        found = reader.read_at(of_all, rgb, inside, inside).cpu()
-        return torch.where(known[..., None], found, torch.zeros_like(found)).numpy()
 
     def _readings(self, answer: Float32[np.ndarray, "height width"], people: People) -> list[np.ndarray]:
         """Of every person: depth at each joint, or the median, nearest and farthest in its disk."""

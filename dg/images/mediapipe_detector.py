@@ -2,7 +2,7 @@
 
 Its last wheel with the models (0.10.21; Apache-2.0) wants protobuf 4 and numpy 1, so that it runs in a process of an
 environment of its own: the one that the variable DG_MEDIAPIPE_PYTHON names, or `.venv-mediapipe` here or beside our own
-environment. docs/predict.md has the line that makes it. BlazePose: Bazarevsky et al., 2020.
+environment. `make mediapipe` makes it, 150 MB large. BlazePose: Bazarevsky et al., 2020.
 
 It finds one person; that person is then painted over for the next one, up to `max_people` (5 unless given). People who
 overlap are better left to RT-DETR and ViTPose.
@@ -61,7 +61,7 @@ class MediaPipeDetector:
         python = mediapipe_python()
         if python is None:
             raise OptionError(
-                f"detector=mediapipe: no environment with MediaPipe; python3.11 -m venv {FOLDER} && "
+                f"detector=mediapipe: no environment with MediaPipe; make mediapipe, or python3.11 -m venv {FOLDER} && "
                 f"{FOLDER}/bin/pip install mediapipe=={VERSION}, or name its interpreter in {VARIABLE}"
             )
         self._process = subprocess.Popen(

@@ -5,9 +5,11 @@ have. Asked on the standard input: a line of JSON `{"width", "height", "people"}
 on the standard output: a line of JSON, people of 33 `[x, y, visibility]` in pixels.
 """
 
+import importlib.util
 import json
 import os
 import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ def main() -> None:
     """Answer images until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print does not come between the answers
+    _stand_in("cv2")
+    _stand_in("matplotlib", "matplotlib.pyplot")
     import mediapipe  # pyright: ignore[reportMissingImports] - it is in this process's own environment
 
     with mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1) as pose:
@@ -32,6 +36,18 @@ def main() -> None:
             data = sys.stdin.buffer.read(shape[0] * shape[1] * 3)
             found = people(pose, np.frombuffer(data, np.uint8).reshape(shape), asked["people"])
             print(json.dumps(found), file=answers, flush=True)
+
+
+def _stand_in(package: str, *modules: str) -> None:
+    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for.
+
+    Args:
+        package: name of the package.
+        modules: of it that are imported, too.
+    """
+    if importlib.util.find_spec(package) is None:
+        for name in (package, *modules):
+            sys.modules[name] = types.ModuleType(name)
 
 
 def people(pose: Any, image: np.ndarray, most: int) -> list[list[list[float]]]:  # noqa: ANN401 - not installed here

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-from dg.pose.joint_map import joint_map
+from dg.pose.joint_map import image_joint_map
 from dg.pose.skeleton import COCO_17, Skeleton
 
 # Made joints that one of their parts is enough for: an eye that a turned head hides is near the other one.
@@ -51,6 +51,7 @@ def to_skeleton(
 
     A joint that the detector lacks is the mean of some that it has, and its confidence is the same mean of theirs
     (METHODS 1.2). It is unknown where one of these is, but for the head and the neck, which one of them makes.
+    MediaPipe's hips are moved apart (`dg.pose.joint_map.image_joint_map`).
 
     Args:
         person: with a detector's keypoints.
@@ -82,7 +83,7 @@ def joints_on(
     """
     if source == target:
         return joints_2d, np.where(np.isfinite(joints_2d).all(-1), confidence, 0).astype(np.float32)
-    weights = joint_map(source, target).numpy()
+    weights = image_joint_map(source, target).numpy()
     known = np.asarray(np.isfinite(joints_2d).all(-1))
     parts = known.astype(np.float32) @ weights.T  # share of each joint's parts that are known
     needed = np.array([1e-3 if name in _ONE_PART_DOES else 1 - 1e-3 for name in target.joints])

@@ -19,6 +19,7 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".
 _DEFAULT_FPS = 30.0
 _CODECS = ("libx264", "libopenh264", "mpeg4")
 _QUARTER = 90
+_WHOLE = 0.95  # share of the frames that a file tells of which make it a whole one: what it tells is not always exact
 
 
 class VideoError(FileFormatError):
@@ -64,10 +65,10 @@ class Video:
             if not (min(width, height) >= SMALLEST_SIDE and width * height <= LARGEST_PIXELS):
                 raise VideoError(f"{path}: frames of {width} x {height} pixels cannot be read")
             self.fps = float(stream.average_rate or stream.guessed_rate or _DEFAULT_FPS)
-            self.expected = int(stream.frames)
+            self.expected = int(stream.frames) or round(_seconds(container, stream) * self.fps)
 
     def frames(self) -> Iterator[VideoFrame]:
-        """The frames in order, upright. A file that is damaged after its first frame ends there; see `stopped`.
+        """The frames in order, upright. A file that is damaged or cut after its first frame ends there; see `stopped`.
 
         Raises:
             VideoError: where not even the first frame can be read.
@@ -89,6 +90,8 @@ class Video:
                     raise VideoError(f"{self.path}: no frame can be read: {one_line(error)}") from error
         if last < 0:
             raise VideoError(f"{self.path}: it holds no frames")
+        if not self.stopped and last + 1 < _WHOLE * self.expected - 2:
+            self.stopped = f"decoding ended after frame {last} of {self.expected} that the file tells of"
 
 
 def write_video(path: Path, pictures: Iterator[UInt8[np.ndarray, "height width 3"]], fps: float) -> None:
@@ -146,6 +149,13 @@ def _stream(container: Any, path: Path) -> Any:  # noqa: ANN401
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     return stream
+
+
+def _seconds(container: Any, stream: Any) -> float:  # noqa: ANN401
+    """How long the file says that its video is; 0 where it does not."""
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / _av().time_base
 
 
 def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:  # noqa: ANN401

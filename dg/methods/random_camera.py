@@ -5,6 +5,8 @@ direction of the camera are drawn (`dg.augment.virtual_views`), the breadth of t
 (`dg.augment.body_shape`: performers of one data set are alike, and where markers lie is its own choice), and the 2D has
 a detector's errors (`dg.augment.detector_errors`). Inputs with detections of their own (`xyc`, `uadd`) keep those.
 
+A window of several frames is seen by one camera, and is one body and one detector's person.
+
 With `dscale2d=box` the lifter sees neither focal length nor distance but by the perspective in the pose.
 """
 
@@ -41,6 +43,7 @@ class RandomCamera(DGMethod):
     """See the module's docstring."""
 
     Options: ClassVar[type] = RandomCameraOptions
+    takes_windows: ClassVar[bool] = True
 
     def __init__(self, context: MethodContext, options: RandomCameraOptions) -> None:
         super().__init__(context)
@@ -54,10 +57,12 @@ class RandomCamera(DGMethod):
             return None
         source = source[: len(source) - int(self.options.source * len(source))]
         random = key.generator("random camera", source.joints_3d.device)
-        joints = vary_shape(source.root_relative[:, 0], source.skeleton, self.options, random)
+        frames, root = source.joints_3d.shape[1], source.skeleton.root
+        joints = source.joints_3d - source.joints_3d[:, frames // 2, root, None, None]
+        joints = vary_shape(joints, source.skeleton, self.options, random)
         draw = torch.rand(len(source), DRAWS, generator=random, device=joints.device)
-        focal, placed = place_views(joints, self.vertical(source), draw, self.options)
-        return source.replace(camera=square_camera(focal)).with_joints(placed[:, None]).augmented()
+        focal, placed = place_views(joints.flatten(1, 2), self.vertical(source), draw, self.options)
+        return source.replace(camera=square_camera(focal)).with_joints(placed.view_as(joints)).augmented()
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Make one lifter step on the seen poses, with the part of the source that stays."""
@@ -67,9 +72,9 @@ class RandomCamera(DGMethod):
         rest = source[len(proposed) :]
         if proposed.detection_error is None:
             random = key.generator("detector", proposed.joints_2d.device)
-            true = proposed.joints_2d[:, 0]
-            found = self.options.detected(true, proposed.skeleton, random)
-            proposed = proposed.replace(detection_error=(found - true)[:, None])
+            true = proposed.joints_2d
+            found = self.options.detected(true.flatten(0, 1), proposed.skeleton, random, true.shape[1])
+            proposed = proposed.replace(detection_error=found.view_as(true) - true)
             rest = rest.replace(detection_error=torch.zeros_like(rest.joints_2d))
         batch = mixed(proposed, rest) if len(rest) else proposed
         return Update(metrics | {"loss/lifter": self.step_lifter(batch)}, 1)

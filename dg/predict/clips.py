@@ -17,8 +17,9 @@ from dg.predict.bvh import motions, write_bvh
 from dg.predict.cameras import ImageCamera
 from dg.predict.document import clip_document, write_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson, PersonInputs
-from dg.predict.page import page_of
+from dg.predict.page import page_of, viewer_frames
 from dg.predict.predictor import ImagePredictor
+from dg.predict.rerun_file import RECORDING, write_rerun
 from dg.predict.tally import PAGE, caption, write_page
 from dg.predict.tracks import LiftRows, Track, lift_rows, tracks_of
 
@@ -37,7 +38,7 @@ class People2d:
         joints_px: on the lifter's skeleton, pixels, NaN where not found.
         confidence: of these, in [0, 1].
         cameras: of each frame.
-        depths: what the lifter takes of depth, of each person; None where it takes none.
+        readings: gives a person what the lifter takes of the picture; None where it takes nothing.
         thumbnails: small pictures by frame, where there are any.
         paths: of the frames' image files, where there are any.
     """
@@ -48,7 +49,7 @@ class People2d:
     joints_px: Float32[np.ndarray, "people joints 2"]
     confidence: Float32[np.ndarray, "people joints"]
     cameras: Sequence[ImageCamera]
-    depths: Callable[[int, PersonInputs], PersonInputs] | None = None
+    readings: Callable[[int, PersonInputs], PersonInputs] | None = None
     thumbnails: dict[int, tuple[Thumbnail, np.ndarray | None]] = field(default_factory=dict)
     paths: dict[int, Path] = field(default_factory=dict)
 
@@ -92,7 +93,7 @@ def _inputs(found: People2d, rows: LiftRows) -> tuple[list[PersonInputs], list[I
         missing = None if row < 0 else np.asarray(~np.isfinite(found.joints_px[row]).all(-1))
         missing = missing if missing is not None and missing.any() else None
         made = PersonInputs(person, rows.joints_px[at], rows.confidence[at], missing=missing)
-        inputs.append(made if found.depths is None else found.depths(like, made))
+        inputs.append(made if found.readings is None else found.readings(like, made))
         cameras.append(found.cameras[frame])
     return inputs, cameras
 
@@ -111,7 +112,7 @@ def _image(found: People2d, frame: int, people: Sequence[LiftedPerson]) -> Image
 def write_clip(
     predictor: ImagePredictor, clip: LiftedClip, place: Path, title: str, facts: dict[str, Any]
 ) -> list[Path]:
-    """Write JSON, archive, page and motions of a clip, as the options say.
+    """Write JSON, archive, page, recording and motions of a clip, as the options say.
 
     Args:
         predictor: with the options of the command.
@@ -141,6 +142,9 @@ def write_clip(
         said = caption(predictor, clip.frames[0][0].camera)
         write_page(page_of(clip.frames, skeleton, title, said, clip.fps), _named(place, PAGE))
         written.append(_named(place, PAGE))
+    if options.rerun:
+        written.append(_named(place, RECORDING))
+        write_rerun(written[-1], viewer_frames(clip.frames), skeleton, clip.fps)
     if options.bvh:
         written += _write_motions(clip, place, skeleton)
     return written

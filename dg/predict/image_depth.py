@@ -9,8 +9,11 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from dg.images.depth_choice import DepthChoice
+from dg.images.joint_features import rgb_batch
 from dg.predict.cameras import ImageCamera
 from render_workers.depth.checkpoint_files import DepthCheckpointError
+from render_workers.depth.network_source import MappedDepthSource
+from render_workers.feature_maps import FeatureMap
 
 
 class ImageDepth:
@@ -40,8 +43,25 @@ class ImageDepth:
         self, image: UInt8[np.ndarray, "height width 3"], camera: ImageCamera
     ) -> Float32[np.ndarray, "height width"]:
         """Distance along the optical axis of each pixel, metres. Raises DepthCheckpointError where it is not finite."""
-        rgb = torch.from_numpy(image).to(self.device).permute(2, 0, 1)[None].float() / 255
-        depth = self.source.estimate_images(rgb)
+        return self._metres(self.source.estimate_images(rgb_batch(image[None], self.device)), camera)
+
+    def with_map(
+        self, image: UInt8[np.ndarray, "height width 3"], camera: ImageCamera
+    ) -> tuple[Float32[np.ndarray, "height width"], FeatureMap]:
+        """Depth, as from a call, and the last map of the same pass.
+
+        Args:
+            image: RGB.
+            camera: of the image.
+
+        Raises:
+            DepthCheckpointError: as a call does.
+        """
+        assert isinstance(self.source, MappedDepthSource)
+        depth, found = self.source.estimate_images_with_map(rgb_batch(image[None], self.device))
+        return self._metres(depth, camera), found
+
+    def _metres(self, depth: torch.Tensor, camera: ImageCamera) -> Float32[np.ndarray, "height width"]:
         if not bool(depth.isfinite().all()):
             raise DepthCheckpointError(f"depth={self.choice.name}: {self.facts.checkpoint}: its depth is not finite")
         focal = torch.full((1, 2), camera.focal_in_heights, device=depth.device)

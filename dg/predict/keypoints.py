@@ -44,10 +44,10 @@ def lift_keypoints(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[st
     options = predictor.options
     path = Path(options.keypoints)
     images = _Images(Path(options.images)) if options.images else None
-    if predictor.depth is not None and images is None:
+    if predictor.scenes.needed and images is None:
         raise ConfigError(
-            f"the lifter takes depth (inputs={predictor.stored.config.inputs}), which is estimated from images: give "
-            "images=FOLDER with those that the keypoints belong to, or a lifter with inputs=xy"
+            f"the lifter takes more than 2D (inputs={predictor.stored.config.inputs}), read from images by networks: "
+            "give images=FOLDER with those that the keypoints belong to, or a lifter with inputs=xy"
         )
     found = read_keypoint_file(path, options.image_size, None if images is None else images.size_of, options.joints)
     say(f"format: {found.format}; {len(found):,} people in {len(found.frames):,} frames")
@@ -56,15 +56,19 @@ def lift_keypoints(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[st
     if images is not None:
         images.report(found, say, tally)
     people = _people(predictor, found, images, say)
+    for line in [] if images is None else images.unreadable(tally):
+        say(line)
     clip = lift_clip(predictor, people)
     for line in named_gaps(clip.tracks):
         say(line)
     for image, lifted in clip.frames:
         tally.count(image, lifted)
     made_with = predictor.made_with(f"file: {found.format}")
-    place = Path(options.out) / path.name
+    # A folder may be given as `.` or `..`; what is written is called as it is called.
+    name = path.name if path.name not in ("", "..") else path.resolve().name or "keypoints"
+    place = Path(options.out) / name
     facts = {"keypoints": {"format": found.format, "notes": list(found.notes)}, **made_with}
-    written = write_clip(predictor, clip, place, path.name, facts)
+    written = write_clip(predictor, clip, place, name, facts)
     written += _overlays(predictor, clip, place)
     say("wrote " + ", ".join(p.name for p in written))
     return made_with
@@ -75,6 +79,7 @@ class _Images:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.damaged: dict[str, str] = {}  # name of a frame -> why its image cannot be read
         base = root if root.is_dir() else root.parent
         self.paths: dict[str, Path] = {}
         for path in reversed(find_images(root)):
@@ -93,6 +98,11 @@ class _Images:
     def size_of(self, name: str) -> tuple[int, int] | None:
         path = self.path_of(name)
         return None if path is None else image_size(path)
+
+    def unreadable(self, tally: Tally) -> list[str]:
+        """What to say of images that turned out to be damaged; their people are lifted without a picture."""
+        tally.unreadable.update({one_line(name): reason for name, reason in self.damaged.items()})
+        return [f"  without a picture: {reason}" for reason in self.damaged.values()]
 
     def report(self, found: FoundPeople, say: Say, tally: Tally) -> None:
         """Say which images are absent; raise ImageError where all are."""
@@ -139,38 +149,46 @@ def _best(kept: np.ndarray, found: FoundPeople, confidence: np.ndarray) -> np.nd
 
 
 def _with_images(predictor: ImagePredictor, made: People2d, images: _Images) -> People2d:
-    """With small pictures, and with depth where the lifter takes it."""
+    """With small pictures, and with what the lifter takes of each picture."""
     pictured = set(range(0, len(made.frames), max(1, -(-len(made.frames) // MOST_PICTURES))))
-    depths: dict[int, tuple[Any, Any, Any]] = {}
-    for frame, path, image in _read(made, images, None if predictor.depth is not None else pictured):
+    readings: dict[int, PersonInputs] = {}
+    for frame, path, image in _read(made, images, None if predictor.scenes.needed else pictured):
         made.paths[frame] = path
-        depth = None if predictor.depth is None else predictor.depth(image, made.cameras[frame])
-        for row in np.flatnonzero(made.frame == frame).tolist() if depth is not None else ():
-            filled = np.nan_to_num(made.joints_px[row], nan=float(np.nanmean(made.joints_px[row])))
-            read = predictor.with_depth(PersonInputs(made.people[row], filled, made.confidence[row]), depth)
-            depths[row] = (read.depth, read.nearest, read.farthest)
+        scene = predictor.scenes.look(image, made.cameras[frame])
+        for row in np.flatnonzero(made.frame == frame).tolist() if scene is not None else ():
+            person = PersonInputs(made.people[row], made.joints_px[row], made.confidence[row])
+            read = predictor.measured(person, scene)
+            if read is not None:
+                readings[row] = read
         if frame in pictured:
             shrink = min(1.0, PICTURE_PX / max(image.shape[:2]))
+            depth = None if scene is None else scene.depth
             made.thumbnails[frame] = (resized(image, shrink), None if depth is None else resized(depth, shrink))
-    if predictor.depth is None:
+    if not predictor.scenes.needed:
         return made
 
-    def with_depth(row: int, person: PersonInputs) -> PersonInputs:
-        if row not in depths:
+    def measured(row: int, person: PersonInputs) -> PersonInputs:
+        if row not in readings:
             raise ImageError(
                 f"the image of frame {one_line(made.frames.names[int(made.frame[row])])} is absent, and the lifter "
-                "takes depth; give images= with all of them, or a lifter with inputs=xy"
+                "takes more than 2D; give images= with all of them, or a lifter with inputs=xy"
             )
-        return PersonInputs(person.person, person.joints_px, person.confidence, *depths[row], person.missing)
+        return person.with_readings_of(readings[row])
 
-    return People2d(**{**vars(made), "depths": with_depth})
+    return People2d(**{**vars(made), "readings": measured})
 
 
 def _read(made: People2d, images: _Images, wanted: set[int] | None) -> Iterator[tuple[int, Path, np.ndarray]]:
     for frame, name in enumerate(made.frames.names):
         path = images.path_of(name)
-        if path is not None and (wanted is None or frame in wanted):
+        if path is None or (wanted is not None and frame not in wanted):
+            continue
+        try:
             yield frame, path, read_image(path)
+        except ImageError as error:
+            if wanted is None:  # the lifter takes what is in the picture
+                raise
+            images.damaged[name] = str(error)
 
 
 def _overlays(predictor: ImagePredictor, clip: LiftedClip, place: Path) -> list[Path]:

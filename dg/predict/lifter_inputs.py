@@ -1,11 +1,11 @@
 """What the lifter is given of each image and of the people in it, and what it answers."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float16, Float32, UInt8
 
 from dg.images.people import Person
 from dg.predict.cameras import ImageCamera
@@ -24,6 +24,7 @@ class PersonInputs:
             lifter was trained with depth right at the joint.
         farthest: farthest depth in that disk, metres; None where `nearest` is.
         missing: joints that were not found; None: all were.
+        features: what networks say of the picture at each joint; None where the lifter takes none.
     """
 
     person: Person
@@ -33,6 +34,11 @@ class PersonInputs:
     nearest: Float32[np.ndarray, " joints"] | None = None
     farthest: Float32[np.ndarray, " joints"] | None = None
     missing: Bool[np.ndarray, " joints"] | None = None
+    features: Float16[np.ndarray, "joints channels"] | None = None
+
+    def with_readings_of(self, other: "PersonInputs") -> "PersonInputs":
+        """The same person with the depth and the features of another one, read in the same picture."""
+        return replace(self, depth=other.depth, nearest=other.nearest, farthest=other.farthest, features=other.features)
 
     @property
     def seen_px(self) -> Float32[np.ndarray, "joints 2"]:

@@ -16,7 +16,7 @@ from dg.predict.lifter_inputs import LiftedPerson, PersonInputs
 from dg.trained.lifting import PixelPoses, lift_poses
 from dg.trained.stored import StoredLifter
 
-_KNOWN = ("confidence", "depth", "nearest", "farthest")
+_KNOWN = ("confidence", "depth", "nearest", "farthest", "features")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def pose_batch(people: Sequence[PersonInputs], cameras: Sequence[ImageCamera], s
     """People as single frames, from which the lifter's features are made.
 
     Args:
-        people: in 2D, with depth where the lifter takes it.
+        people: in 2D, with depth and features where the lifter takes them.
         cameras: of each person's image.
         skeleton: of the joints.
 

@@ -35,14 +35,23 @@ def page_of(
     """
     every = -(-len(frames) // MOST_FRAMES)
     kept = frames[::every]
-    pictured = -(-len(kept) // MOST_PICTURES)
-    scale = _metres_per_pixel(frames)
-    shown = [_frame(image, people, scale, n % pictured == 0) for n, (image, people) in enumerate(kept)]
+    shown = viewer_frames(kept, -(-len(kept) // MOST_PICTURES))
     said = f"every {every}th of {len(frames)} frames; " if every > 1 else ""
     placed = any(p.placed is not None for _, people in frames for p in people)
     where = "people stand where depth and camera place them" if placed else "people's places are drawn from the picture"
     text = f"{said}drag turns, the wheel zooms, double click resets; left is orange; {where}, their poses are lifted"
     return viewer_page(title, [viewer_fragment(shown, skeleton, text, fps / every)], note)
+
+
+def viewer_frames(frames: Sequence[tuple[ImageInputs, Sequence[LiftedPerson]]], pictured: int = 1) -> list[ViewerFrame]:
+    """What is shown of each frame: people in one space, their 2D, and the picture of every n-th one.
+
+    Args:
+        frames: images or frames with their people, in order.
+        pictured: of which frames there are pictures: every so-and-so-many-th.
+    """
+    scale = _metres_per_pixel(frames)
+    return [_frame(image, people, scale, n % pictured == 0) for n, (image, people) in enumerate(frames)]
 
 
 def _frame(image: ImageInputs, people: Sequence[LiftedPerson], scale: float, with_picture: bool) -> ViewerFrame:

@@ -10,9 +10,10 @@ from dg.images.reading import ImageError, find_images
 from dg.predict.arrays import PeopleArrays
 from dg.predict.document import image_document, write_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
-from dg.predict.page import page_of
+from dg.predict.page import page_of, viewer_frames
 from dg.predict.picture import draw_picture, write_picture
 from dg.predict.predictor import ImagePredictor
+from dg.predict.rerun_file import RECORDING, write_rerun
 from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note, write_page
 
 ARRAYS = "people.npz"
@@ -116,3 +117,5 @@ def _write(
     if options.page:
         page = page_of([(image, people)], skeleton, str(image.name), said)
         write_page(page, place.with_name(f"{place.name}{PAGE}"))
+    if options.rerun:
+        write_rerun(place.with_name(f"{place.name}{RECORDING}"), viewer_frames([(image, people)]), skeleton)

@@ -1,7 +1,7 @@
 """The lifter and the networks before it, loaded once for all images and frames."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,40 +11,35 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dg import __version__
-from dg.images.depth_choice import choose_depth
 from dg.images.detectors import make_detector
-from dg.images.joint_depth import depth_at_joints, joint_depths, torso_px
 from dg.images.people import Person, to_skeleton
 from dg.images.reading import read_photograph
 from dg.pose.missing_joints import fill_along_limbs
 from dg.pose.skeleton import Skeleton
 from dg.predict.cameras import ImageCamera, image_camera
 from dg.predict.document import file_digest
-from dg.predict.image_depth import ImageDepth
 from dg.predict.lifter_inputs import ImageInputs, PersonInputs
 from dg.predict.lifting import ImageLifter
 from dg.predict.picture import shrink_of
+from dg.predict.scenes import DepthOfImage, Scene, SceneReader
 from dg.predict.settings import PredictOptions
 from dg.predict.starter import STARTER
 from dg.settings.config import ConfigError
-from dg.trained.places import check_places
 from dg.trained.stored import StoredLifter, load_checkpoint
-from dg.training.rendering import radius_law
 
 Detector = Callable[[Sequence[np.ndarray]], list[list[Person]]]
-DepthOfImage = Callable[[np.ndarray, ImageCamera], np.ndarray]
 LEAST_JOINTS = 8  # of the lifter's, that must be found for a person to be lifted
 NO_DETECTOR = "none"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture with its camera, its people, and its depth where the lifter takes it."""
+    """A picture with its camera, its people, and what networks see in it where the lifter takes that."""
 
     image: UInt8[np.ndarray, "height width 3"]
     camera: ImageCamera
     people: list[Person]
-    depth: np.ndarray | None
+    scene: Scene | None
 
 
 class ImagePredictor:
@@ -74,13 +69,8 @@ class ImagePredictor:
         _check_inputs(stored)
         self.detector: Detector | None = detector or (make_detector(options.detection) if detects else None)
         self.device = torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
-        self.depth: DepthOfImage | None = None
-        if stored.inputs.needs_depth:
-            if stored.config.depth["name"] == options.depth_name:
-                check_places(stored.path, stored.config, [f"depth.{key}=" for key in options.depth], ["depth"])
-            self.depth = depth or ImageDepth(choose_depth(options.depth, stored.config.depth), self.device)
+        self.scenes = SceneReader(stored, options, self.device, depth)
         self.lifter = ImageLifter(stored, self.device, options.tta)
-        self.law = radius_law(stored.config)
         self.left_out = 0  # people of whom too few joints were found
 
     @property
@@ -99,7 +89,7 @@ class ImagePredictor:
         return not self.options.checkpoint
 
     def inputs_of(self, path: Path, name: Path) -> ImageInputs:
-        """An image with its people and the depth at their joints.
+        """An image with its people and what the lifter takes of it at their joints.
 
         Args:
             path: of the image.
@@ -113,7 +103,7 @@ class ImagePredictor:
         return self.framed(seen, path, name, chosen(seen.people, self.options.people))
 
     def see(self, image: UInt8[np.ndarray, "height width 3"], focal_px: float = 0.0) -> Seen:
-        """Find people, and depth where the lifter takes it, in a picture.
+        """Find people, and what else the lifter takes, in a picture.
 
         Args:
             image: RGB.
@@ -121,8 +111,7 @@ class ImagePredictor:
         """
         camera = self.camera((image.shape[1], image.shape[0]), focal_px)
         people = [] if self.detector is None else self.detector([image])[0]
-        depth = None if self.depth is None else self.depth(image, camera)
-        return Seen(image, camera, people, depth)
+        return Seen(image, camera, people, self.scenes.look(image, camera))
 
     def camera(self, size: tuple[int, int], focal_px: float = 0.0) -> ImageCamera:
         """The camera of an image of a size. focal_px: as for `see`."""
@@ -130,42 +119,41 @@ class ImagePredictor:
 
     def framed(self, seen: Seen, path: Path, name: Path, people: Sequence[Person]) -> ImageInputs:
         """A picture with some of its people on the lifter's skeleton; who has too few joints is left out."""
-        inputs = [made for person in people if (made := self.on_skeleton(person, seen.depth)) is not None]
+        inputs = [made for person in people if (made := self.on_skeleton(person, seen.scene)) is not None]
         self.left_out += len(people) - len(inputs)
-        if not (self.options.picture or self.options.page):
+        if not (self.options.picture or self.options.page or self.options.rerun):
             return ImageInputs(path, name, seen.camera, inputs)
         shrink = shrink_of(*seen.camera.size_px)
-        small = None if seen.depth is None else resized(seen.depth, shrink)
+        depth = None if seen.scene is None else seen.scene.depth
+        small = None if depth is None else resized(depth, shrink)
         return ImageInputs(path, name, seen.camera, inputs, resized(seen.image, shrink), small, shrink)
 
-    def on_skeleton(self, person: Person, depth: np.ndarray | None) -> PersonInputs | None:
+    def on_skeleton(self, person: Person, scene: Scene | None) -> PersonInputs | None:
         """A person on the lifter's skeleton, missing joints where their limb goes on; None with too few joints.
 
         Args:
             person: as detected.
-            depth: of the image, metres; None where the lifter takes none.
+            scene: what networks see in the person's picture; None where the lifter takes nothing of it.
         """
-        skeleton = self.skeleton
-        joints_px, confidence = to_skeleton(person, skeleton)
+        return self.measured(PersonInputs(person, *to_skeleton(person, self.skeleton)), scene)
+
+    def measured(self, person: PersonInputs, scene: Scene | None) -> PersonInputs | None:
+        """A person with missing joints where their limb goes on, and what the lifter takes of the picture.
+
+        Args:
+            person: on the lifter's skeleton, NaN where a joint is missing.
+            scene: as for `on_skeleton`.
+
+        Returns:
+            The person; None with too few joints.
+        """
+        skeleton, joints_px = self.skeleton, person.joints_px
         known = np.asarray(np.isfinite(joints_px).all(-1))
         if known.sum() < LEAST_JOINTS:
             return None
         missing = None if known.all() else ~known
         filled = fill_along_limbs(torch.from_numpy(joints_px)[None], torch.from_numpy(known)[None], skeleton)[0].numpy()
-        return self.with_depth(PersonInputs(person, filled, confidence, missing=missing), depth)
-
-    def with_depth(self, person: PersonInputs, depth: np.ndarray | None) -> PersonInputs:
-        """A person with the depth that the lifter takes, read at the joints."""
-        if depth is None:
-            return person
-        config, joints_px = self.stored.config, person.joints_px
-        if not config.detects:
-            at = depth_at_joints(depth, joints_px, config.render.min_pool)
-            return PersonInputs(person.person, joints_px, person.confidence, at, missing=person.missing)
-        found = joint_depths(depth, joints_px, person.confidence, self.law, float(torso_px(joints_px, self.skeleton)))
-        return PersonInputs(
-            person.person, joints_px, person.confidence, found.median, found.nearest, found.farthest, person.missing
-        )
+        return self.scenes.at_joints(replace(person, joints_px=filled, missing=missing), scene)
 
     def made_with(self, source_2d: str = "") -> dict[str, Any]:
         """How the results were made, for their files.
@@ -175,13 +163,12 @@ class ImagePredictor:
         """
         recorded = getattr(self.detector, "record", None)
         networks: dict[str, Any] = {} if recorded is None else dict(recorded())
-        if isinstance(self.depth, ImageDepth):
-            networks["depth"] = self.depth.record()
+        networks |= self.scenes.record()
         config = self.stored.config
         return {
             "protocol": {
                 "2d": source_2d or getattr(self.detector, "name", "rt-detr+vitpose"),
-                "depth": "none" if self.depth is None else "images",
+                "depth": "images" if self.scenes.needs_depth else "none",
                 "tta": self.options.tta,
             },
             "checkpoint": {
@@ -228,11 +215,6 @@ def _version(package: str) -> str:
 
 
 def _check_inputs(stored: StoredLifter) -> None:
-    if "+" in stored.config.inputs:
-        raise ConfigError(
-            f"{stored.path} was trained with inputs={stored.config.inputs}: features of the rendered picture at the "
-            "joints, which dg.predict does not read from photographs"
-        )
     if stored.config.depth_bins:
         raise ConfigError(
             f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints, "

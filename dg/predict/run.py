@@ -11,7 +11,9 @@ from dg.images.video import Video, is_video
 from dg.predict.document import write_document
 from dg.predict.keypoints import lift_keypoints
 from dg.predict.photographs import lift_photographs, photographs
-from dg.predict.predictor import DepthOfImage, Detector, ImagePredictor
+from dg.predict.predictor import Detector, ImagePredictor
+from dg.predict.rerun_file import check_rerun
+from dg.predict.scenes import DepthOfImage
 from dg.predict.settings import PredictOptions
 from dg.predict.tally import Say, Tally
 from dg.predict.videos import lift_video
@@ -58,6 +60,8 @@ def run(
 
 def _look_for_input(options: PredictOptions) -> None:
     """Raise for an input that is not there before networks are loaded or fetched."""
+    if options.rerun:
+        check_rerun()
     if options.keypoints:
         open_content(Path(options.keypoints))
     if options.images and is_video(Path(options.images)):

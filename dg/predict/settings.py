@@ -11,6 +11,7 @@ from dg.evaluation.augmentation_names import Tta
 from dg.images.settings import IMAGE_DEPTH, DetectorOptions
 from dg.settings.config import CountOrZero, NotNegative
 from dg.settings.errors import ConfigError
+from dg.settings.networks import VIT_POSE
 from dg.settings.reader import read
 from dg.trained.settings import Weights
 
@@ -42,6 +43,7 @@ class PredictOptions(DetectorOptions):
     depth: dict[str, Any] = field(default_factory=lambda: {"name": IMAGE_DEPTH})  # network that estimates it;
     # depth.OPTION=VALUE sets its options, which `dg predict depth=NAME --help` lists. Those of the lifter's training
     # hold where it is the same network, but its depth.checkpoint must be named again
+    pose_network: str = VIT_POSE  # ViTPose whose features a lifter with +image_features takes: hub id or folder
     # -- camera: give one of the three, or none; then 2.29 of half the longer side is assumed, nobody is placed in space
     focal: NotNegative = 0.0  # focal length in pixels of the image
     fov: Annotated[float, Ge(0), Lt(180)] = 0.0  # horizontal field of view, degrees
@@ -52,6 +54,7 @@ class PredictOptions(DetectorOptions):
     page: bool = True  # a web page with the 3D to be turned by the mouse; needs no network
     npz: bool = True  # an archive of all people
     bvh: bool = False  # of clips a BVH file for each person over time, for Blender
+    rerun: bool = False  # a recording for the viewer Rerun (the extra `rerun`)
 
     def __post_init__(self) -> None:
         if not self.images and not self.keypoints:

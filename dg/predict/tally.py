@@ -51,7 +51,7 @@ def caption(predictor: ImagePredictor, camera: ImageCamera) -> str:
     origin = {"given": "", "exif": " (EXIF)", "assumed": " (assumed)"}[camera.origin]
     name = "starter lifter" if predictor.is_starter else config.lifter["name"]
     focal = f"focal length {camera.focal_px[0]:.0f} px{origin}"
-    return f"{name}, {config.method['name']}, {config.inputs}   {focal}"
+    return f"{name}, {config.method['name']}, {config.inputs}, {focal}"
 
 
 def notes(predictor: ImagePredictor) -> list[str]:
@@ -65,7 +65,7 @@ def notes(predictor: ImagePredictor) -> list[str]:
             "to place people in space"
         )
     chosen = options.depth_name
-    if predictor.depth is not None and config.depth["name"] != chosen:
+    if predictor.scenes.needs_depth and config.depth["name"] != chosen:
         found.append(f"the lifter was trained with depth={config.depth['name']}, here depth is a network's ({chosen})")
     return found
 

@@ -99,15 +99,15 @@ def _read(predictor: ImagePredictor, video: Video) -> _Found:
             found.numbers.append(frame.number)
             found.cameras.append(seen.camera)
             for person in chosen(seen.people, predictor.options.people):
-                made = predictor.on_skeleton(person, seen.depth)
+                made = predictor.on_skeleton(person, seen.scene)
                 if made is None:
                     predictor.left_out += 1
                     continue
                 found.people.append(person)
                 found.inputs.append(made)
                 found.frame.append(at)
-            if predictor.options.page:
-                found.keep(at, frame.rgb, seen.depth)
+            if predictor.options.page or predictor.options.rerun:
+                found.keep(at, frame.rgb, None if seen.scene is None else seen.scene.depth)
             advance()
     return found
 
@@ -123,14 +123,11 @@ def _tracked(predictor: ImagePredictor, read: _Found, video: Video) -> People2d:
     confidence = np.array([c for _, c in found], np.float32).reshape(-1, joints)
     people = with_tracks(read.people, track_people(joints_px, frame, frames))
 
-    def with_depth(row: int, person: PersonInputs) -> PersonInputs:
-        own = read.inputs[row]
-        return PersonInputs(
-            person.person, person.joints_px, person.confidence, own.depth, own.nearest, own.farthest, person.missing
-        )
+    def measured(row: int, person: PersonInputs) -> PersonInputs:
+        return person.with_readings_of(read.inputs[row])
 
-    depths = None if predictor.depth is None else with_depth
-    return People2d(frames, frame, people, joints_px, confidence, read.cameras, depths, read.thumbnails)
+    readings = measured if predictor.scenes.needed else None
+    return People2d(frames, frame, people, joints_px, confidence, read.cameras, readings, read.thumbnails)
 
 
 def _drawn(predictor: ImagePredictor, video: Video, clip: LiftedClip) -> Iterator[np.ndarray]:

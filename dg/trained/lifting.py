@@ -31,6 +31,8 @@ class PixelPoses:
         depth: at each joint, metres.
         nearest: nearest depth in the disk around each joint, metres, for lifters that were trained with that range.
         farthest: farthest depth in the disk around each joint, metres, for lifters that were trained with that range.
+        features: what networks say of the picture at each joint, for lifters with `+depth_features` or
+            `+image_features`.
     """
 
     pixels: Float[Tensor, "poses joints 2"]
@@ -40,6 +42,7 @@ class PixelPoses:
     depth: Float[Tensor, "poses joints"] | None = None
     nearest: Float[Tensor, "poses joints"] | None = None
     farthest: Float[Tensor, "poses joints"] | None = None
+    features: Float[Tensor, "poses joints channels"] | None = None
 
     def batch(self, skeleton: Skeleton) -> PoseBatch:
         """The poses as single frames whose 3D, which is asked for, is zero.
@@ -50,7 +53,11 @@ class PixelPoses:
         joints_2d = normalise_pixels(self.pixels, self.size_px, longer_side=True)
         unknown = torch.zeros(*joints_2d.shape[:2], 3)[:, None]
         batch = PoseBatch.from_joints(unknown, self.camera, skeleton, joints_2d[:, None])
-        batch = batch.replace(confidence=_as_frames(self.confidence), depth=_as_frames(self.depth))
+        batch = batch.replace(
+            confidence=_as_frames(self.confidence),
+            depth=_as_frames(self.depth),
+            joint_features=_as_frames(self.features),
+        )
         if self.depth is None or self.nearest is None or self.farthest is None:
             return batch
         ends = torch.stack([self.nearest - self.depth, self.farthest - self.depth], -1)

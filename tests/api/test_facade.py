@@ -173,8 +173,8 @@ def test_data_are_named_as_targets_are_or_by_keywords(tmp_path):
 
 def test_a_pose_is_drawn_on_the_skeleton_that_its_joints_tell():
     joints = make_joints(1)[0].numpy()
-    assert len(dg.plot_pose(joints).axes[0].lines) == len(H36M_17.bones)
+    assert len(dg.plot_pose(joints).figure().axes[0].lines) == len(H36M_17.bones)
     drawn = dg.plot_pose(joints, joints + 0.1, skeleton=MPI_INF_3DHP_17.name)
-    assert len(drawn.axes[0].lines) == 2 * len(MPI_INF_3DHP_17.bones)
+    assert len(drawn.figure().axes[0].lines) == 2 * len(MPI_INF_3DHP_17.bones)
     with pytest.raises(ValueError, match=r"expected one pose.*\[3, 17, 3\]"):
         dg.plot_pose(np.zeros((3, 17, 3)))

@@ -19,10 +19,13 @@ from dg.images.mediapipe_detector import MediaPipeDetector, mediapipe_python
 from dg.images.people import joints_on
 from dg.images.settings import DetectorOptions
 from dg.images.tracker import track_people
+from dg.images.video import Video, write_video
 from dg.predict.clips import People2d, lift_clip, person_of, with_tracks, write_clip
+from dg.predict.overlay import draw_over
 from dg.predict.predictor import ImagePredictor
 from dg.predict.settings import predict_options
 from tests.images.keypoint_files import truth
+from tests.images.photo_maker import photograph, two_people
 
 FRAMES, VIDEO_FRAMES, WIDTH, HEIGHT = 1000, 60, 1920, 1080
 
@@ -53,13 +56,18 @@ def people(folder: Path) -> None:
     lift_clip(predictor, flat)
     clip = timed("lift, starter lifter", FRAMES, lambda: lift_clip(predictor, flat))
     timed("write JSON, archive and page", FRAMES, lambda: write_clip(predictor, clip, folder / "k", "k", {}))
+    grey = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
+    shown = [lifted for _, lifted in clip.frames[:VIDEO_FRAMES]]
+    over = timed("draw over 1080p", VIDEO_FRAMES, lambda: [draw_over(grey, p, predictor.skeleton) for p in shown])
+    try:
+        timed("encode 1080p", VIDEO_FRAMES, lambda: write_video(folder / "o.mp4", iter(over), 30.0))
+    except ValueError as error:
+        print(f"encode 1080p: {error}")
 
 
 def pictures(folder: Path) -> None:
     """Decoding and MediaPipe."""
     try:
-        from dg.images.video import Video, write_video
-
         grey = np.full((HEIGHT, WIDTH, 3), 90, np.uint8)
         write_video(folder / "v.mp4", iter([grey] * VIDEO_FRAMES), 30.0)
         timed("decode 1080p", VIDEO_FRAMES, lambda: sum(1 for _ in Video(folder / "v.mp4").frames()))
@@ -67,9 +75,10 @@ def pictures(folder: Path) -> None:
         print(f"decode 1080p: {error}")
     if mediapipe_python() is not None:
         detector = MediaPipeDetector(DetectorOptions(detector="mediapipe"))
-        picture = np.full((720, 640, 3), 90, np.uint8)
-        detector([picture])
-        timed("MediaPipe, nobody in 640 x 720", 10, lambda: detector([picture] * 10))
+        photo = photograph(two_people()[:1] - torch.tensor([-0.5, 0.1, 1.2]), 640, 720, 640.0)
+        for what, picture in (("one person", photo.rgb), ("nobody", np.full((720, 640, 3), 90, np.uint8))):
+            detector([picture])
+            timed(f"MediaPipe, {what} in 640 x 720", 10, lambda picture=picture: detector([picture] * 10))
         detector.close()
 
 

@@ -7,10 +7,11 @@ from dg.augment.body_shape import ShapeRanges, vary_shape
 from dg.augment.detector_errors import DetectorErrors
 from dg.augment.virtual_views import CameraVerticals, vertical
 from dg.methods.base import StepKey
+from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.settings.plugins import OptionError
-from tests.conftest import make_joints
+from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import make, source_batch, source_poses
 
 SKELETONS = pytest.mark.parametrize("skeleton", [H36M_16, H36M_17], ids=lambda s: s.name)
@@ -97,3 +98,43 @@ def test_ranges_that_are_none_are_refused():
         make("random_camera", focal=(3.0, 1.0))
     with pytest.raises(OptionError, match="source must be in"):
         make("random_camera", source=1.0)
+
+
+def walk(rows=40, frames=9):
+    """Windows of people who walk to their left and lean forward meanwhile."""
+    joints = make_joints(rows, 17, seed=5)
+    joints = joints - joints[:, :1] + torch.tensor([0.0, 0.0, 5.0])
+    steps = torch.arange(frames)[:, None, None]
+    lean = torch.zeros(17, 3)
+    lean[H36M_17.index("thorax") :, 2] = -0.02
+    return joints[:, None] + steps * (torch.tensor([0.03, 0.0, 0.0]) + lean)
+
+
+def test_a_window_is_seen_by_one_camera_and_is_one_body():
+    method = make("random_camera", channels="xy")
+    joints = walk()
+    source = PoseBatch.from_joints(joints, make_camera(len(joints)), H36M_17)
+    seen = method.propose(source, StepKey(0, 0, 0))
+    assert seen.joints_3d.shape == joints.shape
+    torch.testing.assert_close(seen.joints_2d, seen.camera.project(seen.joints_3d))
+    before, after = (bone_lengths(poses.flatten(0, 1), H36M_17).view(40, 9, -1) for poses in (joints, seen.joints_3d))
+    scale = after / before
+    torch.testing.assert_close(scale, scale[:, :1].expand_as(scale), atol=1e-3, rtol=0)
+    assert scale[:, 0].std(0).max() > 0.05
+    pelvis = seen.joints_3d[:, :, H36M_17.root]
+    moved = (pelvis[:, 1:] - pelvis[:, :-1]).norm(dim=-1)
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.03), atol=1e-4, rtol=0)
+    single = method.propose(source_batch(H36M_17, channels="xy"), StepKey(0, 0, 0))
+    assert single.joints_3d.shape[1] == 1
+
+
+def test_what_a_detector_gets_wrong_of_a_person_it_gets_wrong_in_every_frame_but_for_half_of_its_noise():
+    flat = make_joints(300, 17, noise=0.0, seed=3)[..., :2].repeat_interleave(8, 0)
+    still = DetectorErrors(noise=0.0, redefined=0.5, missing=0.5).detected(flat, H36M_17, generator(), frames=8)
+    windows = still.view(300, 8, 17, 2)
+    assert torch.equal(windows, windows[:, :1].expand_as(windows))
+    assert (windows[:, 0] - flat[::8]).abs().amax((1, 2)).gt(1e-3).float().mean() > 0.4
+    off = DetectorErrors(noise=0.01, redefined=0.0, missing=0.0).detected(flat, H36M_17, generator(), frames=8) - flat
+    off = off.view(300, 8, 17, 2)
+    within, between = off.var(1).mean(), off.mean(1).var()
+    assert 0.7 < float(within / between) < 1.0  # the mean of 8 keeps an eighth of what differs within

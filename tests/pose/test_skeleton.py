@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from dg.pose.joint_map import convert_joints, joint_map, skeleton_named
+from dg.pose.joint_map import convert_joints, image_joint_map, joint_map, skeleton_named
 from dg.pose.skeleton import (
     COCO_17,
     H36M_16,
     H36M_17,
+    MEDIAPIPE_33,
     MPI_INF_3DHP_17,
     MPI_INF_3DHP_28,
     SKELETONS,
@@ -166,3 +167,18 @@ def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(KeyError, match="pelvis"):
         H36M_17.index("nose")
     assert skeleton_named("coco_17") is COCO_17
+
+
+def test_mediapipes_hips_are_moved_apart_in_images_and_nothing_else_is():
+    joints = torch.randn(5, 33, 2, generator=torch.Generator().manual_seed(0))
+    at, to = MEDIAPIPE_33.index, H36M_17.index
+    weights = image_joint_map(MEDIAPIPE_33, H36M_17)
+    found, plain = weights @ joints, convert_joints(joints, MEDIAPIPE_33, H36M_17)
+    left, right = joints[:, at("left_hip")], joints[:, at("right_hip")]
+    made = found[:, to("left_hip")], found[:, to("right_hip")]
+    torch.testing.assert_close(made[0] - made[1], 1.4 * (left - right))
+    torch.testing.assert_close((made[0] + made[1]) / 2, (left + right) / 2)
+    others = [to(joint) for joint in H36M_17.joints if joint not in ("left_hip", "right_hip")]
+    assert torch.equal(found[:, others], plain[:, others])
+    torch.testing.assert_close(weights.sum(1), torch.ones(17))
+    assert image_joint_map(COCO_17, H36M_17) is joint_map(COCO_17, H36M_17)

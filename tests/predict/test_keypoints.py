@@ -167,6 +167,82 @@ def test_bad_files_are_one_line_each_and_nothing_is_written(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_nan_is_a_missing_joint_in_json_and_in_an_archive_and_infinity_is_refused(tmp_path, capsys):
+    truth = files.truth()
+    rows = np.where(np.arange(51) < 15, np.nan, files.triples(truth))[0, :1]  # nose, eyes and ears
+    tree = [{"image_id": 1, "category_id": 1, "keypoints": rows[0].tolist(), "score": 1.0}]
+    (tmp_path / "a.json").write_text(json.dumps(tree))
+    assert "NaN" in (tmp_path / "a.json").read_text()
+    flat = rows.reshape(1, 17, 3)
+    np.savez(tmp_path / "b.npz", joints_2d=flat[..., :2], skeleton="coco_17", size=[WIDTH, HEIGHT])
+    answers = [lifted(tmp_path, tmp_path / name, f"size={WIDTH}x{HEIGHT}") for name in ("a.json", "b.npz")]
+    for found in answers:
+        (person,) = found["frames"][0]["people"]
+        lost = {name for name, joint in zip(found["joints"], person["joints_3d_m"], strict=True) if joint is None}
+        assert lost == {"neck", "head"}
+    np.savez(tmp_path / "c.npz", joints_2d=np.full((4, 17, 2), np.nan), skeleton="coco_17", size=[WIDTH, HEIGHT])
+    found = lifted(tmp_path, tmp_path / "c.npz")
+    assert [frame["people"] for frame in found["frames"]] == [[]] * 4
+    assert "4 people with too few joints left out" in capsys.readouterr().out
+    tree[0]["keypoints"] = [float("inf")] * 51
+    (tmp_path / "d.json").write_text(json.dumps(tree))
+    said = refused(capsys, f"keypoints={tmp_path}/d.json", f"out={tmp_path}/none", f"size={WIDTH}x{HEIGHT}")
+    assert "infinity" in said
+    assert not (tmp_path / "none").exists()
+
+
+def test_people_of_absent_and_of_damaged_images_are_lifted_without_a_picture_and_it_is_said(tmp_path, capsys):
+    path, _ = files.coco(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in (0, 1):
+        Image.new("RGB", (WIDTH, HEIGHT), "gray").save(tmp_path / f"photos/{number}.jpg")
+    whole = (tmp_path / "photos/1.jpg").read_bytes()
+    (tmp_path / "photos/1.jpg").write_bytes(whole[: len(whole) // 2])
+    found = lifted(tmp_path, path, f"images={tmp_path}/photos")
+    assert [len(frame["people"]) for frame in found["frames"]] == [2, 2, 2]
+    said = capsys.readouterr().out
+    assert "1 images are absent: 2.jpg" in said
+    assert "without a picture:" in said
+    assert "2 unreadable" in said
+    assert set(json.loads((tmp_path / "out/summary.json").read_text())["unreadable"]) == {"1.jpg", "2.jpg"}
+    assert (tmp_path / "out/a.json.html").read_text().count("data:image/jpeg") == 1
+
+
+def test_keypoints_of_a_clip_with_images_give_a_gif_of_their_skeletons(tmp_path):
+    path, truth = files.alphapose(tmp_path)
+    (tmp_path / "photos").mkdir()
+    for number in range(FRAMES):
+        Image.new("RGB", (WIDTH, HEIGHT), "gray").save(tmp_path / f"photos/{number}.jpg")
+    lifted(tmp_path, path, f"images={tmp_path}/photos")
+    with Image.open(tmp_path / f"out/{path.name}.overlay.gif") as moving:
+        assert moving.n_frames == FRAMES
+        assert moving.size == (WIDTH, HEIGHT)
+        assert moving.info["loop"] == 0
+        for frame in range(FRAMES):
+            moving.seek(frame)
+            drawn = np.abs(np.asarray(moving.convert("RGB")).astype(int) - 128).max(-1) > 40
+            for person in range(2):
+                knee, ankle = (truth.joints[frame, person, COCO_17.index(f"left_{j}")] for j in ("knee", "ankle"))
+                x, y = ((knee + ankle) / 2).round().astype(int)
+                assert drawn[y - 1 : y + 2, x - 1 : x + 2].any()
+            assert drawn.mean() < 0.05
+    (tmp_path / f"out/{path.name}.overlay.gif").unlink()
+    lifted(tmp_path, path, f"images={tmp_path}/photos", "picture=false")
+    assert not list((tmp_path / "out").glob("*.gif"))
+
+
+def test_a_folder_that_is_named_by_dots_writes_into_out_alone(tmp_path, monkeypatch):
+    folder, _ = files.openpose(tmp_path)
+    monkeypatch.chdir(folder)
+    (folder / "below").mkdir()
+    for name in (".", "..", "below/.."):
+        monkeypatch.chdir(folder / "below" if name == ".." else folder)
+        out = tmp_path / "far/out"
+        assert predict.main([f"keypoints={name}", f"out={out}", f"size={WIDTH}x{HEIGHT}", *CPU]) == 0
+        assert {p.name for p in out.iterdir()} == {"op.json", "op.npz", "op.html", "summary.json"}
+    assert [p.name for p in (tmp_path / "far").iterdir()] == ["out"]
+
+
 def test_names_in_a_file_never_lead_out_of_the_folder(tmp_path):
     """Names of images are text in the answer; what is written is named after the keypoint file."""
     path, _ = files.coco(tmp_path)

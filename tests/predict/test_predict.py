@@ -10,7 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dg.files.checkpoint import load_file, save_file
 from dg.images.detector import PersonPoseDetector
 from dg.images.people import Person, to_skeleton
 from dg.images.settings import DetectorOptions
@@ -337,18 +336,6 @@ def test_only_unreadable_images_are_an_error(folder, photos, capsys):
         path.write_bytes(b"no image")
     with pytest.raises(ValueError, match="none of the 2 images can be read"):
         predicted(folder, photos)
-
-
-def test_features_of_pictures_are_refused_in_words(folder, photos):
-    checkpoint, _ = store(folder, *LIFTER, *KINDS["xyd"])
-    known = Known(photos.values())
-    options = predict_options([f"{folder}/in", f"checkpoint={checkpoint}", *CPU])
-    assert ImagePredictor(options, known.people, known.depth).stored.config.inputs == "xyd"
-    state = load_file(checkpoint)
-    state["config"] |= {"inputs": "xyd+nonsense"}
-    save_file(checkpoint, state)
-    with pytest.raises(ValueError, match="inputs"):
-        ImagePredictor(options, known.people, known.depth)
 
 
 def test_help_loads_neither_torch_nor_transformers():

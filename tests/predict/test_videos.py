@@ -48,6 +48,19 @@ def walker(picture: np.ndarray, seen=lambda _: True) -> list[Person]:
     return [Person(box, 0.9, joints.astype(np.float32), np.full(17, 0.9, np.float32))]
 
 
+def cut_video(folder):
+    """The first two thirds of a file."""
+    cut = folder / "cut.mkv"
+    with av.open(str(cut), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        for picture in pictures():
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    return cut
+
+
 def test_frames_come_in_order_with_their_rate(clip):
     video = Video(clip)
     assert video.fps == pytest.approx(FPS)
@@ -105,16 +118,24 @@ def test_what_is_no_video_or_ends_early_is_said(clip, tmp_path, capsys):
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert not (tmp_path / "out").exists()
-    cut = tmp_path / "cut.mkv"
-    with av.open(str(cut), "w") as container:
-        stream = container.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        for picture in pictures():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
-    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 2 // 3])
+    cut = cut_video(tmp_path)
     frames = [frame.number for frame in Video(cut).frames()]
     assert 0 < len(frames) < FRAMES
+
+
+def test_a_video_of_nobody_is_an_answer_and_a_damaged_one_is_lifted_up_to_there(clip, tmp_path):
+    said: list[str] = []
+    options = predict_options([str(clip), f"out={tmp_path}/a", *CPU])
+    summary = run(options, said.append, lambda images: [[]])
+    found = json.loads((tmp_path / "a/clip.mp4.json").read_text())
+    assert (summary["people"], found["tracks"], len(found["frames"])) == (0, [], FRAMES)
+    assert not (tmp_path / "a/clip.mp4.npz").exists()
+    cut = cut_video(tmp_path)
+    said.clear()
+    options = predict_options([str(cut), f"out={tmp_path}/b", "picture=false", *CPU])
+    summary = run(options, said.append, lambda images: [walker(images[0])])
+    assert 0 < summary["people"] == summary["images"] < FRAMES
+    assert any("cut.mkv" in line and "after frame" in line for line in said), said
 
 
 def test_without_pyav_it_says_what_to_install(monkeypatch, clip):
