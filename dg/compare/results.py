@@ -55,7 +55,7 @@ class RunResult:
     def budget(self) -> dict[str, str]:
         """The parameters that must be equal for two runs to have had the same data and the same training cost."""
         # Where the content of the training data is known, it does not matter where they lay.
-        free = (*_FREE, "data.path", "data.image_depth") if self.params.get(CONTENT) else _FREE
+        free = (*_FREE, "data.path", "data.keypoints", "data.image_depth") if self.params.get(CONTENT) else _FREE
         return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, free)}
 
     @property

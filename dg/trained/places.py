@@ -19,7 +19,7 @@ from dg.tracking.stores import OFF
 
 # Options of plug-ins that name a file, a folder or a repository; the contract tests know every other text option.
 OPTIONS = {
-    "data": ("root", "path", "smpl", "regressor", "image_depth"),
+    "data": ("root", "path", "smpl", "regressor", "keypoints", "image_depth"),
     "body": ("path",),
     "depth": ("checkpoint",),
 }
