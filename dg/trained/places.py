@@ -22,6 +22,7 @@ OPTIONS = {
     "data": ("root", "path", "smpl", "regressor", "keypoints", "image_depth"),
     "body": ("path",),
     "depth": ("checkpoint",),
+    "method": ("generator", "extra_2d"),
 }
 _PLACELESS = "synthetic"  # data set that is computed, not read
 _FREE_CACHE = "off"
@@ -61,7 +62,7 @@ def named_places(config: TrainConfig, used: Collection[str]) -> dict[str, str]:
 
     Args:
         config: Of a checkpoint.
-        used: Keys to look at: `targets`, `adapt_to`, `pose_network`, `data`, `body`, `depth`.
+        used: Keys to look at: `targets`, `adapt_to`, `pose_network`, `data`, `body`, `depth`, `method`.
 
     Returns:
         `{"body.path": "/x/SMPL_NEUTRAL.pkl"}`: each that is not the default, as it is written on a command line.
