@@ -41,6 +41,7 @@ class RandomCamera(DGMethod):
     """See the module's docstring."""
 
     Options: ClassVar[type] = RandomCameraOptions
+    takes_answers: ClassVar[bool] = True
 
     def __init__(self, context: MethodContext, options: RandomCameraOptions) -> None:
         super().__init__(context)
