@@ -33,6 +33,8 @@ REGRESSED = "3DPW-jreg"
 LARGEST_SHARE_BEHIND = 0.01
 POSEBENCH = "posebench"
 NORMALISATIONS = ("frame", POSEBENCH)
+# Whose sequences make up the parts of 3DPW as a whole: a target tests on all, a source holds out its validation part.
+WHOLE = {"train": ("train", "test"), "val": ("val",), "test": SPLITS}
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Options:
     keypoints: file of 2D that a detector found in the frames (.npz or COCO .json, `dg.datasets.image_keypoints`), which
     is then on Human3.6M's joints. image_depth: file of dg.extract_depth, with depth and detections of the frames, and
     the joints are those that depth was read at. Frames that either lacks are left out. whole: the sequences of all
-    three splits make up the part `test`, the only one, as in AugLift's tables with detections.
+    three splits make up the part `test`, as in AugLift's tables with detections; as a source all but its validation
+    part train. No run should do both.
     """
 
     root: str
@@ -88,24 +91,17 @@ class Track:
     frames: Int[Tensor, " rows"]
 
 
-_Options = Options  # inside the class the name is its attribute
-
-
 class PW3D(Dataset):
     """3DPW's own splits. The files do not name people, so a person is `SEQUENCE person NUMBER`."""
 
     Options = Options
-
-    def __init__(self, options: _Options) -> None:
-        super().__init__(options)
-        self.splits = ("test",) if options.whole else SPLITS
 
     def load(self, split: str) -> PoseDataset:
         """Read every person-frame of a split that has a valid camera pose."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         regressed = RegressedJoints(options.smpl, options.regressor) if options.protocol == REGRESSED else None
-        parts = SPLITS if options.whole else (split,)
+        parts = WHOLE[split] if options.whole else (split,)
         tracks, left_out, files = [], 0, [path for part in parts for path in files_of_split(options.root, part)]
         for path in files:
             sequence = read_sequence(path, bodies=regressed is not None)
@@ -182,7 +178,7 @@ def _dataset(tracks: list[Track], split: str, options: Options, notes: dict[str,
 def _frames_note(rows: int, split: str, options: Options) -> str:
     benchmark = BENCHMARKS[options.protocol]
     if options.whole:
-        return f"all three splits; the field's {benchmark.name} is the test part"
+        return f"the {', '.join(WHOLE[split])} parts; the field's {benchmark.name} is the test part"
     if split != "test":
         return f"the {split} part; the field's {benchmark.name} is the test part"
     if rows == benchmark.frames:
