@@ -44,12 +44,13 @@ class RunResult:
 
     @property
     def input_label(self) -> str:
-        """The lifter's inputs with 2D scale and depth source, as tables print them; depth with an oracle is marked."""
+        """The lifter's inputs with 2D scale and depth source, as tables print them; what an oracle gives is marked."""
         scale = "" if self.dscale2d == "off" else f"+dscale2d={self.dscale2d}"
         depth = "" if self.depth == NO_DEPTH else f", {self.depth}"
         if depth and "depth" in self.oracle.split(",") and "oracle" not in depth:
             depth += " (oracle)"
-        return f"{self.inputs}{scale}{depth}"
+        root = ", true root (oracle)" if "root" in self.oracle.split(",") else ""
+        return f"{self.inputs}{scale}{depth}{root}"
 
     @property
     def budget(self) -> dict[str, str]:

@@ -98,7 +98,7 @@ def with_keypoints(dataset: PoseDataset, images: Sequence[str], path: str) -> tu
         source_2d=source_2d,
         notes=dataset.notes | filled.notes() | {"without_2d": _left_out(len(images) - len(row), len(images))},
     )
-    return changed, [images[number] for number in kept.tolist()]
+    return changed, [name for name, use in zip(images, usable, strict=True) if use]
 
 
 def _read(path: str) -> tuple[Keypoints, str]:
