@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+from dg.datasets.keypoints import is_file_of_keypoints
 from dg.files.plain_text import one_line
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
@@ -128,4 +129,6 @@ def _own(group: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     plugin = resolve(table_of(group), group, str(chosen["name"]))
     defaults = {f.name: None if f.default is MISSING else f.default for f in fields(plugin.Options)}
     names = [name for name in OPTIONS[group] if name in chosen]
+    # A detector's name chooses among the files beside the data that the user names.
+    names = [name for name in names if name != "keypoints" or is_file_of_keypoints(str(chosen[name]))]
     return {name: chosen[name] for name in names if chosen[name] not in (defaults.get(name), "")}
