@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.files.errors import FileFormatError
 from dg.files.mpii_file import MPII_JOINTS, read_mpii
 from dg.pose.skeleton import Skeleton
 
@@ -40,7 +41,7 @@ class ExtraPoses:
         flat = flat - flat[:, self.root, None]
         self.poses = flat[_box(flat) > _SMALLEST_PX].to(device)
         if not len(self.poses):
-            raise ValueError(f"{path}: expected poses of some pixels, got {len(flat)} points")
+            raise FileFormatError(f"{path}: expected poses of some pixels, got {len(flat)} points")
 
     def __len__(self) -> int:
         return len(self.poses)

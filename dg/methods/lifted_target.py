@@ -14,6 +14,7 @@ from dg.methods.base import TargetPoses
 from dg.pose.batch import PoseBatch
 from dg.pose.input_spec import InputSpec
 from dg.pose.skeleton import Skeleton
+from dg.settings.errors import ConfigError
 from lifters.base import Lifter
 
 
@@ -27,12 +28,12 @@ class LiftedTarget:
         target: the 2D poses, on the lifter's device.
 
     Raises:
-        ValueError: the lifter needs more than 2D.
+        ConfigError: the lifter needs more than 2D.
     """
 
     def __init__(self, lifter: Lifter, inputs: InputSpec, skeleton: Skeleton, target: TargetPoses) -> None:
         if inputs.channels != "xy" or inputs.needs_depth:
-            raise ValueError(
+            raise ConfigError(
                 "condition=target and real_3d=target lift the target's 2D, which has neither depth nor confidence; "
                 f"give inputs=xy without depth for dscale2d, got inputs={inputs.channels} dscale2d={inputs.dscale2d}"
             )

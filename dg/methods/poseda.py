@@ -70,6 +70,7 @@ from dg.methods.lifted_target import LiftedTarget
 from dg.methods.poseda_options import PoseDAOptions
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
+from dg.settings.errors import ConfigError
 
 
 class PoseDA(DGMethod):
@@ -88,7 +89,7 @@ class PoseDA(DGMethod):
         super().__init__(context)
         asked = options.parts != "lpa" or options.lifts_target or options.real_2d == "target"
         if context.target is None and asked:
-            raise ValueError(f"method=poseda with parts={options.parts} needs 2D poses of a target: adapt_to=NAME:FILE")
+            raise ConfigError(f"method=poseda parts={options.parts} needs 2D poses of a target: adapt_to=NAME:FILE")
         self.options = options
         self.iterations = 0
         self.survivors = Survivors(options.mixing, context.skeleton, context.device)
