@@ -8,6 +8,7 @@ ANALYSES = {
     "reliability": "dg.analyse.reliability:Reliability",
     "tail": "dg.analyse.tail:Tail",
     "viewpoints": "dg.analyse.viewpoints:Viewpoints",
+    "placement": "dg.analyse.placement:Placement",
     "ordinal_depth": "dg.analyse.ordinal_depth:OrdinalDepth",
     "box_rescaling": "dg.analyse.box_rescaling:BoxRescaling",
 }

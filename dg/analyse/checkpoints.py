@@ -112,7 +112,7 @@ class TrainedRun:
                 f"{self.path} holds the lifter alone; give a checkpoint-STEP.pt of the same folder, or the folder and "
                 "weights=last: it holds the method's own networks too"
             )
-        self.check_places(("data", "adapt_to"))
+        self.check_places(("data", "adapt_to", "method"))
         # A method is built from its source; its targets, which may be files, are left alone.
         config = replace(self.config, init_from="", targets=["synthetic:near"])
         method = make_method(config, self._options, load_problem(config, self._options))

@@ -95,12 +95,19 @@ class SequentialGenerator(nn.Module):
         """
         return torch.randn(3, rows, NOISE, generator=generator, device=generator.device)
 
-    def forward(self, joints: Float[Tensor, "batch joints 3"], noise: Float[Tensor, "3 batch noise"]) -> LocalPoses:
+    def forward(
+        self,
+        joints: Float[Tensor, "batch joints 3"],
+        noise: Float[Tensor, "3 batch noise"],
+        condition: Float[Tensor, "batch joints 3"] | None = None,
+    ) -> LocalPoses:
         """Augment poses by bone angles, then bone lengths, then a rotation about their roots.
 
         Args:
             joints: absolute joints in the camera frame, metres.
             noise: one block of noise for each network, as `draw_noise` gives it.
+            condition: poses that all three networks are given; their changes are applied to `joints` all the same.
+                None: each network is given the pose that the one before made of `joints`.
 
         Returns:
             The poses after each operation, with the changes that were made.
@@ -108,11 +115,12 @@ class SequentialGenerator(nn.Module):
         root = joints[:, self.skeleton.root, None]
         centred = joints - root
         units, lengths = unit_bones(centred, self.skeleton)
-        moved = self.bone_angle(centred.flatten(1), noise[0], units)
+        given = None if condition is None else (condition - condition[:, self.skeleton.root, None]).flatten(1)
+        moved = self.bone_angle(centred.flatten(1) if given is None else given, noise[0], units)
         angled = self.path @ (moved * lengths[..., None])
-        ratios = self.bone_length(angled.flatten(1), noise[1], lengths)
+        ratios = self.bone_length(angled.flatten(1) if given is None else given, noise[1], lengths)
         scaled = self.path @ (moved * self.bone_length.apply_ratios(lengths, ratios)[..., None])
-        turn = self._turn(self.rotation_trunk(scaled.flatten(1), noise[2]))
+        turn = self._turn(self.rotation_trunk(scaled.flatten(1) if given is None else given, noise[2]))
         return LocalPoses(
             bone_angle=angled + root,
             bone_length=scaled + root,

@@ -44,18 +44,19 @@ class RunResult:
 
     @property
     def input_label(self) -> str:
-        """The lifter's inputs with 2D scale and depth source, as tables print them; depth with an oracle is marked."""
+        """The lifter's inputs with 2D scale and depth source, as tables print them; what an oracle gives is marked."""
         scale = "" if self.dscale2d == "off" else f"+dscale2d={self.dscale2d}"
         depth = "" if self.depth == NO_DEPTH else f", {self.depth}"
         if depth and "depth" in self.oracle.split(",") and "oracle" not in depth:
             depth += " (oracle)"
-        return f"{self.inputs}{scale}{depth}"
+        root = ", true root (oracle)" if "root" in self.oracle.split(",") else ""
+        return f"{self.inputs}{scale}{depth}{root}"
 
     @property
     def budget(self) -> dict[str, str]:
         """The parameters that must be equal for two runs to have had the same data and the same training cost."""
         # Where the content of the training data is known, it does not matter where they lay.
-        free = (*_FREE, "data.path", "data.image_depth") if self.params.get(CONTENT) else _FREE
+        free = (*_FREE, "data.path", "data.keypoints", "data.image_depth") if self.params.get(CONTENT) else _FREE
         return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, free)}
 
     @property

@@ -19,7 +19,7 @@ from torch import Tensor
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import fit3d_frames
-from dg.datasets.image_depth import with_image_depth
+from dg.datasets.image_keypoints import with_found
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
 from dg.files.safe_load import FileFormatError, load_json
@@ -38,8 +38,9 @@ class Options:
     """root: Fit3D's `train` folder, or the one it lies in. stride: every which frame; 2 is AugLift's 25 Hz.
 
     subjects_train, subjects_test: AugLift's split (METHODS 1.6); 5 % of a training person's exercises validate.
-    size_px: width and height of the frames. image_depth: file of dg.extract_depth, with depth and detections of the
-    frames; frames without are left out.
+    size_px: width and height of the frames. keypoints: file of 2D that a detector found in the frames (.npz or COCO
+    .json, `dg.datasets.image_keypoints`); frames without are left out. image_depth: file of dg.extract_depth, with
+    depth and detections of the frames; frames without are left out.
     """
 
     root: str
@@ -48,6 +49,7 @@ class Options:
     subjects_test: tuple[str, ...] = ("s10", "s11")
     fps: float = 50.0
     size_px: int = 900
+    keypoints: str = ""
     image_depth: str = ""
 
     def __post_init__(self) -> None:
@@ -91,9 +93,9 @@ class Fit3D(Dataset):
                     frames += fit3d_frames(subject, path.parent.name, action, numbers)
         if not joints:
             raise DataError(f"{options.root}: no exercise is left for {split!r} of {options}")
-        chosen = choices(options, "root", "subjects_train", "subjects_test", "fps", "image_depth")
+        chosen = choices(options, "root", "subjects_train", "subjects_test", "fps", "keypoints", "image_depth")
         found = _dataset(joints, cameras, labels, options, content_id(chosen, *files))
-        return with_image_depth(found, frames, options.image_depth) if options.image_depth else found
+        return with_found(found, frames, options.keypoints, options.image_depth)
 
 
 def _dataset(

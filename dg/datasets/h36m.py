@@ -22,7 +22,8 @@ from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import h36m_frames
 from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
-from dg.datasets.image_depth import with_image_depth
+from dg.datasets.image_keypoints import with_found
+from dg.datasets.keypoints import is_file_of_keypoints
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.skeleton import H36M_17
@@ -49,8 +50,9 @@ class Options:
     validation: `clips` holds out a fixed 5 % of each train subject's clips, with all four cameras; a subject's name
     (`S8`) holds out that person instead. actions: names to keep (`Walking` keeps `Walking 1` too, and `Wal*` is a
     pattern); none: all. without: names to leave out, likewise.
-    keypoints: `gt` (projected) or a detector's name, such as `cpn_ft_h36m_dbb`, whose `data_2d_h36m_NAME.npz` lies
-    beside the 3D file. takes: whose list of corrupt takes is left out (`videopose3d`, `motionbert`, `auglift`), or
+    keypoints: `gt` (projected), a detector's name, such as `cpn_ft_h36m_dbb`, whose `data_2d_h36m_NAME.npz` lies beside
+    the 3D file, or any other file (.npz or COCO .json, `dg.datasets.image_keypoints`), which knows frames by their
+    names. takes: whose list of corrupt takes is left out (`videopose3d`, `motionbert`, `auglift`), or
     `all` to keep every one. image_depth: file of dg.extract_depth, with depth and detections of the frames, which take
     the place of `keypoints` where they are others; frames without are left out. fps: frame rate of the file, 50 for
     Human3.6M. label: what tables call it; give other motion its own.
@@ -80,12 +82,25 @@ class Options:
             raise ValueError(
                 f"validation must be 'clips' or one of {list(self.subjects_train)}, got {self.validation!r}"
             )
-        if not re.fullmatch(r"\w[\w.-]*", self.keypoints):
-            raise ValueError(f"keypoints must be 'gt' or a detector such as 'cpn_ft_h36m_dbb', got {self.keypoints!r}")
+        if not self.keypoint_file and not re.fullmatch(r"\w[\w.-]*", self.keypoints):
+            raise ValueError(
+                "keypoints must be 'gt', a detector such as 'cpn_ft_h36m_dbb' or a file .npz or .json, got "
+                f"{self.keypoints!r}"
+            )
         if self.takes not in CORRUPT_TAKES:
             raise ValueError(f"takes must be one of {list(CORRUPT_TAKES)}, got {self.takes!r}")
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
+
+    @property
+    def keypoint_file(self) -> str:
+        """The file that `keypoints` names; empty where it is a detector's name or `gt`."""
+        return self.keypoints if is_file_of_keypoints(self.keypoints) else ""
+
+    @property
+    def detector(self) -> str:
+        """The detector whose 2D lies beside the 3D file, or `gt`."""
+        return "gt" if self.keypoint_file else self.keypoints
 
 
 class Human36M(Dataset):
@@ -105,8 +120,8 @@ class Human36M(Dataset):
             known = sorted({_action_name(action) for actions in motion.values() for action in actions})
             raise DataError(f"{path}: no clip is left for {split!r} of {options}; the file's actions: {known[:40]}")
         detections, files = None, [path]
-        if options.keypoints != "gt":
-            files.append(path.with_name(DETECTIONS.format(options.keypoints)))
+        if options.detector != "gt":
+            files.append(path.with_name(DETECTIONS.format(options.detector)))
             detections = read_detections(files[-1])
         dropped = [f"{s} {a}" for s, a in CORRUPT_TAKES[options.takes] if a in motion.get(s, {})]
         takes, cut, filled = _takes(path, motion, names, detections, options)
@@ -116,7 +131,7 @@ class Human36M(Dataset):
             name=options.label,
             fps=options.fps / options.stride,
             flavour="camera-frame" if options.takes == "videopose3d" else f"camera-frame-{options.takes}",
-            source_2d=options.keypoints,
+            source_2d=options.detector,
             content=content_id(split, choices(options, "root", "label", "fps", "keypoints", "image_depth"), *files),
             notes={
                 "corrupt_takes": f"left out as {options.takes} does: {', '.join(dropped) or 'none of them is here'}",
@@ -124,9 +139,10 @@ class Human36M(Dataset):
                 **({"missing_2d": f"{filled:,} joints were not found; put where they may have been"} if filled else {}),
             },
         )
-        if not options.image_depth:
+        if not options.keypoint_file and not options.image_depth:
             return found
-        return with_image_depth(found, _frames_of(names, takes, options.stride), options.image_depth)
+        frames = _frames_of(names, takes, options.stride)
+        return with_found(found, frames, options.keypoint_file, options.image_depth)
 
 
 def _frames_of(names: dict[str, list[str]], takes: list[Take], stride: int) -> list[str]:

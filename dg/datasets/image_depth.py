@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, PoseDataset, content_digest
 from dg.datasets.content import content_id
 from dg.datasets.detected_2d import check_fit
 from dg.datasets.image_depth_file import ImageDepth, read_image_depth
+from dg.datasets.image_rows import as_seen_by, by_longer_side, check_shape_of_images, clips_of_kept, matches
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17, Skeleton
 
 SAME_2D = 1e-3  # median distance, normalised: the same 2D, and not another detector's
-LARGEST_ASPECT_GAP = 0.01  # of width or height over the longer side
 
 
 def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> PoseDataset:
@@ -51,8 +51,8 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         dataset = replace(dataset, poses=dataset.poses.convert(found.skeleton))
     poses = dataset.poses
     joints = _joints(found.skeleton, poses.skeleton, path)
-    normalised = _normalised(found, joints)
-    row = _matches(found, images, normalised, poses)
+    normalised = by_longer_side(found.joints_px[:, joints], found.size)
+    row = matches(found.names, found.image, normalised, images, poses)
     root = joints[poses.skeleton.root]
     usable = row >= 0
     usable[usable] = np.isfinite(found.depth[row[usable], root])
@@ -64,9 +64,9 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         )
     seen = _Seen.of(found, row, joints, root)
     camera = poses.camera[kept]
-    _check_shape(found.size[row], camera, path)
+    check_shape_of_images(found.size[row], camera, path)
     scale = _focal_ratio(found, camera)
-    flat = torch.from_numpy(_scaled(found.joints_px[row][:, joints], found.size[row], camera))[:, None]
+    flat = torch.from_numpy(as_seen_by(camera, found.joints_px[row][:, joints], found.size[row]))[:, None]
     own = poses.joints_2d[kept]
     flat, source_2d = _chosen_2d(flat, own, found, dataset, kept)
     some = poses[kept].replace(
@@ -81,7 +81,7 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
         dataset,
         poses=some,
         **{name: getattr(dataset, name)[kept] for name in ("subject", "action")},
-        clip=_clips(dataset.clip, kept),
+        clip=clips_of_kept(dataset.clip, kept),
         digest=content_digest(some.joints_3d, some.joints_2d, seen.depth),
         content=_content(dataset, kept, flat is own, path),
         source_2d=source_2d,
@@ -152,56 +152,6 @@ def _joints(source: Skeleton, target: Skeleton, what: str) -> list[int]:
     return [source.index(joint) for joint in target.joints]
 
 
-def _normalised(found: ImageDepth, joints: list[int]) -> Float[np.ndarray, "rows joints 2"]:
-    """By the longer side; enough to tell people apart."""
-    size = np.where(found.size > 0, found.size, np.nan)[:, None]
-    return ((2 * found.joints_px[:, joints] - size) / size.max(-1, keepdims=True)).astype(np.float32)
-
-
-def _matches(
-    found: ImageDepth, images: Sequence[str], normalised: Float[np.ndarray, "stored joints 2"], poses: PoseBatch
-) -> Int[np.ndarray, " rows"]:
-    """The file's row for each row of the data set; -1 where it has none."""
-    number = {name: i for i, name in enumerate(found.names)}
-    wanted = np.array([number.get(name, -1) for name in images], np.int64)
-    order = np.argsort(found.image, kind="stable")
-    first = np.searchsorted(found.image[order], np.arange(len(found.names)))
-    count = np.bincount(found.image, minlength=len(found.names))
-    own = poses.joints_2d[:, 0].cpu().numpy()
-    best, nearest = np.full(len(wanted), -1, np.int64), np.full(len(wanted), np.inf, np.float32)
-    for person in range(int(count.max(initial=0))):
-        some = np.flatnonzero((wanted >= 0) & (count[wanted] > person))
-        row = order[first[wanted[some]] + person]
-        gap = _gap(normalised[row], own[some])
-        closer = gap < nearest[some]
-        best[some[closer]], nearest[some[closer]] = row[closer], gap[closer]
-    return best
-
-
-def _gap(one: np.ndarray, other: np.ndarray) -> Float[np.ndarray, " rows"]:
-    """Mean distance of the joints that are known; infinite where none is."""
-    distance = np.linalg.norm(one - other, axis=-1)
-    known = np.isfinite(distance)
-    return np.where(known.any(-1), np.where(known, distance, 0).sum(-1) / known.sum(-1).clip(1), np.inf)
-
-
-def _scaled(pixels: np.ndarray, size: np.ndarray, camera: Camera) -> Float32[np.ndarray, "rows joints 2"]:
-    """Pixels as the data set's camera normalises them."""
-    side = size[:, :1] / camera.extent[:, :1].cpu().numpy()
-    return ((2 * pixels - size[:, None]) / side[:, None]).astype(np.float32)
-
-
-def _check_shape(size: np.ndarray, camera: Camera, path: str) -> None:
-    extent = camera.extent.cpu().numpy()
-    gap = np.abs(size / size.max(-1, keepdims=True) - extent / extent.max(-1, keepdims=True)).max(-1)
-    if gap.max() > LARGEST_ASPECT_GAP:
-        row = int(gap.argmax())
-        raise DataError(
-            f"{path}: an image of {size[row][0]:.0f} x {size[row][1]:.0f} pixels belongs to a camera whose frame is "
-            f"{extent[row][0]:.3g} x {extent[row][1]:.3g} half sides; other images, or the data set states no `res`"
-        )
-
-
 def _focal_ratio(found: ImageDepth, camera: Camera) -> Float[Tensor, "rows 1 1"]:
     """Focal length over the one that the network knows, both in shorter sides of the image; 1: leave depth as it is."""
     trained = float(found.provenance["trained_focal"])
@@ -239,14 +189,6 @@ def _content(dataset: PoseDataset, kept: Int[Tensor, " kept"], own_2d: bool, pat
     if len(kept) < len(dataset):
         content = content_id(content, kept.numpy())
     return content if own_2d else content_id(content, Path(path))
-
-
-def _clips(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"]) -> Int[Tensor, " kept"]:
-    """Numbers of the clips, which also end where rows are missing."""
-    if not len(kept):
-        return clip[kept]
-    breaks = (clip[kept].diff() != 0) | (kept.diff() != 1)
-    return torch.cat([torch.zeros(1, dtype=torch.long), breaks.long().cumsum(0)])
 
 
 def _notes(found: ImageDepth, left_out: int, rows: int, filled: int) -> dict[str, str]:

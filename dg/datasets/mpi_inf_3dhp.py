@@ -24,7 +24,7 @@ from torch import Tensor
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
-from dg.datasets.image_depth import with_image_depth
+from dg.datasets.image_keypoints import with_found
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
@@ -59,8 +59,10 @@ class Options:
 
     gt: `annot3` or `univ_annot3`; empty: the protocol's. intrinsics: `estimated` or `calibration`; empty: estimated
     where the file allows it. inside: leave out frames with a joint outside the image, as SPIN's script does. stride:
-    every which of the kept frames of a sequence. image_depth: file of dg.extract_depth, with depth and detections of
-    the frames; frames without are left out. fps: of the video; the files do not say.
+    every which of the kept frames of a sequence. keypoints: file of 2D that a detector found in the frames (.npz or
+    COCO .json, `dg.datasets.image_keypoints`), in the place of the file's own. image_depth: file of dg.extract_depth,
+    with depth and detections of the frames. Frames that either lacks are left out. fps: of the video; the files do not
+    say.
 
     Of the training part: subjects_train and cameras, by number; validation: `tail`, the last 5 % of each sequence in
     all its cameras, or a subject's name.
@@ -73,6 +75,7 @@ class Options:
     inside: bool = False
     sequences: tuple[str, ...] = SEQUENCES
     stride: int = 1
+    keypoints: str = ""
     image_depth: str = ""
     fps: float = 25.0
     subjects_train: tuple[str, ...] = SUBJECTS
@@ -132,9 +135,9 @@ class MpiInf3DHP(Dataset):
             raise DataError(f"{options.root}: no frame is left for {options}")
         kept = frames.take(rows)
         found = replace(_dataset(kept, options), content=_content(Path(options.root), options))
-        return (
-            with_image_depth(found, _frame_names(kept, options), options.image_depth) if options.image_depth else found
-        )
+        if not options.keypoints and not options.image_depth:
+            return found
+        return with_found(found, _frame_names(kept, options), options.keypoints, options.image_depth)
 
     def _training(self, split: str) -> PoseDataset:
         options: Options = self.options
@@ -147,15 +150,15 @@ class MpiInf3DHP(Dataset):
         part = options.training_part
         found, names = load_training(folder, part, split)
         found = replace(found, content=content_id(split, repr(part), *files_of(folder, part, split)))
-        return with_image_depth(found, names, options.image_depth) if options.image_depth else found
+        return with_found(found, names, options.keypoints, options.image_depth)
 
 
 def _frame_names(frames: Frames, options: Options) -> list[str]:
     """Raises DataError where the file does not say which frame a row is."""
     if frames.sequences != SEQUENCES or (frames.frame < 0).any():
         raise DataError(
-            f"{options.root}: does not say which frame a row is, by which image_depth knows it; give the folder of TS1 "
-            "to TS6, or SPIN's file"
+            f"{options.root}: does not say which frame a row is, by which keypoints and image_depth know it; give the "
+            "folder of TS1 to TS6, or SPIN's file"
         )
     return mpi_inf_3dhp_test_frames([SEQUENCES[n] for n in frames.sequence.tolist()], frames.frame.tolist())
 
@@ -164,7 +167,7 @@ def _content(root: Path, options: Options) -> str:
     files = (
         [root] if root.is_file() else [_folder(root) / name / FILE for name in SEQUENCES if name in options.sequences]
     )
-    chosen = choices(options, "root", "fps", "image_depth", "subjects_train", "cameras", "validation")
+    chosen = choices(options, "root", "fps", "keypoints", "image_depth", "subjects_train", "cameras", "validation")
     return content_id(chosen, *files)
 
 

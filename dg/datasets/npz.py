@@ -3,9 +3,9 @@
 Arrays: `pose3d` [rows, 17, 3] m and `intrinsics` [rows, 4] or [4] = fx, fy, cx, cy divided like the 2D: 2 f / longer
 side, and 0 in the middle. May be there too: `pose2d` [rows, 17, 2] normalised by the longer image side (else the
 projection), `confidence` [rows, 17] of a detector, `res` [rows, 2] or [2] px (else a square frame), and `subject`,
-`action`, `clip` and `image` [rows] of names; by `image`, rows find their depth from images
-(`dg.datasets.image_depth`). Rows of a clip are consecutive and in time order; without `clip`, rows of one person and
-one action that follow each other are a clip.
+`action`, `clip` and `image` [rows] of names; by `image`, rows find their 2D and depth from images
+(`dg.datasets.image_keypoints`, `dg.datasets.image_depth`). Rows of a clip are consecutive and in time order; without
+`clip`, rows of one person and one action that follow each other are a clip.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from torch import Tensor
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import content_id
 from dg.datasets.detected_2d import Found, check_confidence, check_finite, check_fit, check_places, fill_missing
-from dg.datasets.image_depth import with_image_depth
+from dg.datasets.image_keypoints import with_found
 from dg.datasets.splits import held_out
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.batch import PoseBatch
@@ -46,17 +46,20 @@ class Options:
     """path: the file. stride: every which row is kept. flip_tta: average with the mirrored input. source_2d: `gt`, or
     the detector whose `pose2d` this is, which then need not be the projection.
 
-    image_depth: file of dg.extract_depth, with depth at the joints of the images that `image` names; rows without any
-    are left out. fps: frame rate of the file, which does not record it. train_subjects: names of those who make up a
-    part `train`; the part `test` is then everyone else. None: all rows are `test`. validation: `clips` holds out a
-    fixed 5 % of each train subject's clips as the part `val`, which a source needs; empty: there is none. label: what
-    tables and protocol ids call it; empty: the file's name without its ending.
+    keypoints: file of 2D that a detector found in the images that `image` names (.npz or COCO .json,
+    `dg.datasets.image_keypoints`), in the place of the file's own. image_depth: file of dg.extract_depth, with depth at
+    the joints of those images. Rows that either lacks are left out. fps: frame rate of the file, which does not record
+    it. train_subjects: names of those who make up a part `train`; the part `test` is then everyone else. None: all rows
+    are `test`. validation: `clips` holds out a fixed 5 % of each train subject's clips as the part `val`, which a
+    source needs; empty: there is none. label: what tables and protocol ids call it; empty: the file's name without its
+    ending.
     """
 
     path: str
     stride: int = 1
     flip_tta: bool = False
     source_2d: str = "gt"
+    keypoints: str = ""
     image_depth: str = ""
     fps: float = 30.0
     train_subjects: tuple[str, ...] = ()
@@ -122,9 +125,10 @@ class CrossDataset(Dataset):
             notes={} if found is None else found.notes(),
             content=_content(arrays, clip.numpy(), subject, action, rows.numpy()),
         )
-        if not options.image_depth:
+        if not options.keypoints and not options.image_depth:
             return dataset
-        return with_image_depth(dataset, _images(arrays, options.path)[rows.numpy()].tolist(), options.image_depth)
+        images = _images(arrays, options.path)[rows.numpy()].tolist()
+        return with_found(dataset, images, options.keypoints, options.image_depth)
 
     def _rows(
         self, split: str, names: np.ndarray, subject: np.ndarray, clip: Int[Tensor, " rows"]
@@ -174,7 +178,9 @@ def _images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
     """Name of each row's image. Raises DataError where the file does not say."""
     names = arrays.get("image", np.zeros(0))
     if names.shape != (len(arrays["pose3d"]),) or names.dtype.kind not in "US":
-        raise DataError(f"{path}: image: expected the name of each row's image, by which image_depth knows it")
+        raise DataError(
+            f"{path}: image: expected the name of each row's image, by which keypoints and image_depth know it"
+        )
     return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import pw3d_frames
-from dg.datasets.image_depth import with_image_depth
+from dg.datasets.image_keypoints import with_found
 from dg.datasets.protocols import BENCHMARKS
 from dg.datasets.pw3d_regressed import RegressedJoints
 from dg.datasets.pw3d_sequences import Person, Sequence, files_of_split, read_sequence
@@ -33,6 +33,8 @@ REGRESSED = "3DPW-jreg"
 LARGEST_SHARE_BEHIND = 0.01
 POSEBENCH = "posebench"
 NORMALISATIONS = ("frame", POSEBENCH)
+# Whose sequences make up the parts of 3DPW as a whole: a target tests on all, a source holds out its validation part.
+WHOLE = {"train": ("train", "test"), "val": ("val",), "test": SPLITS}
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,11 @@ class Options:
     smpl, regressor: for `3DPW-jreg`, the SMPL file (`{gender}` in it stands for MALE or FEMALE; one file without it
     serves for both) and `J_regressor_h36m.npy`. normalise: `frame` divides the 2D by each frame's longer side,
     `posebench` by 1080, of a frame of 1080 x 1920 px whatever the video's, as PoseBench3D and AugLift's numbers do.
-    image_depth: file of dg.extract_depth, with depth and detections of the frames; frames without are left out, and the
-    joints are those that depth was read at. whole: the sequences of all three splits make up the part `test`, the only
-    one, as in AugLift's tables with detections.
+    keypoints: file of 2D that a detector found in the frames (.npz or COCO .json, `dg.datasets.image_keypoints`), which
+    is then on Human3.6M's joints. image_depth: file of dg.extract_depth, with depth and detections of the frames, and
+    the joints are those that depth was read at. Frames that either lacks are left out. whole: the sequences of all
+    three splits make up the part `test`, as in AugLift's tables with detections; as a source all but its validation
+    part train. No run should do both.
     """
 
     root: str
@@ -54,6 +58,7 @@ class Options:
     stride: int = 1
     fps: float = 30.0
     normalise: str = "frame"
+    keypoints: str = ""
     image_depth: str = ""
     whole: bool = False
 
@@ -67,10 +72,10 @@ class Options:
             )
         if self.normalise not in NORMALISATIONS:
             raise ValueError(f"normalise must be one of {list(NORMALISATIONS)}, got {self.normalise!r}")
-        if self.image_depth and self.normalise == POSEBENCH:
+        if (self.keypoints or self.image_depth) and self.normalise == POSEBENCH:
             raise ValueError(
-                "normalise=posebench takes every frame for 1080 x 1920 px, which the frames of image_depth are not; "
-                "give normalise=frame"
+                "normalise=posebench takes every frame for 1080 x 1920 px, which the frames of keypoints and "
+                "image_depth are not; give normalise=frame"
             )
         if self.stride < 1 or not self.fps > 0:
             raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
@@ -86,24 +91,17 @@ class Track:
     frames: Int[Tensor, " rows"]
 
 
-_Options = Options  # inside the class the name is its attribute
-
-
 class PW3D(Dataset):
     """3DPW's own splits. The files do not name people, so a person is `SEQUENCE person NUMBER`."""
 
     Options = Options
-
-    def __init__(self, options: _Options) -> None:
-        super().__init__(options)
-        self.splits = ("test",) if options.whole else SPLITS
 
     def load(self, split: str) -> PoseDataset:
         """Read every person-frame of a split that has a valid camera pose."""
         options: Options = self.options
         check_split(split, self.splits, options.root)
         regressed = RegressedJoints(options.smpl, options.regressor) if options.protocol == REGRESSED else None
-        parts = SPLITS if options.whole else (split,)
+        parts = WHOLE[split] if options.whole else (split,)
         tracks, left_out, files = [], 0, [path for part in parts for path in files_of_split(options.root, part)]
         for path in files:
             sequence = read_sequence(path, bodies=regressed is not None)
@@ -118,15 +116,15 @@ class PW3D(Dataset):
             notes["smpl"] = regressed.note()
         models = [Path(options.smpl.format(gender=gender)) for gender in ("MALE", "FEMALE")] if options.smpl else []
         models = [*dict.fromkeys(models), *([Path(options.regressor)] if options.regressor else [])]
-        chosen = choices(options, "root", "smpl", "regressor", "fps", "image_depth")
+        chosen = choices(options, "root", "smpl", "regressor", "fps", "keypoints", "image_depth")
         found = replace(
             _dataset(tracks, split, options, notes),
             content=content_id(chosen, *files, *(m for m in models if m.is_file())),
         )
-        if not options.image_depth:
+        if not options.keypoints and not options.image_depth:
             return found
         names = [name for track in tracks for name in pw3d_frames(track.sequence.path.stem, track.frames.tolist())]
-        return with_image_depth(found, names, options.image_depth)
+        return with_found(found, names, options.keypoints, options.image_depth)
 
 
 def _track(sequence: Sequence, number: int, person: Person, regressed: RegressedJoints | None, stride: int) -> Track:
@@ -180,7 +178,7 @@ def _dataset(tracks: list[Track], split: str, options: Options, notes: dict[str,
 def _frames_note(rows: int, split: str, options: Options) -> str:
     benchmark = BENCHMARKS[options.protocol]
     if options.whole:
-        return f"all three splits; the field's {benchmark.name} is the test part"
+        return f"the {', '.join(WHOLE[split])} parts; the field's {benchmark.name} is the test part"
     if split != "test":
         return f"the {split} part; the field's {benchmark.name} is the test part"
     if rows == benchmark.frames:

@@ -11,6 +11,7 @@ from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.evaluation.augmentation_names import Tta
 from dg.evaluation.details import error_details
 from dg.evaluation.metrics import PoseErrors, pose_errors
+from dg.pose.answers import in_metres
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.detections import SYNTHETIC_DETECTIONS
 from dg.pose.windows import Windows
@@ -47,7 +48,8 @@ class LifterPredictor:
     @torch.no_grad()
     def predict(self, poses: PoseBatch) -> Tensor:
         """Root-relative joints `[batch, target frames, joints, 3]`, metres."""
-        return self.lifter(poses.features(self.inputs))
+        frames = self.lifter.target_frames(poses.joints_3d.shape[1])
+        return in_metres(self.lifter(poses.features(self.inputs)), poses, frames, self.inputs.answers)
 
 
 @dataclass(frozen=True)

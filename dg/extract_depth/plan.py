@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 import dg
+from dg.datasets.keypoints import Keypoints, read_keypoints
 from dg.extract_depth.layouts import Frame, by_any_name, find_frames
 from dg.extract_depth.settings import ExtractOptions
-from dg.images.keypoints import Keypoints, read_keypoints
 from dg.pose.skeleton import SKELETONS
 from dg.settings.errors import ConfigError
 from dg.settings.networks import RT_DETR, VIT_POSE

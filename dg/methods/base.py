@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dg.methods.finite_steps import FiniteSteps
 from dg.methods.losses import LIFTER_LOSSES
 from dg.methods.plan import TrainingPlan, lifter_optimizer
+from dg.pose.answers import in_metres, target_answers
 from dg.pose.batch import AUGMENTED, InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
@@ -143,12 +144,14 @@ class DGMethod(ABC):
     regime: `DG`, or `DA` when the method sees a target's 2D poses. pretrain_share: how much of the budget trains the
     lifter on the source alone first, unless the command line says (`pretrain_epochs`) or weights are given.
     takes_windows: whether it trains lifters of several frames (`frames=27`), unless its options decide (`takes`).
+    takes_answers: whether it trains lifters whose answers are not metres, that is, never uses answers by itself.
     """
 
     Options: ClassVar[type[Any]]
     regime: ClassVar[str] = "DG"
     pretrain_share: ClassVar[float] = 0.0
     takes_windows: ClassVar[bool] = False
+    takes_answers: ClassVar[bool] = False
 
     @classmethod
     def takes(cls, options: Any, frames: int) -> bool:  # noqa: ANN401 - the method's own dataclass
@@ -231,7 +234,9 @@ class DGMethod(ABC):
         was_training = self.lifter.training
         self.lifter.eval()
         try:
-            return self.lifter(poses.features(self.context.inputs))
+            found = self.lifter(poses.features(self.context.inputs))
+            frames = self.lifter.target_frames(poses.joints_3d.shape[1])
+            return in_metres(found, poses, frames, self.context.inputs.answers)
         finally:
             self.lifter.train(was_training)
 
@@ -305,8 +310,9 @@ class DGMethod(ABC):
         return losses.mean() if weights is None else (weights * losses).mean()
 
     def lifter_target(self, rows: PoseBatch) -> Float[Tensor, "batch target_frames joints 3"]:
-        """Return the root-relative joints that the lifter should answer, metres."""
-        return rows.root_relative[:, self.lifter.target_frames(rows.joints_3d.shape[1])]
+        """Return the root-relative joints that the lifter should answer: metres, unless `answers=image`."""
+        frames = self.lifter.target_frames(rows.joints_3d.shape[1])
+        return target_answers(rows, frames, self.context.inputs.answers)
 
     def descend_lifter(self) -> None:
         """One optimiser step of the lifter along the gradients at hand: the plan's schedule and clipping, counted.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dg.methods.discriminators import PartLinear, part_bones
+from dg.methods.losses import lsgan_discriminator, lsgan_generator
 from dg.pose.bones import bone_vectors
 from dg.pose.skeleton import Skeleton
 
@@ -37,6 +38,21 @@ def wgan_critic(real: Float[Tensor, "real scores"], made: Float[Tensor, "made sc
 def wgan_generator(made: Float[Tensor, "made scores"]) -> Float[Tensor, ""]:
     """Compute the loss of a generator: minus the mean score of what it made (METHODS 3.2)."""
     return -made.mean()
+
+
+CRITIC_LOSSES = {"wgan": (wgan_critic, wgan_generator), "lsgan": (lsgan_discriminator, lsgan_generator)}
+
+
+def paired(real: Tensor, rows: int, generator: torch.Generator) -> Tensor:
+    """Return real samples in a random order, and again from the first until there are as many as made ones.
+
+    Args:
+        real: real samples.
+        rows: number of made samples.
+        generator: the random generator of the order, on the device of the samples.
+    """
+    order = torch.randperm(len(real), generator=generator, device=real.device)
+    return real[order.repeat(-(-rows // len(real)))[:rows]]
 
 
 def gradient_penalty(

@@ -20,6 +20,7 @@ class ERM(DGMethod):
 
     Options: ClassVar[type] = ERMOptions
     takes_windows: ClassVar[bool] = True
+    takes_answers: ClassVar[bool] = True
 
     def __init__(self, context, options: ERMOptions) -> None:  # noqa: ANN001 - MethodContext
         super().__init__(context)

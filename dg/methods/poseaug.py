@@ -33,12 +33,14 @@ the best epoch by that test set. Not reproduced here: Human3.6M and MPI-INF-3DHP
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.augment.extra_poses import ExtraPoses
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
 from dg.augment.random_move import MoveRanges, move_into_frame, move_once
@@ -70,8 +72,9 @@ class PoseAugOptions(LearnedAugmentationOptions):
     discriminator_every: generator steps to one of each discriminator. history: samples in a discriminator's pool.
 
     Of the paper's ablations: operations: of `ba` (bone angles), `bl` (bone lengths) and `rt` (rigid transform), those
-    that are made. discriminators: of `2d` and `3d`, those that judge. kcs: `parts`, a 3D discriminator for each of
-    five parts of the body, or `whole`, one for all bones.
+    that are made. discriminators: of `2d` and `3d`, those that judge. kcs: `parts`, a 3D discriminator for each of five
+    parts of the body, or `whole`, one for all bones. extra_2d: MPII's annotation file (.mat, or .json as HRNet's code
+    has it), of whose poses the 2D discriminator takes as many for real as of the source's (`dg.augment.extra_poses`).
     """
 
     feedback: str = "off"
@@ -89,6 +92,7 @@ class PoseAugOptions(LearnedAugmentationOptions):
     operations: tuple[str, ...] = OPERATIONS
     discriminators: tuple[str, ...] = DISCRIMINATORS
     kcs: str = "parts"
+    extra_2d: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -118,6 +122,10 @@ class PoseAugOptions(LearnedAugmentationOptions):
             raise ValueError(
                 f"operations={list(self.operations)} with rigid={self.rigid} leaves nothing to learn; random moves "
                 "alone are method=random_rigid"
+            )
+        if self.extra_2d and "2d" not in self.discriminators:
+            raise ValueError(
+                "extra_2d is for the 2D discriminator: give discriminators=[2d] or [2d,3d], or leave it out"
             )
         if set(self.learned) == {"rt"} and "2d" not in self.discriminators:
             raise ValueError("operations=[rt] needs discriminators=[2d]: nothing else sees how poses are turned")
@@ -150,6 +158,7 @@ class PoseAug(LearnedAugmentation):
         for name in ("discriminator_3d", "discriminator_2d"):
             if name.rpartition("_")[2] in options.discriminators:
                 self._add_trained(name, getattr(self, name), options.discriminator_lr)
+        self.extra = ExtraPoses(Path(options.extra_2d).expanduser(), skeleton, device) if options.extra_2d else None
         self.pool_3d = HistoryPool(options.history, (len(skeleton), 3), device)
         self.pool_2d = HistoryPool(options.history, (len(skeleton), 2), device)
 
@@ -161,6 +170,14 @@ class PoseAug(LearnedAugmentation):
             return original.joints_2d[:, 0]
         moved = move_once(original, self.ranges, key.generator("real rigid", self.context.device))
         return original.camera.project(moved)[:, 0]
+
+    def _with_extra(self, real: Float[Tensor, "batch joints 2"], key: StepKey) -> Float[Tensor, "batch joints 2"]:
+        """Half of the rows exchanged for further 2D poses, where there are any."""
+        if self.extra is None:
+            return real
+        random = key.generator("extra 2d", self.context.device)
+        exchanged = torch.rand(len(real), generator=random, device=real.device) < 0.5
+        return torch.where(exchanged[:, None, None], self.extra.like(real, random), real)
 
     def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
         losses = {}
@@ -199,7 +216,7 @@ class PoseAug(LearnedAugmentation):
         metrics = {}
         for name, pool, real, made in (
             ("discriminator_3d", self.pool_3d, original.joints_3d[:, 0], poses.bone_angle.detach()),
-            ("discriminator_2d", self.pool_2d, self._real_2d(original, key), rigid_2d),
+            ("discriminator_2d", self.pool_2d, self._with_extra(self._real_2d(original, key), key), rigid_2d),
         ):
             if name.rpartition("_")[2] not in self.options.discriminators:
                 continue

@@ -7,6 +7,12 @@ pose drawn from the target (GPA, `dg.augment.global_position`), projected by the
 trained on in equal parts with source poses. One critic judges root-relative poses against the source's; no 2D critic,
 no feedback from the lifter, so that a generator trained once serves any lifter (`generator=PATH`).
 
+Tables 7 and C choose what generator and critics are given: `condition`, `real_3d` and `real_2d` (source or target).
+Poses of the target are its 2D lifted by the lifter as it stands after the pre-training; they then condition all three
+networks, whose changes are applied to the source pose. A 2D critic sees the poses as the target's camera does after the
+alignment. The paper does not say how its terms are weighed; here 1 : 1. `adversarial=lsgan` exchanges the Wasserstein
+losses for least squares (without clipping), of which the paper says that the result is not much different.
+
 Of the authors' code only a GPA function is public; the rest follows the paper. What the paper leaves open, and our
 choice (METHODS 3.3):
 * Weights of the three adversarial terms: 1 : 1 : 1 on the poses after each operation; the critic sees all alike.
@@ -36,7 +42,7 @@ it presumably adapts to (`adapt_part=test`, transductive): 61.36 mm MPJPE, 92.05
 source alone 82.55 mm (METHODS 3.4). Not reproduced here: Human3.6M and MPI-INF-3DHP were not at hand.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import pi
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,91 +51,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.augment.bone_length import LIMIT, shared_lengths
-from dg.augment.global_position import ATTEMPTS, DEPTH_M, align
-from dg.augment.sequential_generator import NORMS, ROTATIONS, LocalPoses, SequentialGenerator
+from dg.augment.global_position import align
+from dg.augment.random_local import changed_at_random
+from dg.augment.sequential_generator import LocalPoses, SequentialGenerator
 from dg.augment.trunk import frozen_statistics
-from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
-from dg.files.checkpoint import CheckpointError, load_file
-from dg.files.safe_load import FileFormatError
+from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.critics import (
-    CLIP,
-    CRITIC_INPUTS,
-    PENALTY,
+    CRITIC_LOSSES,
     PartCritic,
     clip_weights,
     gradient_penalty,
-    wgan_critic,
-    wgan_generator,
+    paired,
 )
-from dg.methods.mixing import check_mixing
+from dg.methods.discriminators import PoseDiscriminator2D
+from dg.methods.generator_file import load_generator
+from dg.methods.lifted_target import LiftedTarget
+from dg.methods.poseda_options import PoseDAOptions
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
-from dg.pose.bones import unit_bones
-from dg.pose.rotation import rotation_from_axis_angle
-
-PARTS = ("gpa", "lpa", "both")
-LIPSCHITZ = ("clip", "gp")
-RANDOM = ("rotation", "length")
-
-
-@dataclass(frozen=True)
-class PoseDAOptions:
-    """parts: global position alignment, local pose augmentation, or both. local: with parts=gpa, of `rotation` (random,
-    about the camera's vertical axis) and `length` (random bone lengths, up to 20 % and alike on both sides) those that
-    take the place of a learned augmentation, as in the paper's ablation. lipschitz: `clip` the critic's weights to
-    +-clip, or `gp`, a gradient penalty of weight `penalty`. critic_steps: critic steps to one of the generator.
-    generator: a file with a trained generator, ours; it is then used as it is, with neither critic nor warm-up: any
-    checkpoint of a run, or the generator's weights alone. warmup_passes: passes over the source that train the GAN
-    alone; warmup_iterations counts them in batches instead. generator_norm: `batch` or `layer`. depth_m: range of an
-    aligned root's depth, metres. attempts: target poses that a pose may be paired with. mixing: see
-    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames.
-    """
-
-    parts: str = "both"
-    local: tuple[str, ...] = ()
-    lipschitz: str = "clip"
-    clip: float = CLIP
-    penalty: float = PENALTY
-    critic_input: str = "kcs+bones"
-    critic_steps: int = 5
-    critic_lr: float = 1e-4
-    generator: str = ""
-    generator_lr: float = 1e-4
-    generator_norm: str = "batch"
-    rotation: str = "axis_angle"
-    warmup_passes: float = 5.0
-    warmup_iterations: int | None = None
-    depth_m: tuple[float, ...] = DEPTH_M
-    attempts: int = ATTEMPTS
-    mixing: str = "batch"
-    windows: str = "off"
-
-    def __post_init__(self) -> None:
-        check_windows(self.windows)
-        for name, known in (
-            ("parts", PARTS),
-            ("lipschitz", LIPSCHITZ),
-            ("critic_input", CRITIC_INPUTS),
-            ("generator_norm", tuple(NORMS)),
-            ("rotation", tuple(ROTATIONS)),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
-        check_mixing(self.mixing)
-        if not set(self.local) <= set(RANDOM) or (self.local and self.parts != "gpa"):
-            raise ValueError(
-                f"local must be of {list(RANDOM)}, with parts=gpa, got {list(self.local)} with parts={self.parts}"
-            )
-        if self.critic_steps < 1 or self.attempts < 1:
-            raise ValueError(f"critic_steps and attempts must be at least 1, got {self.critic_steps}, {self.attempts}")
-        if not (self.clip > 0 and self.penalty > 0):
-            raise ValueError(f"clip and penalty must be positive, got {self.clip} and {self.penalty}")
-        if len(self.depth_m) != 2 or not 0 < self.depth_m[0] <= self.depth_m[1]:
-            raise ValueError(f"depth_m must be two positive numbers, nearest first, got {list(self.depth_m)}")
-        if self.generator and self.parts == "gpa":
-            raise ValueError("parts=gpa has no generator; leave generator out, or choose parts=both or parts=lpa")
+from dg.settings.errors import ConfigError
 
 
 class PoseDA(DGMethod):
@@ -142,12 +83,13 @@ class PoseDA(DGMethod):
     @classmethod
     def takes(cls, options: PoseDAOptions, frames: int) -> bool:
         """Take windows of several frames where the option `windows` says so."""
-        return frames == 1 or options.windows != "off"
+        return frames == 1 or (options.windows != "off" and not options.lifts_target)
 
     def __init__(self, context: MethodContext, options: PoseDAOptions) -> None:
         super().__init__(context)
-        if context.target is None and options.parts != "lpa":
-            raise ValueError(f"method=poseda with parts={options.parts} needs 2D poses of a target: adapt_to=NAME:FILE")
+        asked = options.parts != "lpa" or options.lifts_target or options.real_2d == "target"
+        if context.target is None and asked:
+            raise ConfigError(f"method=poseda parts={options.parts} needs 2D poses of a target: adapt_to=NAME:FILE")
         self.options = options
         self.iterations = 0
         self.survivors = Survivors(options.mixing, context.skeleton, context.device)
@@ -157,7 +99,8 @@ class PoseDA(DGMethod):
                 target, joints_2d=target.joints_2d.to(context.device), camera=target.camera.to(context.device)
             )
         self.target = target
-        self.generator = self.critic = None
+        self.generator = self.critic = self.critic_2d = None
+        self.lifted = self._lifted_target() if options.lifts_target else None
         if options.parts != "gpa":
             self._make_generator()
         plan = context.plan
@@ -174,11 +117,27 @@ class PoseDA(DGMethod):
             self.networks["generator"] = self.generator.requires_grad_(False)
             return
         self.critic = PartCritic(skeleton, options.critic_input).to(device)
-        if options.lipschitz == "clip":
-            clip_weights(self.critic, options.clip)
-        for name, lr in (("generator", options.generator_lr), ("critic", options.critic_lr)):
+        if options.real_2d != "off":
+            self.critic_2d = PoseDiscriminator2D(skeleton).to(device)
+        self._bound_critics()
+        rates = {"generator": options.generator_lr, "critic": options.critic_lr, "critic_2d": options.critic_lr}
+        for name, lr in rates.items():
             network = getattr(self, name)
-            self.add_network(name, network, torch.optim.RMSprop(network.parameters(), lr=lr))
+            if network is not None:
+                self.add_network(name, network, torch.optim.RMSprop(network.parameters(), lr=lr))
+
+    def _lifted_target(self) -> LiftedTarget:
+        assert self.target is not None
+        lifted = LiftedTarget(self.lifter, self.context.inputs, self.context.skeleton, self.target)
+        self.networks["pretrained"] = lifted.lifter
+        return lifted
+
+    def _bound_critics(self) -> None:
+        """Clip the weights of the critics, where that is what keeps them Lipschitz."""
+        if self.options.adversarial == "wgan" and self.options.lipschitz == "clip":
+            for critic in (self.critic, self.critic_2d):
+                if critic is not None:
+                    clip_weights(critic, self.options.clip)
 
     @torch.no_grad()
     def propose(self, source: PoseBatch, key: StepKey) -> PoseBatch | None:
@@ -191,12 +150,11 @@ class PoseDA(DGMethod):
         joints, windows = self._centres(source), source.joints_3d
         if self.generator is not None or self.options.local:
             at_random = self.generator is None
-            poses = self._changed_at_random(joints, key) if at_random else self._augmented(joints, key, "proposal")
+            poses = self._at_random(joints, key) if at_random else self._augmented(joints, key, "proposal")
             joints, windows = poses.rotated, self._carried(source, poses)
         if self.options.parts == "lpa" or self.target is None:
             return source.with_joints(windows)
-        pairs = key.generator("target poses", self.context.device)
-        aligned = align(source, joints, self.target.draw, pairs, self.options.depth_m, self.options.attempts)
+        aligned = self._placed(source, joints, key, "target poses")
         if windows.shape[1] == 1:
             return aligned
         move = aligned.joints_3d[:, 0, source.skeleton.root] - joints[:, source.skeleton.root]
@@ -205,10 +163,13 @@ class PoseDA(DGMethod):
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Step generator and critic, where there are any, and after the warm-up the lifter."""
         if self.pretraining:
-            return Update({"loss/lifter": self.step_lifter(source)}, 1)
+            loss = self.step_lifter(source)
+            if self.lifted is not None and not self.pretraining:
+                self.lifted.follow(self.lifter)
+            return Update({"loss/lifter": loss}, 1)
         metrics, warming = {}, self.iterations < self.warmup
         if self.critic is not None:
-            metrics = self._step_gan(self._centres(source), key)
+            metrics = self._step_gan(source, key)
         if warming:
             return Update(metrics, 0)
         if proposed is not None:
@@ -220,66 +181,92 @@ class PoseDA(DGMethod):
         losses = [self.step_lifter(batch) for batch in self.survivors.batches(source)]
         return Update(metrics | {"loss/lifter": torch.stack(losses).mean()}, len(losses))
 
-    def _step_gan(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> dict[str, Tensor]:
-        """One of every `critic_steps + 1` iterations steps the generator, the others step the critic."""
+    def _step_gan(self, source: PoseBatch, key: StepKey) -> dict[str, Tensor]:
+        """One of every `critic_steps + 1` iterations steps the generator, the others step the critics."""
         turn = self.iterations % (self.options.critic_steps + 1)
         self.iterations += 1
         if turn < self.options.critic_steps:
-            return self._step_critic(joints, key)
-        return self._step_generator(joints, key)
+            return self._step_critics(source, key)
+        return self._step_generator(source, key)
 
-    def _step_critic(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> dict[str, Tensor]:
-        assert self.critic is not None
+    def _step_critics(self, source: PoseBatch, key: StepKey) -> dict[str, Tensor]:
+        joints = real = self._centres(source)
         with torch.no_grad():
-            made = _stages(self._augmented(joints, key, "noise"))
-        distance = wgan_critic(self.critic(joints), self.critic(made))
-        loss = distance
-        if self.options.lipschitz == "gp":
-            random = key.generator("gradient penalty", self.context.device)
-            real = joints[torch.randperm(len(joints), generator=random, device=joints.device)].repeat(3, 1, 1)
-            loss = loss + self.options.penalty * gradient_penalty(self.critic, real, made, random)
-        self.step_network("critic", loss, self.options.critic_lr)
-        if self.options.lipschitz == "clip":
-            clip_weights(self.critic, self.options.clip)
-        return {"loss/critic": loss.detach(), "augment/wasserstein": -distance.detach()}
+            poses = self._augmented(joints, key, "noise")
+            made_2d = self._seen_2d(source, poses, key)
+        if self.lifted is not None and self.options.real_3d == "target":
+            real = self.lifted.draw(len(joints), key.generator("real target poses", self.context.device))
+        loss, metrics = self._step_critic("critic", real, _stages(poses), key)
+        if self.options.adversarial == "wgan":
+            metrics["augment/wasserstein"] = -loss
+        if made_2d is not None:
+            metrics |= self._step_critic("critic_2d", self._real_2d(source, key), made_2d, key)[1]
+        self._bound_critics()
+        return metrics
 
-    def _step_generator(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> dict[str, Tensor]:
+    def _step_critic(self, name: str, real: Tensor, made: Tensor, key: StepKey) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of a critic; its loss without and with what keeps it Lipschitz."""
+        critic, options = self.networks[name], self.options
+        own = CRITIC_LOSSES[options.adversarial][0](critic(real), critic(made))
+        loss = own
+        if options.adversarial == "wgan" and options.lipschitz == "gp":
+            random = key.generator("gradient penalty" + name.removeprefix("critic"), self.context.device)
+            penalty = gradient_penalty(critic, paired(real, len(made), random), made, random)
+            loss = loss + options.penalty * penalty
+        self.step_network(name, loss, options.critic_lr)
+        return own.detach(), {f"loss/{name}": loss.detach()}
+
+    def _step_generator(self, source: PoseBatch, key: StepKey) -> dict[str, Tensor]:
         assert self.generator is not None
         assert self.critic is not None
+        joints, judged = self._centres(source), CRITIC_LOSSES[self.options.adversarial][1]
         noise = self.generator.draw_noise(len(joints), key.generator("noise", self.context.device))
-        poses = self.generator(joints, noise)
+        poses = self.generator(joints, noise, self._condition(len(joints), key, "noise"))
         # The mean over the three stages, so a third of the terms' sum; RMSProp does not care.
-        loss = wgan_generator(self.critic(_stages(poses)))
+        loss = judged(self.critic(_stages(poses)))
+        made_2d = self._seen_2d(source, poses, key)
+        if self.critic_2d is not None and made_2d is not None:
+            loss = loss + judged(self.critic_2d(made_2d))
         self.step_network("generator", loss, self.options.generator_lr)
         return {"loss/generator": loss.detach()} | _change_metrics(poses)
+
+    def _seen_2d(self, source: PoseBatch, poses: LocalPoses, key: StepKey) -> Float[Tensor, "seen joints 2"] | None:
+        """The poses as a 2D critic sees them, where there is one: those in the frame; None where none is."""
+        if self.critic_2d is None:
+            return None
+        seen = self._placed(centre_frames(source), poses.rotated, key, "seen target poses")
+        return seen.joints_2d[:, 0][seen.valid] if bool(seen.valid.any()) else None
+
+    def _real_2d(self, source: PoseBatch, key: StepKey) -> Float[Tensor, "batch joints 2"]:
+        if self.target is None or self.options.real_2d == "source":
+            return centre_frames(source).joints_2d[:, 0]
+        return self.target.draw(len(source), key.generator("real target 2d", self.context.device))[0]
+
+    def _placed(
+        self, source: PoseBatch, joints: Float[Tensor, "batch joints 3"], key: StepKey, purpose: str
+    ) -> PoseBatch:
+        """Poses where the target's people are seen, or in their own places where there is no alignment."""
+        if self.options.parts == "lpa" or self.target is None:
+            return source.with_joints(joints[:, None])
+        pairs = key.generator(purpose, self.context.device)
+        return align(source, joints, self.target.draw, pairs, self.options.depth_m, self.options.attempts)
+
+    def _condition(self, rows: int, key: StepKey, purpose: str) -> Float[Tensor, "rows joints 3"] | None:
+        """The poses that the generator is given; None: those that it changes."""
+        if self.lifted is None or self.options.condition == "source":
+            return None
+        return self.lifted.draw(rows, key.generator(f"condition of {purpose}", self.context.device))
+
+    def _at_random(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> LocalPoses:
+        random = key.generator("random local", joints.device)
+        return changed_at_random(joints, self.context.skeleton, self.options.local, random)
 
     def _augmented(self, joints: Float[Tensor, "batch joints 3"], key: StepKey, purpose: str) -> LocalPoses:
         """What the generator makes of the poses now; its running statistics stay as they are."""
         assert self.generator is not None
         noise = self.generator.draw_noise(len(joints), key.generator(purpose, self.context.device))
         with frozen_statistics(self.generator):
-            return self.generator(joints, noise)
-
-    def _changed_at_random(self, joints: Float[Tensor, "batch joints 3"], key: StepKey) -> LocalPoses:
-        """Poses with random bone lengths and turned at random, where the options say so."""
-        skeleton, random = self.context.skeleton, key.generator("random local", joints.device)
-        independent, learned = shared_lengths(skeleton)
-        root = joints[:, skeleton.root, None]
-        units, lengths = unit_bones(joints - root, skeleton)
-        draw = 2 * torch.rand(len(joints), len(learned) + 1, generator=random, device=joints.device) - 1
-        ratios = LIMIT * draw[:, 1:] * learned.to(draw) * ("length" in self.options.local)
-        path = skeleton.path_matrix().to(joints)
-        scaled = path @ (units * (lengths * (1 + ratios[:, independent]))[..., None])
-        yaw = pi * draw[:, 0] * ("rotation" in self.options.local)
-        turn = rotation_from_axis_angle(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], -1))
-        return LocalPoses(
-            bone_angle=joints,
-            bone_length=scaled + root,
-            rotated=scaled @ turn.mT + root,
-            angle_change=torch.zeros_like(lengths),
-            length_ratio=ratios,
-            rotation=turn,
-        )
+            return self.generator(joints, noise, self._condition(len(joints), key, purpose))
 
     def _centres(self, source: PoseBatch) -> Float[Tensor, "batch joints 3"]:
         """The windows' centre frames."""
@@ -302,45 +289,6 @@ class PoseDA(DGMethod):
         """Restore the step count and the augmented poses that wait."""
         self.iterations = state["iterations"]
         self.survivors.load_state_dict(state["survivors"])
-
-
-def load_generator(generator: SequentialGenerator, path: Path) -> None:
-    """Fill a generator from a run's checkpoint, from `{"generator": weights}`, or from the weights alone.
-
-    The file is read as plain weights; nothing of it is run. Raises FileFormatError naming the file and what is wrong.
-    """
-    if not path.is_file():
-        raise FileFormatError(f"generator: no file at {path}; give a checkpoint-STEP.pt of a method=poseda run")
-    try:
-        state = load_file(path)
-    except CheckpointError as error:
-        raise FileFormatError(f"generator: {error}") from error
-    weights = _generator_weights(state)
-    if not weights:
-        raise FileFormatError(
-            f"generator: {path} holds no generator; give a checkpoint-STEP.pt of a method=poseda run with parts=both "
-            "or parts=lpa (best.pt holds the lifter alone)"
-        )
-    try:
-        generator.load_state_dict(weights)
-    except RuntimeError as error:
-        raise FileFormatError(
-            f"generator: {path} does not fit this run: skeleton, rotation and generator_norm must be those it was "
-            f"trained with, by method=poseda ({str(error)[:300]})"
-        ) from error
-
-
-def _generator_weights(state: Any) -> dict[str, Tensor]:  # noqa: ANN401 - whatever a file may hold
-    """The generator's parameters by name; empty when there are none."""
-    if not isinstance(state, dict):
-        return {}
-    if isinstance(state.get("method"), dict):
-        networks, prefix = state["method"].get("networks", {}), "generator."
-        return {name.removeprefix(prefix): value for name, value in networks.items() if name.startswith(prefix)}
-    state = state.get("generator", state)
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        return {}
-    return state
 
 
 def _stages(poses: LocalPoses) -> Float[Tensor, "rows joints 3"]:

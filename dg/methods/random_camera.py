@@ -44,6 +44,7 @@ class RandomCamera(DGMethod):
 
     Options: ClassVar[type] = RandomCameraOptions
     takes_windows: ClassVar[bool] = True
+    takes_answers: ClassVar[bool] = True
 
     def __init__(self, context: MethodContext, options: RandomCameraOptions) -> None:
         super().__init__(context)

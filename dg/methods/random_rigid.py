@@ -36,6 +36,7 @@ class RandomRigid(DGMethod):
 
     Options: ClassVar[type] = RandomRigidOptions
     takes_windows: ClassVar[bool] = True
+    takes_answers: ClassVar[bool] = True
 
     def __init__(self, context: MethodContext, options: RandomRigidOptions) -> None:
         super().__init__(context)

@@ -1,4 +1,4 @@
-"""InputSpec, the one description of what a lifter sees. No torch here: configurations are checked by it."""
+"""InputSpec, the one description of what a lifter sees and answers. No torch here: configurations are checked by it."""
 
 import re
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ CHANNELS = {
 FEATURES = ("depth_features", "image_features")
 DSCALE2D = ("off", "paper", "focal", "box", "crop", "square")
 DEPTH_UNITS = ("clip", "metre")
+ANSWERS = ("metres", "image")
 
 BINS = re.compile(r"three|(?!0+(\.0+)?cm)\d+(\.\d+)?cm")  # what `dg.pose.ordinal_depth.DepthBins` reads
 
@@ -37,7 +38,7 @@ def split_inputs(inputs: str) -> tuple[str, tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a lifter sees at each joint.
+    """What a lifter sees at each joint, and what it answers.
 
     channels: `xy`, or `xyd` with depth relative to the pelvis; of detected 2D also `xyc` with its confidence in
     [-1, 1], `xycd` with both, and `uadd`, AugLift's descriptor: x, y, confidence, median, nearest and farthest depth
@@ -48,7 +49,7 @@ class InputSpec:
     larger one made 2 (PoseDA's Table 5). d_root is the depth source's value at the pelvis. d_ref in
     metres; depth_clip in metres; depth_unit `clip` divides the depth channels by depth_clip, so that they span [-1, 1].
     depth_bins: coarse ordinal depth of the true joints takes the place of the source's (an oracle, see
-    `dg.pose.ordinal_depth`); empty: it does not.
+    `dg.pose.ordinal_depth`); empty: it does not. answers: see `dg.pose.answers`.
     Raises ValueError naming the wrong value.
     """
 
@@ -61,11 +62,13 @@ class InputSpec:
     box_ref: float = 0.0
     feature_sizes: tuple[int, ...] = ()
     depth_bins: str = ""
+    answers: str = "metres"
 
     def __post_init__(self) -> None:
         for name, value, known in (
             ("dscale2d", self.dscale2d, DSCALE2D),
             ("depth_unit", self.depth_unit, DEPTH_UNITS),
+            ("answers", self.answers, ANSWERS),
         ):
             if value not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")

@@ -220,3 +220,8 @@ def _check_inputs(stored: StoredLifter) -> None:
             f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints, "
             "which nobody knows of a photograph"
         )
+    if stored.config.answers != "metres":
+        raise ConfigError(
+            f"{stored.path} was trained with answers={stored.config.answers}, which depth and place of the true root "
+            "bring to metres; nobody knows them of a photograph"
+        )

@@ -139,6 +139,8 @@ class TrainConfig:
     depth_clip: Positive = 2.0  # clip of the root-relative depth channels, metres
     depth_bins: str = ""  # of inputs=xyd: coarse ordinal depth of the true joints (an oracle) in place of a source's;
     # a width such as 10cm, or three: in front of, at or behind the pelvis
+    answers: Literal["metres", "image"] = "metres"  # of the lifter; image: place in the image and depth in its scale
+    # (MotionBERT's 2.5-D), brought to metres by depth and place of the true root (an oracle)
     confidence_dropout: Annotated[float, Ge(0), Lt(1)] = 0.0  # share of training poses whose confidence is withheld
     box_ref: NotNegative = 0.0  # box size of dscale2d=box, the frame being 2 wide; 0: mean of the training set
     depth: dict[str, Any] = field(default_factory=dict)  # depth source and its options
@@ -232,6 +234,12 @@ class TrainConfig:
         return f"rendered-{self.depth['name']}(oracle)" if self.needs_depth else "none"
 
     @property
+    def oracles(self) -> tuple[str, ...]:
+        """What of a target's ground truth a lifter of this run is given at test time, as tags list it."""
+        depth = () if self.depth_name == "none" else ("depth",)
+        return (*depth, *(("root",) if self.answers == "image" else ()))
+
+    @property
     def target_names(self) -> list[str]:
         """The targets of the run, or the two synthetic ones where none is named."""
         return self.targets or ["synthetic:near", "synthetic:wide"]
@@ -293,6 +301,7 @@ class TrainConfig:
         idle += [] if self.dscale2d_resolved == "box" else ["box_ref"]
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if self.depth_bins else ["depth_bins"]
+        idle += [] if self.answers != "metres" else ["answers"]
         idle += [] if self.confidence_dropout else ["confidence_dropout"]
         idle += [] if "image_features" in self.features else ["pose_network"]
         idle += ["tf32"] if not self.tf32 else []

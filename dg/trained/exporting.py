@@ -27,6 +27,11 @@ def export(options: ExportOptions) -> Path:
             f"{stored.path} was trained with depth_bins={stored.config.depth_bins}, ordinal depth of the true joints: "
             "an oracle, of which a file for use elsewhere would be no good"
         )
+    if stored.config.answers != "metres":
+        raise ConfigError(
+            f"{stored.path} was trained with answers={stored.config.answers}, which the true root brings to metres: an "
+            "oracle, without which a file for use elsewhere would give no metres"
+        )
     write, read = FORMATS[options.format]
     module = ExportedLifter(stored.lifter, stored.config.frames)
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())

@@ -10,7 +10,7 @@ from dg.pose.joint_map import skeleton_named
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import TrainConfig, deciding
 from dg.settings.plugins import resolve
-from dg.tracking import NO_DEPTH, run_tags
+from dg.tracking import run_tags
 from dg.trained.description import SETTINGS
 from dg.trained.places import named_places
 from dg.training.build import options_for_windows, resolved_recipe
@@ -47,7 +47,7 @@ class Identity:
             dscale2d=config.dscale2d_resolved,
             depth_source=config.depth_name,
             selection=selection,
-            oracle=(*(("depth",) if config.depth_name != NO_DEPTH else ()), *self.oracle),
+            oracle=(*config.oracles, *self.oracle),
             protocols=protocols,
             adapted_to=self.adapted_to,
             source="" if self.seed is None else str(config.data.get("label") or config.data["name"]),

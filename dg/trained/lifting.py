@@ -84,6 +84,11 @@ def lift_poses(
     Raises:
         CheckpointError: for a lifter that cannot take this input, or whose answers are not finite.
     """
+    if stored.inputs.answers != "metres":
+        raise CheckpointError(
+            f"{stored.path} was trained with answers={stored.inputs.answers}, which the true root brings to metres; it "
+            "can be evaluated, but lifts nothing whose root is unknown"
+        )
     windows = Windows.over(clip.to(device), stored.config.frames)
     predictor = LifterPredictor(stored.lifter.to(device), stored.inputs)
     try:

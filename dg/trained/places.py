@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
+from dg.datasets.keypoints import is_file_of_keypoints
 from dg.files.plain_text import one_line
 from dg.settings.command_line import table_of
 from dg.settings.config import ConfigError, TrainConfig
@@ -19,9 +20,10 @@ from dg.tracking.stores import OFF
 
 # Options of plug-ins that name a file, a folder or a repository; the contract tests know every other text option.
 OPTIONS = {
-    "data": ("root", "path", "smpl", "regressor", "image_depth"),
+    "data": ("root", "path", "smpl", "regressor", "keypoints", "image_depth"),
     "body": ("path",),
     "depth": ("checkpoint",),
+    "method": ("generator", "extra_2d"),
 }
 _PLACELESS = "synthetic"  # data set that is computed, not read
 _FREE_CACHE = "off"
@@ -61,7 +63,7 @@ def named_places(config: TrainConfig, used: Collection[str]) -> dict[str, str]:
 
     Args:
         config: Of a checkpoint.
-        used: Keys to look at: `targets`, `adapt_to`, `pose_network`, `data`, `body`, `depth`.
+        used: Keys to look at: `targets`, `adapt_to`, `pose_network`, `data`, `body`, `depth`, `method`.
 
     Returns:
         `{"body.path": "/x/SMPL_NEUTRAL.pkl"}`: each that is not the default, as it is written on a command line.
@@ -127,4 +129,6 @@ def _own(group: str, chosen: Mapping[str, Any]) -> dict[str, Any]:
     plugin = resolve(table_of(group), group, str(chosen["name"]))
     defaults = {f.name: None if f.default is MISSING else f.default for f in fields(plugin.Options)}
     names = [name for name in OPTIONS[group] if name in chosen]
+    # A detector's name chooses among the files beside the data that the user names.
+    names = [name for name in names if name != "keypoints" or is_file_of_keypoints(str(chosen[name]))]
     return {name: chosen[name] for name in names if chosen[name] not in (defaults.get(name), "")}

@@ -107,6 +107,8 @@ def save_lifter(run: Path, folder: Path) -> int:
     from dg.trained.writers import ExportedLifter, onnx_bytes
 
     stored = load_checkpoint(run)
+    if stored.config.answers != "metres":
+        raise ConfigError(f"answers={stored.config.answers}, which the true root alone brings to metres")
     module = ExportedLifter(stored.lifter, stored.config.frames)
     description = LifterDescription.of_config(stored.config, made_from=stored.origin())
     document = description.document(stored.lifter.target_frames(stored.config.frames))

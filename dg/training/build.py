@@ -63,6 +63,10 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         raise ConfigError(
             f"method={config.method['name']} augments single frames; frames={config.frames} is not for it{hint}"
         )
+    if inputs.answers != "metres" and not method_class.takes_answers:
+        raise ConfigError(
+            f"method={config.method['name']} needs a lifter that answers in metres, got answers={inputs.answers}"
+        )
     pretrain = config.pretrain_epochs
     if pretrain < 0:
         pretrain = 0 if config.init_from else math.floor(method_class.pretrain_share * config.epochs)
@@ -114,6 +118,7 @@ def inputs_of(config: TrainConfig) -> InputSpec:
         box_ref=config.box_ref,
         feature_sizes=tuple(config.feature_sizes) if config.features else (),
         depth_bins=config.depth_bins,
+        answers=config.answers,
     )
 
 

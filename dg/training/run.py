@@ -18,7 +18,7 @@ from dg.pose.devices import set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig, deciding
 from dg.settings.plugins import resolve
-from dg.tracking import NO_DEPTH, Tracker, environment_tags, make_tracker, run_tags
+from dg.tracking import Tracker, environment_tags, make_tracker, run_tags
 from dg.tracking.names import TAG_CHECKS, TAG_CHILD, TAG_NOTE, TAG_RECIPE, tags_of_image_depth
 from dg.training.build import device_of, lifter_class, make_method, options_for_windows, resolved_recipe
 from dg.training.contact_sheet import ContactSheet
@@ -161,7 +161,7 @@ def _tags(config: TrainConfig, info: RunInfo, problem: Problem, options: dict[st
         dscale2d=config.dscale2d_resolved,
         depth_source=config.depth_name,
         selection="source_val",
-        oracle=(*(("depth",) if config.depth_name != NO_DEPTH else ()), *oracles),
+        oracle=(*config.oracles, *oracles),
         protocols={t.name: t.protocol(problem.depth_label) for t in problem.targets},
         adapted_to="" if problem.adaptation is None else problem.adaptation.label,
         source=problem.train.name,

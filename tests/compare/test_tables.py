@@ -124,6 +124,11 @@ def test_a_depth_source_that_is_an_oracle_says_so_in_its_row():
     assert table.body()[0][1] == "xyd+dscale2d=focal, zbuffer (oracle)"
 
 
+def test_answers_that_the_true_root_brought_to_metres_have_a_row_of_their_own_that_says_so():
+    (table,) = tables(run(depth="none"), run(90.0, depth="none", oracle="root", params={"answers": "image"}))
+    assert {row[1] for row in table.body()} == {"xy", "xy, true root (oracle)"}
+
+
 def test_one_name_on_different_data_is_two_columns_and_no_difference():
     """`a/test.npz` and `b/test.npz` in two runs: 91.5 mm between them say nothing of the methods."""
     ids = [f"test/camera-frame/n10/h36m_16/2d=gt/depth=zbuffer/tta=none/data={data}" for data in ("aa", "bb")]

@@ -1,7 +1,7 @@
 """What every method in the table must do. To be tested, a method needs its line in the table alone."""
 
 import io
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 
 import pytest
 import torch
@@ -216,3 +216,16 @@ def test_prediction_is_root_relative_and_leaves_the_mode_alone(name, skeleton, c
     assert predicted[:, :, skeleton.root].abs().max() == 0
     assert method.lifter.training
     assert not predicted.requires_grad
+
+
+@pytest.mark.parametrize("name", [n for n in sorted(METHODS) if resolve(METHODS, "method", n).takes_answers])
+def test_a_method_that_takes_other_answers_trains_towards_them(name):
+    method = make(name, channels="xy")
+    method.context = replace(method.context, inputs=replace(method.context.inputs, answers="image"))
+    before, source = method.lifter.last.weight.detach().clone(), source_batch(H36M_17)
+    update = step(method, 0)
+    assert torch.isfinite(update.metrics["loss/lifter"])
+    assert not torch.equal(before, method.lifter.last.weight)
+    # Answers of nothing are joints in the root's place, wherever that is.
+    method.lifter.forward = lambda features: features.new_zeros(len(features), 1, 17, 3)
+    assert method.predict(source).norm(dim=-1).max() < 1e-5

@@ -224,13 +224,15 @@ def test_wrong_options_say_what_is_possible(options, reason):
         Options("somewhere", **options)
 
 
-def test_the_whole_of_it_is_one_test_part(folder):
+def test_the_whole_of_it_is_one_test_part_and_a_source(folder):
     parts = [load(folder, split) for split in ("train", "val", "test")]
     whole = PW3D(Options(str(folder), whole=True))
-    assert whole.splits == ("test",)
     found = whole.load("test")
     assert len(found) == sum(map(len, parts))
     torch.testing.assert_close(found.poses.joints_3d, torch.cat([part.poses.joints_3d for part in parts]))
     assert found.identity not in [part.identity for part in parts]
+    assert torch.equal(whole.load("val").poses.joints_3d, parts[1].poses.joints_3d)
+    trained = torch.cat([parts[0].poses.joints_3d, parts[2].poses.joints_3d])
+    torch.testing.assert_close(whole.load("train").poses.joints_3d, trained)
     with pytest.raises(ValueError, match="normalise=frame"):
         Options("x", normalise="posebench", image_depth="depth.npz")

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+from dg.augment.extra_poses import ExtraPoses
 from dg.methods.base import StepKey
 from dg.methods.discriminators import PartDiscriminator
 from dg.methods.poseaug import PoseAugOptions
 from dg.pose.bones import bone_lengths, unit_bones
-from dg.pose.skeleton import H36M_16
+from dg.pose.skeleton import H36M_16, H36M_17
 from tests.conftest import make_joints
 from tests.contracts.test_every_method import source_batch, step
+from tests.files.mpii_maker import WRITERS, mpii_people
 from tests.methods.test_poseaug import poseaug
 
 
@@ -94,3 +96,49 @@ def test_a_discriminator_of_the_whole_body_sees_pairs_of_bones_that_no_part_hold
 def test_what_makes_no_sense_is_refused(given, message):
     with pytest.raises(ValueError, match=message):
         PoseAugOptions(**given)
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def mpii(request, tmp_path):
+    path = tmp_path / f"mpii{request.param}"
+    WRITERS[request.param](path, mpii_people(30))
+    return path
+
+
+@pytest.mark.parametrize("skeleton", [H36M_16, H36M_17], ids=lambda s: s.name)
+def test_further_poses_keep_their_shape_and_take_place_and_size_of_the_sources(mpii, skeleton):
+    extra = ExtraPoses(mpii, skeleton)
+    seen = source_batch(skeleton).joints_2d[:, 0]
+    found = extra.like(seen, torch.Generator().manual_seed(0))
+    box = lambda poses: (poses.amax(1) - poses.amin(1)).sum(-1)  # noqa: E731
+    torch.testing.assert_close(box(found), box(seen))
+    torch.testing.assert_close(found[:, 0], seen[:, 0])
+    shape = (found - found[:, :1]) / box(found)[:, None, None]
+    stored = extra.poses / box(extra.poses)[:, None, None]
+    assert (shape[:, None] - stored).abs().amax((-1, -2)).amin(1).max() < 1e-5
+    at = {name: stored[:, skeleton.index(name)] for name in ("pelvis", "thorax", "spine", "head", "left_knee")}
+    torch.testing.assert_close(at["spine"], (at["pelvis"] + at["thorax"]) / 2)
+    # y points down: heads above the root, knees below it.
+    assert (at["head"][:, 1] < 0).all()
+    assert (at["left_knee"][:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("rigid", ["learned", "random"])
+def test_the_2d_discriminator_takes_half_of_its_real_poses_from_the_file(mpii, rigid):
+    method = poseaug(extra_2d=str(mpii), rigid=rigid, templates="off", feedback="off")
+    plain = poseaug(rigid=rigid, templates="off", feedback="off")
+    source, key = source_batch(H36M_16), StepKey(0, 0, 0)
+    real, usual = method._with_extra(method._real_2d(source, key), key), plain._real_2d(source, key)
+    kept = (real == usual).flatten(1).all(1)
+    assert 0.2 < kept.float().mean() < 0.8
+    shape = (real - real[:, :1])[~kept]
+    shape = shape / (shape.amax(1) - shape.amin(1)).sum(-1)[:, None, None]
+    stored = method.extra.poses / (method.extra.poses.amax(1) - method.extra.poses.amin(1)).sum(-1)[:, None, None]
+    assert (shape[:, None] - stored).abs().amax((-1, -2)).amin(1).max() < 1e-5
+    metrics = [step(method, number).metrics for number in range(3)]
+    assert any("loss/discriminator_2d" in found for found in metrics)
+
+
+def test_further_poses_without_who_looks_at_them_are_refused(mpii):
+    with pytest.raises(ValueError, match="extra_2d is for the 2D discriminator"):
+        PoseAugOptions(extra_2d=str(mpii), discriminators=("3d",))

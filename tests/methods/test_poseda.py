@@ -46,12 +46,12 @@ def test_the_critic_steps_five_times_for_each_step_of_the_generator(critic_steps
 
 def test_a_generator_step_gives_no_gradient_to_the_critic_and_the_other_way_round():
     method = poseda()
-    method._step_generator(joints_of(source_batch(H36M_16)), KEY)
+    method._step_generator(source_batch(H36M_16), KEY)
     assert all(p.grad is None for p in method.critic.parameters())
     assert all(p.grad is not None for p in method.generator.parameters())
     method = poseda()
     before = weights(method.generator)
-    method._step_critic(joints_of(source_batch(H36M_16)), KEY)
+    method._step_critics(source_batch(H36M_16), KEY)
     assert all(p.grad is None for p in method.generator.parameters())
     assert same(before, method.generator)  # the running statistics too
     assert all(p.grad is None for p in method.lifter.parameters())
@@ -78,7 +78,7 @@ def test_the_gradient_penalty_keeps_the_critic_smooth_without_bounding_weights()
 
     for number in range(30):
         for m in (method, plain):
-            m._step_critic(joints, StepKey(0, 0, number))
+            m._step_critics(source_batch(H36M_16), StepKey(0, 0, number))
     assert any(p.abs().max() > CLIP for p in method.critic.parameters())
     assert abs(slope(method.critic) - 1) < 0.5 * abs(slope(plain.critic) - 1)
 
@@ -87,7 +87,7 @@ def test_the_gradient_penalty_keeps_the_critic_smooth_without_bounding_weights()
 def test_only_a_critic_that_sees_bone_vectors_can_train_the_rotation(seen, moves):
     method = poseda(critic_input=seen)
     method.critic = type(method.critic)(H36M_16, seen)  # not clipped: gradients far above rounding
-    method._step_generator(joints_of(source_batch(H36M_16)), KEY)
+    method._step_generator(source_batch(H36M_16), KEY)
     heads = {
         name: max(p.grad.abs().max().item() for p in head.parameters())
         for name, head in (

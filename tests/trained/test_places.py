@@ -126,6 +126,10 @@ PLACES = [
     (["depth=depth_anything_v2", "depth.checkpoint=/x/net"], {"depth.checkpoint": "/x/net"}),
     (["depth=depth_anything_v2"], {}),
     (["data=h36m", "data.root=/x"], {"data.root": "/x"}),
+    (["data=npz", "data.path=x.npz", "data.keypoints=/x/k.npz"], {"data.path": "x.npz", "data.keypoints": "/x/k.npz"}),
+    (["data=h36m", "data.root=/x", "data.keypoints=cpn_ft_h36m_dbb"], {"data.root": "/x"}),
+    (["method=poseda", "method.generator=/x/g.pt"], {"method.generator": "/x/g.pt"}),
+    (["method=poseaug", "method.extra_2d=/x/mpii.mat"], {"method.extra_2d": "/x/mpii.mat"}),
     (["data.clips=3"], {}),
     (["targets=[synthetic:near]"], {}),
     (["inputs=xyd+image_features", "pose_network=/x/pose"], {"pose_network": "/x/pose"}),
@@ -135,14 +139,14 @@ PLACES = [
 @pytest.mark.parametrize(("words", "places"), PLACES)
 def test_what_is_a_place_must_be_given(words, places):
     config = parse(["method=erm", *words])
-    used = ("data", "targets", "adapt_to", *of_drawing(config))
+    used = ("data", "targets", "adapt_to", "method", *of_drawing(config))
     assert named_places(config, used) == places
     check_places(Path("x.pt"), config, words, used)
     if places:
-        (word,) = (f"{key}={value}" for key, value in places.items())
+        words = " ".join(f"{key}={value}" for key, value in sorted(places.items()))
         with pytest.raises(ConfigError, match="does not decide") as caught:
             check_places(Path("x.pt"), config, ["device=cpu"], used)
-        assert f"give {word} to use it" in str(caught.value)
+        assert f"give {words} to use {'it' if len(places) == 1 else 'them'}" in str(caught.value)
 
 
 def test_a_changed_option_beside_a_place_does_not_count_as_naming_it():

@@ -1,14 +1,23 @@
 """AugLift's switches: coarse ordinal depth as a training input, and confidence that is withheld in training."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from dg import evaluate
+from dg.api import load_lifter
+from dg.files.checkpoint import CheckpointError
+from dg.pose.answers import target_answers
 from dg.pose.input_spec import InputSpec
 from dg.pose.ordinal_depth import DepthBins
 from dg.settings.command_line import parse
 from dg.settings.config import ConfigError, TrainConfig
 from dg.train import run
+from dg.trained.exporting import export
+from dg.trained.settings import ExportOptions
 from tests.contracts.test_every_method import make, source_batch
 
 SMALL = [
@@ -83,3 +92,37 @@ def test_withheld_confidence_is_zero_in_training_and_whole_in_prediction(share, 
     monkeypatch.setattr(method.lifter, "forward", lambda x: taken.append(x) or x[..., :3])
     method.predict(source)
     assert torch.equal(taken[0], whole)
+
+
+def test_a_lifter_that_answers_in_the_image_is_trained_so_and_measured_in_metres(tmp_path):
+    words = [*SMALL, "inputs=xy", "answers=image", "method=erm", "frames=3", "lifter=motion_bert", "lifter.depth=1",
+             "lifter.heads=2", "lifter.representation=16", "skeleton=h36m_17", f"out={tmp_path}/run"]  # fmt: skip
+    config = parse(words)
+    summary = run(config, quiet=True)
+    assert all(np.isfinite(result["mpjpe_mm"]) for result in summary["results"])
+    again = tmp_path / "again.json"
+    given = [f"{tmp_path}/run", "targets=['synthetic:near?clips=1&frames=10']", f"out={again}", "tracking.uri=off"]
+    assert evaluate.main(given) == 0
+    best = next(r for r in summary["results"] if r["selection"] == "source_val")
+    assert json.loads(again.read_text())["results"][0]["mpjpe_mm"] == pytest.approx(best["mpjpe_mm"], abs=1e-3)
+    assert config.oracles == ("root",)
+    with pytest.raises(ConfigError, match="the true root brings to metres"):
+        export(ExportOptions(checkpoint=f"{tmp_path}/run", out=f"{tmp_path}/x.pt"))
+    with pytest.raises(CheckpointError, match="lifts nothing whose root is unknown"):
+        load_lifter(f"{tmp_path}/run").lift(np.zeros((1, 17, 2)) + np.arange(17)[:, None], width=100, height=100)
+
+
+def test_the_lifter_learns_what_it_should_answer_and_predicts_metres():
+    method = make("erm", channels="xy")
+    method.context = replace(method.context, inputs=InputSpec("xy", "off", answers="image"))
+    source = source_batch(method.context.skeleton)
+    wanted = target_answers(source, slice(0, 1), "image")
+    torch.testing.assert_close(method.lifter_target(source), wanted)
+    method.lifter.forward = lambda features: wanted
+    torch.testing.assert_close(method.predict(source), source.root_relative, atol=1e-5, rtol=0)
+
+
+def test_a_method_that_measures_its_lifter_in_metres_refuses_other_answers(tmp_path):
+    config = parse([*SMALL, "inputs=xy", "answers=image", "method=poseaug", f"out={tmp_path}/run"])
+    with pytest.raises(ConfigError, match="answers in metres, got answers=image"):
+        run(config, quiet=True)

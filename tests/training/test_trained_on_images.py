@@ -114,6 +114,22 @@ def test_detections_with_and_without_depth_share_their_data(room, tmp_path, inpu
     assert len(problem.val) > 0
 
 
+def test_detections_alone_train_and_are_tested_on(room, tmp_path):
+    place = f"{room}/depth.npz"
+    target = f"npz:{room}/people.npz?train_subjects=p0+p1+p2&keypoints={place}"
+    given = [f"data.path={room}/people.npz", f"data.keypoints={place}", f'targets=["{target}"]', f"out={tmp_path}/run"]
+    summary = train(parse([*RUN, *given, "inputs=xy"]), quiet=True)
+    detector = json.loads(str(np.load(place)["provenance"]))["source_2d"]
+    assert all(f"/2d={detector}/depth=none/" in result["protocol"] for result in summary["results"])
+    assert summary["data"]["people"] not in problem_contents(room)
+
+
+def problem_contents(room) -> set[str]:
+    """Of the same people with their own 2D."""
+    config = parse([*RUN, f"data.path={room}/people.npz", f'targets=["npz:{room}/people.npz?train_subjects=p0+p1+p2"]'])
+    return set(load_problem(config, check_plugins(config)).contents.values())
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 @pytest.mark.parametrize("lifter", sorted(LIFTERS))
 def test_every_lifter_takes_a_step_on_it(problem, room, lifter, frames):

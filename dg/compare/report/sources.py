@@ -104,11 +104,13 @@ def _result_of(
     if not rows:
         return None
     params = {"method.name": summary["method"], "lifter.name": summary["lifter"], "inputs": summary["inputs"]}
+    oracles = [] if summary["depth"] == NO_DEPTH else ["depth"]
     if plain:
         config = TrainConfig.from_plain(plain)
         params |= {
             k: v for k, v in flatten(deciding(config, config.flat())).items() if v not in ("", "None", "[]", "{}")
         }
+        oracles += [name for name in config.oracles if name != "depth"]
     return RunResult(
         method=summary["method"],
         regime=summary.get("regime", "DG"),
@@ -121,7 +123,7 @@ def _result_of(
         params=params,
         values={metric_name(row["target"]): float(row[metric]) for row in rows},
         protocols={metric_name(row["target"]): row["protocol"] for row in rows},
-        oracle="" if summary["depth"] == NO_DEPTH else "depth",
+        oracle=",".join(oracles),
         made_of=summary.get("made_of", {}),
     )
 

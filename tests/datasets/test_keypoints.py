@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dg.datasets.base import DataError
-from dg.images.keypoints import read_keypoints
+from dg.datasets.keypoints import read_keypoints
 from dg.pose.joint_map import joint_map
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17
 

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float32, Int
 
 from dg.datasets.base import DataError
-from dg.datasets.image_depth import LARGEST_ASPECT_GAP
+from dg.datasets.image_rows import LARGEST_ASPECT_GAP
 from dg.datasets.validation import check_shape, read_arrays
 from dg.files.plain_text import one_line
 from dg.files.safe_load import FileFormatError, load_json, npz_names
@@ -96,12 +96,17 @@ class Keypoints:
         return self.joints_2d if self.size is None else self.joints_2d * (now / self.size)[:, None]
 
 
-def read_keypoints(path: Path, skeleton: Skeleton) -> Keypoints:
-    """The people of a keypoint file on a skeleton.
+def is_file_of_keypoints(text: str) -> bool:
+    """Whether a value of an option `keypoints` is such a file, and not the name of a detector."""
+    return text.lower().endswith((".npz", ".json"))
+
+
+def read_keypoints(path: Path, skeleton: Skeleton | None = None) -> Keypoints:
+    """The people of a keypoint file.
 
     Args:
         path: an .npz or COCO .json file; the module's docstring lists what it may hold.
-        skeleton: that the joints are converted to.
+        skeleton: that the joints are converted to; None: the file's own.
 
     Raises:
         DataError: that names the file and what is wrong with it.
@@ -117,7 +122,7 @@ def read_keypoints(path: Path, skeleton: Skeleton) -> Keypoints:
         known = found.confidence[np.isfinite(found.joints_2d).all(-1)]
         if not (np.isfinite(known) & (known >= 0) & (known <= 1)).all():
             raise DataError(f"{path}: confidence: expected numbers from 0 to 1")
-    return found.convert(skeleton)
+    return found if skeleton is None else found.convert(skeleton)
 
 
 def _mapped(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:

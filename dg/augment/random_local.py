@@ -1,0 +1,49 @@
+"""Random changes of a pose in the place of learned ones: PoseDA's Table 6 (Chai et al., ICCV 2023)."""
+
+from collections.abc import Collection
+from math import pi
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dg.augment.bone_length import LIMIT, shared_lengths
+from dg.augment.sequential_generator import LocalPoses
+from dg.pose.bones import unit_bones
+from dg.pose.rotation import rotation_from_axis_angle
+from dg.pose.skeleton import Skeleton
+
+RANDOM = ("rotation", "length")
+
+
+def changed_at_random(
+    joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton, changes: Collection[str], random: torch.Generator
+) -> LocalPoses:
+    """Scale the bones of poses at random, up to 20 % and alike on both sides, and turn them about the vertical.
+
+    Args:
+        joints: poses in the camera frame, metres.
+        skeleton: of the poses.
+        changes: those of `RANDOM` that are made.
+        random: the random generator, on the device of the poses.
+
+    Returns:
+        The poses, at their roots' places.
+    """
+    independent, learned = shared_lengths(skeleton)
+    root = joints[:, skeleton.root, None]
+    units, lengths = unit_bones(joints - root, skeleton)
+    draw = 2 * torch.rand(len(joints), len(learned) + 1, generator=random, device=joints.device) - 1
+    ratios = LIMIT * draw[:, 1:] * learned.to(draw) * ("length" in changes)
+    path = skeleton.path_matrix().to(joints)
+    scaled = path @ (units * (lengths * (1 + ratios[:, independent]))[..., None])
+    yaw = pi * draw[:, 0] * ("rotation" in changes)
+    turn = rotation_from_axis_angle(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], -1))
+    return LocalPoses(
+        bone_angle=joints,
+        bone_length=scaled + root,
+        rotated=scaled @ turn.mT + root,
+        angle_change=torch.zeros_like(lengths),
+        length_ratio=ratios,
+        rotation=turn,
+    )
