@@ -47,6 +47,7 @@ FREE_KEYS = (
     "address", "submit",
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
+    "render.micro_batch",  # moves the last digits alone, as another processor does
 )  # fmt: skip
 
 PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
@@ -255,8 +256,7 @@ class TrainConfig:
         left_out = (*FREE_KEYS, *self._idle(), "data_content")
         chosen = {k: v for k, v in asdict(self).items() if k not in left_out}
         chosen["render"] = {k: v for k, v in asdict(self.render).items() if f"render.{k}" not in FREE_KEYS}
-        # As it was before it went by the device.
-        chosen["render"]["micro_batch"] = self.render.micro_batch or 256
+        chosen["render"]["micro_batch"] = 256  # digests are those from when it was a key of them
         return chosen
 
     def differences(self, earlier: "TrainConfig") -> str:

@@ -28,7 +28,7 @@ def shown(monkeypatch, name, *runs):
 
 def test_our_seeds_stand_beside_the_published_number(monkeypatch):
     text = shown(monkeypatch, "poseaug_table2", of_recipe(75.0, 0), of_recipe(77.0, 1), of_recipe(50.0, 2, epochs="1"))
-    (line,) = [line for line in text.splitlines() if NAME in line]
+    (line,) = [line for line in text.splitlines() if f"{NAME} " in line]
     assert "73 / 76.0 ± 1.4 (2)" in line
     assert line.rstrip(" |").endswith("1"), "the run with changed settings is counted and not averaged"
 

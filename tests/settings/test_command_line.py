@@ -143,8 +143,8 @@ def test_the_digest_changes_with_what_changes_numbers_and_with_nothing_else():
     assert parse(["out=elsewhere", "render.actors=7", "pool=local"]).digest() == base
     assert parse(["seed=1"]).digest() != base
     assert parse(["render.lookahead=1"]).digest() != base
-    # Checkpoints from before these went by the device are still those of the default.
-    assert parse(["render.micro_batch=256"]).digest() == base != parse(["render.micro_batch=64"]).digest()
+    assert parse(["render.micro_batch=64"]).digest() == base
+    # Checkpoints from before it went by the device are still those of the default.
     assert parse(["tf32=false"]).digest() == base != parse(["tf32=true"]).digest()
 
 
