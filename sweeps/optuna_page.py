@@ -58,8 +58,13 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
         yield visualization.plot_slice(study, params=list(names), **named)
         if several and len(outcome.finished) >= LEAST_TRIALS:
             evaluator = importance_evaluator(outcome)
-            cost = named | {"target": lambda trial, v=value, sign=objective.sign: sign * v(trial)}
-            yield visualization.plot_param_importances(study, evaluator=evaluator, **cost)
+
+            def cost(trial: FrozenTrial, number: int = number, sign: int = objective.sign) -> float:
+                return sign * trial.values[number]
+
+            yield visualization.plot_param_importances(
+                study, evaluator=evaluator, target=cost, target_name=_axis(objective)
+            )
         if several:
             yield visualization.plot_parallel_coordinate(study, params=list(names), **named)
             yield visualization.plot_contour(study, params=list(names)[:_MOST_PARAMETERS], **named)
