@@ -10,6 +10,7 @@ from dg.pose.skeleton import H36M_17
 from tests.conftest import make_camera, make_joints
 
 ALL, MIDDLE = slice(None), slice(1, 2)
+UNIT = 4.5 / 2.29  # in which the released code's answers are of the size of metres
 SIDE = 1000.0  # px of half an image's width
 
 
@@ -47,7 +48,7 @@ def test_they_are_the_targets_of_the_released_codec():
             for joint in range(17):
                 place = pixel(joints[joint]) - pixel(joints[0])
                 depth = (joints[joint, 2] - joints[0, 2]) * per_metre
-                expected[row, frame, joint] = torch.stack([*place, depth]) / SIDE
+                expected[row, frame, joint] = UNIT * torch.stack([*place, depth]) / SIDE
     torch.testing.assert_close(target_answers(poses, ALL, "image"), expected)
 
 
@@ -65,5 +66,5 @@ def test_errors_are_those_of_the_papers_way_up_to_perspective():
     answer = truth + 0.005 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     ours = (in_metres(answer, poses, ALL, "image") - poses.root_relative).norm(dim=-1).mean()
     factor = poses.joints_3d[..., :1, 2:] / poses.camera.focal[:, None, None, :1]
-    theirs = ((answer - truth) * factor).norm(dim=-1).mean()
+    theirs = ((answer - truth) / UNIT * factor).norm(dim=-1).mean()
     assert float(ours / theirs) == pytest.approx(1.0, abs=0.03)
