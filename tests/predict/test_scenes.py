@@ -189,6 +189,13 @@ def test_what_is_missing_or_of_another_network_is_said(place, people, tmp_path, 
     text = said(*here, *networks(place, ["depth_features"]), f"pose_network={network}")
     assert "image_features of 12 channels" in text
     assert "image_features of 20 channels" in text
+    tree = json.loads(path.read_text())
+    tree["images"].append({"id": 2, "file_name": "absent.png", "width": 480, "height": 360})
+    tree["annotations"].append({**tree["annotations"][0], "image_id": 2})
+    path.write_text(json.dumps(tree))
+    assert "the image of frame absent.png is absent, and the lifter takes more than 2D" in said(
+        *here, *networks(place, both)
+    )
     with pytest.raises(ConfigError) as caught:
         ImagePredictor(predict_options([f"{place / 'in'}", f"checkpoint={checkpoint}", *CPU]), lambda images: [people])
     assert exit_code(caught.value) == 2

@@ -107,6 +107,23 @@ def test_a_long_video_needs_no_more_memory_than_a_short_one(tmp_path):
     assert peaks[1] < 1.5 * peaks[0] + 1e6
 
 
+def test_a_long_video_is_lifted_in_the_memory_of_a_short_one(tmp_path):
+    """From the file to the overlay; 30 frames of 640 x 480 alone would be 28 MB."""
+    peaks = []
+    for frames in (10, 40):
+        path = tmp_path / f"{frames}.mp4"
+        write_video(path, pictures(frames, 640, 480), FPS)
+        options = predict_options([str(path), f"out={tmp_path}/out", "page=false", "npz=false", *CPU])
+        if not peaks:  # what is loaded and cached is so from here on
+            run(options, lambda _: None, lambda images: [walker(images[0])])
+        tracemalloc.start()
+        summary = run(options, lambda _: None, lambda images: [walker(images[0])])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert summary["people"] == summary["images"] == frames
+    assert peaks[1] < peaks[0] + 8e6
+
+
 def test_what_is_no_video_or_ends_early_is_said(clip, tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("this is no video")
     with pytest.raises(VideoError, match="cannot be read"):
