@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,22 +49,15 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
 
     names, several = outcome.space.names, len(outcome.space.names) > 1
     for number, objective in enumerate(outcome.objectives):
-
-        def value(trial: FrozenTrial, number: int = number) -> float:
-            return trial.values[number]
-
         # With a target Optuna draws no line of the best so far, as it does not know which way is better.
-        named = {"target": value if outcome.objectives[1:] else None, "target_name": _axis(objective)}
+        value = partial(_cost, number, 1) if outcome.objectives[1:] else None
+        named = {"target": value, "target_name": _axis(objective)}
         yield visualization.plot_optimization_history(study, **named)
         yield visualization.plot_slice(study, params=list(names), **named)
         if several and len(outcome.finished) >= LEAST_TRIALS:
             evaluator = importance_evaluator(outcome)
-
-            def cost(trial: FrozenTrial, number: int = number, sign: int = objective.sign) -> float:
-                return sign * trial.values[number]
-
             yield visualization.plot_param_importances(
-                study, evaluator=evaluator, target=cost, target_name=_axis(objective)
+                study, evaluator=evaluator, target=partial(_cost, number, objective.sign), target_name=_axis(objective)
             )
         if several:
             yield visualization.plot_parallel_coordinate(study, params=list(names), **named)
@@ -73,6 +67,10 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
     elif any(trial.state == TrialState.PRUNED for trial in study.get_trials(deepcopy=False)):
         yield visualization.plot_intermediate_values(study)
     yield visualization.plot_timeline(study)
+
+
+def _cost(number: int, sign: int, trial: FrozenTrial) -> float:
+    return sign * trial.values[number]
 
 
 def _axis(objective: Objective) -> str:

@@ -142,7 +142,7 @@ class Reporter:
         print(text)
         commands = command_lines(outcome, self.sweep)
         (best,) = write_files(self.folder, {BEST: commands})
-        files += write_optuna_page(self.study, outcome, self.folder / PAGE) + write_report(self.sweep, self.folder)
+        files += self._pages(outcome)
         self._record(outcome, [*files, best])
         waiting = fmean(p.waiting for p in outcome.finished)
         if waiting > STARVING and self.sweep.concurrency > 1:
@@ -151,6 +151,14 @@ class Reporter:
             print(f"see it: {address}")
         pictures = " ".join(str(file) for file in files if file.suffix in (".png", ".html"))
         print(f"pictures: {pictures}\nbest by {self.sweep.by}, also in {best}:\n{commands}", end="", flush=True)
+
+    def _pages(self, outcome: Outcome) -> list[Path]:
+        try:
+            return [*write_optuna_page(self.study, outcome, self.folder / PAGE), *write_report(self.sweep, self.folder)]
+        except Exception as error:  # Plotly, or a trial's files: what was found is on record without these pages
+            said = (str(error).splitlines() or [""])[0]
+            print(f"pages of the sweep could not be made: {type(error).__name__}: {said}")
+            return []
 
     def _record(self, outcome: Outcome, files: Sequence[Path]) -> None:
         best, tracker = outcome.best()[0], self.records.tracker

@@ -303,7 +303,7 @@ def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
     assert len(client.search_runs([parent.info.experiment_id])) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.reliability
 def test_a_cell_that_was_killed_and_is_tried_again_stays_one_run(tmp_path, monkeypatch):
     from mlflow import MlflowClient
 

@@ -7,12 +7,15 @@ import optuna
 import pytest
 
 from dg.settings.config import TrainConfig
+from sweeps import reporter
 from sweeps.objective import Objective
 from sweeps.options import SearchOptions, SweepPlan
 from sweeps.optuna_page import write_optuna_page
 from sweeps.outcome import FinishedTrial, Outcome
 from sweeps.parent_record import describe, row_tags, target_figures
+from sweeps.search import main
 from sweeps.space import Choice, Range, Space
+from tests.fake_commands import QUICK
 
 SPACE = Space({"lr": Range(1e-4, 1e-1, log=True), "method": Choice(("erm", "poseaug"))})
 SECONDS = Objective("seconds", None, "seconds")
@@ -92,3 +95,14 @@ def test_the_parents_row_and_description_say_what_is_searched(tmp_path):
     assert "[trial-0](#/experiments/1/runs/ab)" in said
     assert "`optuna.html`" in said
     assert "secret" not in said
+
+
+def test_a_page_that_cannot_be_made_costs_the_sweep_nothing_else(fake_train, monkeypatch, capsys):
+    def broken(*_):
+        raise ValueError("no such plot\nat all")
+
+    monkeypatch.setattr(reporter, "write_optuna_page", broken)
+    assert main([*QUICK, "space.lr=log:1e-4..1e-1", "trials=1", "pruner=off"]) == 0
+    assert "pages of the sweep could not be made: ValueError: no such plot\n" in capsys.readouterr().out
+    assert "dg train" in (fake_train / "runs/search/best.txt").read_text()
+    assert not list(fake_train.glob("runs/search/*.html"))
