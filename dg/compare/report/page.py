@@ -185,10 +185,10 @@ def _trials(trials: Sequence[ReportRun]) -> list[str]:
 def _named_by_settings(trials: Sequence[ReportRun]) -> list[ReportRun]:
     """Trials whose titles say the settings in which they differ."""
     params = [dict(run.result.params) if run.result else {} for run in trials]
-    names = sorted({k for own in params for k in own if not k.startswith("recipe.")} - {"seed", "method.name"})
-    varied = [k for k in names if len({own.get(k) for own in params}) > 1]
+    shared = set.intersection(*(set(own) for own in params)) - {"seed", "method.name"}
+    varied = [k for k in sorted(shared) if not k.startswith("recipe.") and len({own[k] for own in params}) > 1]
     return [
-        replace(run, title=" · ".join([run.title, *(f"{k}={own.get(k, '-')}" for k in varied)]))
+        replace(run, title=" · ".join([run.title, *(f"{k}={own[k]}" for k in varied if f"{k}=" not in run.title)]))
         for run, own in zip(trials, params, strict=True)
     ]
 

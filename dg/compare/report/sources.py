@@ -159,13 +159,13 @@ def runs_in_store(options: CompareOptions) -> list[ReportRun]:
         )
     client = client_of(tracking_uri(options.tracking_uri))
     with ThreadPoolExecutor(_FETCHES) as pool:
-        return list(pool.map(lambda pair: _of_store(client, *pair), kept))
+        return list(pool.map(lambda pair: _of_store(client, *pair, briefly=not options.parent), kept))
 
 
-def _of_store(client: "MlflowClient", run: "Run", result: RunResult) -> ReportRun:
+def _of_store(client: "MlflowClient", run: "Run", result: RunResult, briefly: bool) -> ReportRun:
     names = {artifact.path for artifact in _listed(client, run.info.run_id)}
     trial = TAG_SWEEP in run.data.tags
-    if trial:  # there may be hundreds
+    if trial and briefly:  # there may be hundreds in an experiment, of which only the curves are shown
         names &= {RESULTS}
     with TemporaryDirectory() as folder:
         files = {
