@@ -79,8 +79,15 @@ class Tracker(ABC):
         """What `start(run_id=...)` takes to continue this run."""
 
     @abstractmethod
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Scalars at a step, which counts one thing in the whole run, such as epochs."""
+    def log_metrics(self, metrics: Mapping[str, float], step: int, time_ms: int = 0) -> None:
+        """Scalars at a step, which counts one thing in the whole run, such as epochs.
+
+        Args:
+            metrics: by name.
+            step: place of the points on their curves.
+            time_ms: when they were found, milliseconds since 1970; 0: now. The same points with the same time may be
+                logged again: they are kept once.
+        """
 
     @abstractmethod
     def set_tags(self, tags: Mapping[str, str]) -> None:
@@ -151,7 +158,7 @@ class NullTracker(Tracker):
         """The empty string: there is no run to continue."""
         return ""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int, time_ms: int = 0) -> None:
         """Drop the metrics."""
 
     def set_tags(self, tags: Mapping[str, str]) -> None:

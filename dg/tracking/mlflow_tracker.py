@@ -113,14 +113,14 @@ class MLflowTracker(Tracker):
         """MLflow's id of the run, or a local one until the store has answered."""
         return self._run_ids.get(self._handle, self._handle)
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+    def log_metrics(self, metrics: Mapping[str, float], step: int, time_ms: int = 0) -> None:
         """Numbers that are not finite are left out and counted in `train/nonfinite`."""
         values = {key_name(name): float(value) for name, value in metrics.items()}
         finite = {name: value for name, value in values.items() if math.isfinite(value)}
         if len(finite) < len(values):
             self._nonfinite += len(values) - len(finite)
             finite["train/nonfinite"] = float(self._nonfinite)
-        self._buffer += [[name, value, _now_ms(), step] for name, value in finite.items()]
+        self._buffer += [[name, value, time_ms or _now_ms(), step] for name, value in finite.items()]
         if len(self._buffer) >= _MAX_POINTS or time.monotonic() - self._last_put > _BATCH_S:
             self._put_points()
 

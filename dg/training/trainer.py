@@ -84,6 +84,8 @@ class Trainer:
         self.views = ViewLog(method, config.batch_size, report)
         self.curve: list[tuple[int, float]] = []  # lifter steps and mean loss, one an epoch
         self.losses = RunningMeans()  # since the last epoch
+        # Points that the store may not have: a run that is killed after a checkpoint logs them when it goes on.
+        self._unsettled: list[dict[str, Any]] = []
         self._stepped = self._interrupted = False
 
     def stop(self) -> None:
@@ -115,6 +117,8 @@ class Trainer:
         source = self._source = self.evaluator.with_depth(self.problem.train).poses
         if self.config.frames == 1:
             self._fine = (source.valid & finite_rows(source)).cpu()
+        for points in self._unsettled:
+            self.tracker.log_metrics(**points)
         self._catch_up()
         last_save = time.monotonic()
         batches = self._batches(source)
@@ -267,13 +271,15 @@ class Trainer:
         self.position.ended_epoch = epoch
         if "loss/lifter" in losses:
             self.curve.append((self.method.lifter_steps, losses["loss/lifter"]))
-        # Before the checkpoint: a run that is killed between it and the log has lost the points of this epoch.
         views = self.views.look(self._source, self.evaluator.targets or ()) if scores else {}
-        self._save()
         results = self.evaluator.history.results_at(epoch) if scores else {}
-        self.tracker.log_metrics(epoch_metrics(results, losses, scores, views, self._figures()), step=epoch)
-        if scores:
-            self.tracker.flush(timeout_s=2.0)
+        found = epoch_metrics(results, losses, scores, views, self._figures())
+        points = {"metrics": {name: float(value) for name, value in found.items()}, "step": epoch}
+        self._unsettled.append(points | {"time_ms": int(1000 * time.time())})
+        self._save()
+        self.tracker.log_metrics(**self._unsettled[-1])
+        if scores and self.tracker.flush(timeout_s=2.0):
+            self._unsettled.clear()
         if scores and self.draw is not None and self.picture is not None:
             self.tracker.log_image(self.draw(self.picture), "augmented_poses", step=epoch)
         self.report({
@@ -306,6 +312,7 @@ class Trainer:
             "trained_poses": self.trained_poses,
             "curve": self.curve,
             "losses": self.losses.state_dict(),
+            "unsettled": self._unsettled,
             "ledger": self._ledger(),
         }
         path = self.checkpoints.save(self.method.lifter_steps, state)
@@ -327,6 +334,7 @@ class Trainer:
         self.curve = [tuple(point) for point in state.get("curve", [])]
         if "losses" in state:  # absent in older checkpoints
             self.losses.load_state_dict(state["losses"])
+        self._unsettled = list(state.get("unsettled", ()))
         if self.live_depth is not None:
             vars(self.live_depth.pool.ledger).update(state["ledger"])
 

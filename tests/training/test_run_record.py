@@ -9,6 +9,7 @@ import pytest
 
 from dg.settings.command_line import parse
 from dg.tracking import make_tracker, prepare
+from dg.tracking.mlflow_tracker import MLflowTracker
 from dg.tracking.stores import client_of
 from dg.train import run
 from dg.training.run_record import RUN_ID, run_before
@@ -48,6 +49,36 @@ def test_only_a_run_of_the_same_configuration_is_gone_on_with(tmp_path):
     assert run_before(tmp_path, "d2") is None
     (tmp_path / RUN_ID).write_text("torn")
     assert run_before(tmp_path, "d1") is None
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing that comes after it is done."""
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_points_of_an_epoch_survive_a_kill_between_its_checkpoint_and_the_store(tmp_path, monkeypatch, settled):
+    """The points are lost with the process, or have arrived although nobody heard of it: each is there once."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    config = parse([*WORDS, "epochs=3", f"tracking.uri={uri}", f"out={tmp_path / 'run'}", "resume=auto"])
+    plain = MLflowTracker.log_metrics
+
+    def killed(self, metrics, step, time_ms=0):
+        if step != 2:
+            return plain(self, metrics, step, time_ms)
+        if settled:
+            plain(self, metrics, step, time_ms)
+            self.flush(60)
+        raise Killed
+
+    monkeypatch.setattr(MLflowTracker, "log_metrics", killed)
+    monkeypatch.setattr(MLflowTracker, "finish", lambda self, *words: True)
+    with pytest.raises(Killed):
+        run(config, quiet=True)
+    monkeypatch.undo()
+    summary = run(config, quiet=True)
+    client = client_of(uri)
+    for name in ("val/mpjpe_mm", "test/synthetic_near/pa_mpjpe_mm", "train/loss/lifter"):
+        assert [point.step for point in client.get_metric_history(summary["run_id"], name)] == [1, 2, 3], name
 
 
 def test_metrics_are_few_and_results_come_first(recorded):
