@@ -48,7 +48,7 @@ class Options:
     is then on Human3.6M's joints. image_depth: file of dg.extract_depth, with depth and detections of the frames, and
     the joints are those that depth was read at. Frames that either lacks are left out. whole: the sequences of all
     three splits make up the part `test`, as in AugLift's tables with detections; as a source all but its validation
-    part train. No run should do both.
+    part train, and a run that tests on them is refused.
     """
 
     root: str

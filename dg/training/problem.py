@@ -11,6 +11,7 @@ from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.datasets.content import content_id
 from dg.datasets.image_depth import converted
 from dg.datasets.laws import NOTE, REFUSE, checked, examined
+from dg.datasets.overlap import check_unseen
 from dg.datasets.virtual_cameras import seen_by_virtual_cameras
 from dg.methods.base import TargetPoses
 from dg.pose.batch import PoseBatch
@@ -69,7 +70,8 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
 
     Raises:
         OptionError: an unknown data set or option.
-        DataError: a file that cannot be used, data that are not what they say, or data other than `data_content` names.
+        DataError: a file that cannot be used, data that are not what they say, data other than `data_content` names, or
+            a target whose poses were trained on.
         ConfigError: two targets of one name, or settings that do not fit the data.
     """
     source = resolve(DATASETS, "data", config.data["name"])(options["data"])
@@ -79,6 +81,8 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
     )
     _check_content(config, train, val)
     targets = tuple(prepared(target, config) for target in load_targets(config.target_names, config.data_checks))
+    for target in targets:
+        check_unseen(train, target, config.data_checks)
     adaptation = load_adaptation(config, skeleton)
     return Problem(train, val, targets, config.depth_label, adaptation, with_virtual_cameras(config, train, val))
 
