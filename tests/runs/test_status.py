@@ -13,7 +13,7 @@ from dg.cluster.versions import NodeVersions, differences, versions_here
 from dg.runs.status_file import RunStatus, StatusFile, is_dead, read_status
 from dg.settings.config import RunInfo, TrainConfig
 from dg.status import describe, main
-from tests.train_process import has_checkpoint, start, wait_for
+from tests.train_process import start, status_of, wait_for
 
 POOL = {"actors": 4, "live": 3, "starting": 1, "suspect": 0, "backlog": 6, "in_flight": 5, "retried": 2,
         "quarantined": 1, "deaths": 1, "done": 0.0}  # fmt: skip
@@ -40,6 +40,7 @@ def train_a_little(status: RunStatus, steps: int) -> None:
 def test_a_run_that_goes_on_is_told_with_all_that_was_asked(tmp_path, capsys):
     status = make_status(tmp_path, lambda: (POOL, "CUDA out of memory on node-3"))
     with StatusFile(status, tmp_path):
+        wait_for((tmp_path / "status.json").exists)  # its thread's first words come before ours
         train_a_little(status, 50)
         status.note({"kind": "epoch", "epoch": 2, "epochs": 8.0, "lifter_steps": 50, "total_steps": 200, "losses": {}})
         status._seen.clear()
@@ -125,7 +126,7 @@ def test_help_loads_neither_torch_nor_ray():
 def test_a_run_on_this_machine_is_found_without_being_named_and_not_when_it_is_dead(tmp_path, capsys):
     driver = start(tmp_path, "tracking.uri=off", "epochs=4000", "pool=local", "inputs=xy")
     try:
-        wait_for(lambda: has_checkpoint(tmp_path))
+        wait_for(lambda: status_of(tmp_path).get("state") == "training")  # the file is written every few seconds
         assert main([]) == 0
         told = capsys.readouterr().out
         assert f"results in {tmp_path / 'run'}" in told
