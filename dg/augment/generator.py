@@ -95,7 +95,9 @@ class PoseGenerator(nn.Module):
         rotation, translation = self.rigid(pose, noise[2], noise[3], root)
         angled = self.path @ (moved * lengths[..., None])
         scaled = self.path @ (moved * self.bone_length.apply_ratios(lengths, ratios)[..., None])
-        turned = scaled @ rotation_from_axis_angle(rotation).mT
+        turned = scaled
+        if not isinstance(self.rigid, NoTransform):
+            turned = scaled @ rotation_from_axis_angle(rotation).mT
         return AugmentedPoses(
             bone_angle=angled + root[:, None],
             bone_length=scaled + root[:, None],

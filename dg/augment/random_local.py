@@ -10,7 +10,7 @@ from torch import Tensor
 from dg.augment.bone_length import LIMIT, shared_lengths
 from dg.augment.sequential_generator import LocalPoses
 from dg.pose.bones import unit_bones
-from dg.pose.rotation import rotation_from_axis_angle
+from dg.pose.rotation import rotation_from_turns
 from dg.pose.skeleton import Skeleton
 
 RANDOM = ("rotation", "length")
@@ -38,7 +38,7 @@ def changed_at_random(
     path = skeleton.path_matrix().to(joints)
     scaled = path @ (units * (lengths * (1 + ratios[:, independent]))[..., None])
     yaw = pi * draw[:, 0] * ("rotation" in changes)
-    turn = rotation_from_axis_angle(torch.stack([torch.zeros_like(yaw), yaw, torch.zeros_like(yaw)], -1))
+    turn = rotation_from_turns(yaw, torch.zeros_like(yaw), torch.zeros_like(yaw))
     return LocalPoses(
         bone_angle=joints,
         bone_length=scaled + root,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dg.pose.batch import PoseBatch
 from dg.pose.devices import constant
-from dg.pose.rotation import rotation_from_axis_angle
+from dg.pose.rotation import rotation_from_turns
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,7 @@ def move(
         The moved joints, camera frame, metres; they may lie outside the frame.
     """
     half = constant((ranges.yaw_deg, ranges.pitch_deg, ranges.roll_deg), draw.device, draw.dtype) * (pi / 180)
-    yaw, pitch, roll = ((2 * draw[..., :3] - 1) * half).unbind(-1)
-    zero = torch.zeros_like(yaw)
-    turn = (
-        rotation_from_axis_angle(torch.stack([zero, zero, roll], -1))
-        @ rotation_from_axis_angle(torch.stack([pitch, zero, zero], -1))
-        @ rotation_from_axis_angle(torch.stack([zero, yaw, zero], -1))
-    )
+    turn = rotation_from_turns(*((2 * draw[..., :3] - 1) * half).unbind(-1))
     nearest, farthest = ranges.depth_m
     z = nearest + (farthest - nearest) * draw[..., 3:4]
     several = [1] * (draw.ndim - 2)

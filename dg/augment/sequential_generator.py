@@ -17,7 +17,7 @@ from dg.augment.bone_angle import BoneAngle, angle_change
 from dg.augment.bone_length import BoneLength
 from dg.augment.trunk import NOISE, WIDTH
 from dg.pose.bones import unit_bones
-from dg.pose.rotation import rotation_from_axis_angle
+from dg.pose.rotation import rotation_from_axis_angle, rotation_from_turns
 from dg.pose.skeleton import Skeleton
 
 ROTATIONS = {"axis_angle": 3, "yaw_tilt": 2}
@@ -133,7 +133,5 @@ class SequentialGenerator(nn.Module):
     def _turn(self, raw: Float[Tensor, "batch parameters"]) -> Float[Tensor, "batch 3 3"]:
         if self.rotation == "axis_angle":
             return rotation_from_axis_angle(pi * torch.tanh(raw))
-        yaw, tilt = (pi * torch.tanh(raw[:, 0]), TILT * torch.tanh(raw[:, 1]))
-        zero = torch.zeros_like(yaw)
-        vertical = rotation_from_axis_angle(torch.stack([zero, yaw, zero], -1))
-        return rotation_from_axis_angle(torch.stack([tilt, zero, zero], -1)) @ vertical
+        yaw, tilt = pi * torch.tanh(raw[:, 0]), TILT * torch.tanh(raw[:, 1])
+        return rotation_from_turns(yaw, tilt, torch.zeros_like(yaw))

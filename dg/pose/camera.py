@@ -124,12 +124,11 @@ class Camera:
 
     def distort(self, ratio: Float[Tensor, "batch *axes 2"]) -> Float[Tensor, "batch *axes 2"]:
         """Convert ray ratios (x/z, y/z) to normalised image coordinates."""
-        k, p = self._row(self.distortion[:, :3], ratio), self._row(self.distortion[:, 3:], ratio)
+        k1, k2, k3, p = self._bends(ratio)
         r2 = (ratio * ratio).sum(-1, keepdim=True)
-        radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
-        tangential = (p * ratio).sum(-1, keepdim=True)
-        bent = ratio * (radial + tangential) + p * r2
-        return self._row(self.focal, ratio) * bent + self._row(self.center, ratio)
+        scale = 1 + r2 * _polynomial(r2, k1, k2, k3) + (p * ratio).sum(-1, keepdim=True)
+        bent = torch.addcmul(p * r2, ratio, scale)
+        return torch.addcmul(self._row(self.center, ratio), self._row(self.focal, ratio), bent)
 
     def unproject(self, joints_2d: Float[Tensor, "batch *axes 2"], iterations: int = 12) -> Tensor:
         """Convert normalised image coordinates to ray ratios: the inverse of `distort` by fixed-point iteration.
@@ -144,13 +143,17 @@ class Camera:
         bent = (joints_2d - self._row(self.center, joints_2d)) / self._row(self.focal, joints_2d)
         if self.pinhole:
             return bent
-        k, p = self._row(self.distortion[:, :3], bent), self._row(self.distortion[:, 3:], bent)
+        k1, k2, k3, p = self._bends(bent)
         ratio = bent
         for _ in range(iterations):
             r2 = (ratio * ratio).sum(-1, keepdim=True)
-            radial = 1 + r2 * (k[..., 0:1] + r2 * (k[..., 1:2] + r2 * k[..., 2:3]))
-            ratio = (bent - p * r2) / (radial + (p * ratio).sum(-1, keepdim=True))
+            scale = torch.addcmul((p * ratio).sum(-1, keepdim=True), r2, _polynomial(r2, k1, k2, k3)) + 1
+            ratio = torch.addcmul(bent, p, r2, value=-1) / scale
         return ratio
+
+    def _bends(self, like: Tensor) -> tuple[Tensor, ...]:
+        """k1, k2, k3, and p1 and p2 in one, shaped to broadcast against `like`."""
+        return self._row(self.distortion, like).split([1, 1, 1, 2], -1)
 
     def in_frame(
         self, points: Float[Tensor, "batch *axes joints 3"], nearest_m: float = 0.3
@@ -175,6 +178,11 @@ class Camera:
     def _row(values: Tensor, like: Tensor) -> Tensor:
         """Values [batch, c] shaped to broadcast against `like` [batch, *axes, c']."""
         return values.reshape(len(values), *[1] * (like.ndim - 2), values.shape[-1])
+
+
+def _polynomial(r2: Tensor, k1: Tensor, k2: Tensor, k3: Tensor) -> Tensor:
+    """k1 + k2 r^2 + k3 r^4, in few operations: a step of training projects often and little at a time."""
+    return torch.addcmul(k1, r2, torch.addcmul(k2, r2, k3))
 
 
 def normalising_side(size_px: Float[Tensor, "batch 2"], longer_side: bool = False) -> Float[Tensor, "batch 1"]:

@@ -28,6 +28,31 @@ def rotation_from_axis_angle(rotvec: Float[Tensor, "*batch 3"]) -> Float[Tensor,
     return torch.eye(3, dtype=rotvec.dtype, device=rotvec.device) + a * k + b * (k @ k)
 
 
+def rotation_from_turns(
+    yaw: Float[Tensor, "*batch"], pitch: Float[Tensor, "*batch"], roll: Float[Tensor, "*batch"]
+) -> Float[Tensor, "*batch 3 3"]:
+    """Compose turns about the axes of the camera frame: yaw about y first, then pitch about x, then roll about z.
+
+    Args:
+        yaw: angles about y, radians.
+        pitch: angles about x, radians.
+        roll: angles about z, radians.
+
+    Returns:
+        The rotation matrices.
+    """
+    cy, sy, cp, sp, cr, sr = (f(angle) for angle in (yaw, pitch, roll) for f in (torch.cos, torch.sin))
+    leaning, turning = sp * sy, sp * cy
+    return torch.stack(
+        [
+            cr * cy - sr * leaning, -sr * cp, cr * sy + sr * turning,
+            sr * cy + cr * leaning, cr * cp, sr * sy - cr * turning,
+            -cp * sy, sp, cp * cy,
+        ],
+        -1,
+    ).unflatten(-1, (3, 3))  # fmt: skip
+
+
 def rotation_from_quaternion(quaternion: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 3 3"]:
     """Convert quaternions in w, x, y, z order to rotation matrices; they are normalised first."""
     w, x, y, z = (quaternion / quaternion.norm(dim=-1, keepdim=True)).unbind(-1)

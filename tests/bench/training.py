@@ -1,7 +1,9 @@
 """`python -m tests.bench.training`: what a PoseAug iteration costs, as one JSON object.
 
 Batch 1024, simple baseline, (x, y), 16 joints, one thread. `iteration` is one generator step with feedback, and one of
-each discriminator at every second iteration; lifter updates are apart. The twin (`released_iteration`) is a plain
+each discriminator at every second iteration, of PoseAug's released form (docs/augmentation.md), which does what the
+twin does; `poseaug_default_iteration_s` is that of our default, which has no feedback and no learned rigid transform.
+Lifter updates are apart. The twin (`released_iteration`) is a plain
 re-implementation of the released code's structure, measured in the same run, turn by turn with ours, medians of each.
 Seconds are processor time, so that a busy machine disturbs less; with `--device cuda` they are by the wall, and the GPU
 is waited for. `recorded_released_s` is what the released code itself took on one core of such a machine; it is not
@@ -32,6 +34,10 @@ from tests.bench.released_iteration import ReleasedIteration
 RECORDED_RELEASED_S = 0.69
 # The pools fill during the first iterations; an even number, as discriminators step at every second one.
 UNTIMED = 10
+DEFAULT = PoseAugOptions(warmup_iterations=0)
+RELEASED = PoseAugOptions(
+    warmup_iterations=0, rigid="learned", feedback="released", templates="source", warmup_share=0.0, rates="released"
+)
 
 
 def source_batch(rows: int, seed: int) -> PoseBatch:
@@ -49,13 +55,13 @@ def source_batch(rows: int, seed: int) -> PoseBatch:
     return PoseBatch.from_joints((joints + place)[:, None], camera, H36M_16)
 
 
-def make_method(source: PoseBatch, device: torch.device | str = "cpu") -> PoseAug:
+def make_method(source: PoseBatch, device: torch.device | str = "cpu", options: PoseAugOptions = DEFAULT) -> PoseAug:
     plan = TrainingPlan(total_steps=100_000, steps_per_epoch=1000)
     lifter = SimpleBaseline(H36M_16, 2, SimpleBaselineOptions())
     data = SourceData(source.to("cpu"), bone_lengths(source.joints_3d[:5, 0], H36M_16).cpu())
     inputs = InputSpec(channels="xy", dscale2d="off")
     context = MethodContext(lifter, inputs, H36M_16, plan, data, torch.device(device))
-    return PoseAug(context, PoseAugOptions(warmup_iterations=0))
+    return PoseAug(context, options)
 
 
 def seconds(work: Callable[[], object], device: str) -> float:
@@ -82,7 +88,8 @@ class Contest:
     def __init__(self, rows: int, device: str = "cpu") -> None:
         self.device = device
         self.source = source_batch(rows, 0).to(torch.device(device)).knowing(None)
-        self.ours, self.ours_default = make_method(self.source, device), make_method(self.source, device)
+        self.ours, self.default_matmul_ours = (make_method(self.source, device, RELEASED) for _ in range(2))
+        self.default_form = make_method(self.source, device)
         self.twin = ReleasedIteration(device)
         camera = self.source.camera
         self.camera = torch.cat([camera.focal, camera.center, camera.distortion], -1)
@@ -107,8 +114,10 @@ class Contest:
         found["ours"] = seconds(partial(self.iterate, self.ours, key), self.device)
         found["lifter"] = seconds(partial(self.ours.step_lifter, self.source), self.device)
         found["propose"] = seconds(partial(self.ours.propose, self.source, key), self.device)
+        found["default_form"] = seconds(partial(self.iterate, self.default_form, key), self.device)
+        found["propose_default"] = seconds(partial(self.default_form.propose, self.source, key), self.device)
         self.matmul(fast=False)
-        found["ours_default"] = seconds(partial(self.iterate, self.ours_default, key), self.device)
+        found["default_matmul"] = seconds(partial(self.iterate, self.default_matmul_ours, key), self.device)
         found["twin"] = seconds(partial(self.twin.step, joints, self.camera, joints_2d, joints), self.device)
         return found
 
@@ -117,8 +126,10 @@ def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
     torch.set_num_threads(1)
     contest = Contest(rows, device)
     turns = [contest.turn(StepKey(0, 0, number)) for number in range(2 * repeats + UNTIMED)][UNTIMED:]
-    ours, default, twin = (per_iteration([t[name] for t in turns]) for name in ("ours", "ours_default", "twin"))
-    lifter, propose = (statistics.median(t[name] for t in turns) for name in ("lifter", "propose"))
+    names = ("ours", "default_matmul", "default_form", "twin")
+    ours, default, default_form, twin = (per_iteration([t[name] for t in turns]) for name in names)
+    names = ("lifter", "propose", "propose_default")
+    lifter, propose, propose_default = (statistics.median(t[name] for t in turns) for name in names)
     return {
         "batch": rows,
         "device": device,
@@ -127,14 +138,16 @@ def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
         "fast_matmul": contest.fast,
         "poseaug_iteration_s": round(ours, 4),
         "poseaug_iteration_default_matmul_s": round(default, 4),
+        "poseaug_default_iteration_s": round(default_form, 4),
         "released_twin_iteration_s": round(twin, 4),
         "speedup_over_twin": round(twin / ours, 2),
         "speedup_over_twin_default_matmul": round(twin / default, 2),
         "recorded_released_s": RECORDED_RELEASED_S,
         "lifter_step_s": round(lifter, 4),
         "propose_s": round(propose, 4),
+        "propose_default_s": round(propose_default, 4),
         "trained_poses_per_s_lifter": round(rows / lifter),
-        "trained_poses_per_s_poseaug": round(2 * rows / (ours + propose + 2 * lifter)),
+        "trained_poses_per_s_poseaug": round(2 * rows / (default_form + propose_default + 2 * lifter)),
     }
 
 

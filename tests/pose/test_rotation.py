@@ -11,6 +11,7 @@ from dg.pose.rotation import (
     procrustes_rotation,
     rotation_from_axis_angle,
     rotation_from_quaternion,
+    rotation_from_turns,
 )
 
 DOUBLE = torch.float64
@@ -113,3 +114,14 @@ def test_procrustes_never_mirrors_and_is_never_beaten():
     score = (best * m).sum((-1, -2))
     other = rotation_from_axis_angle(4 * torch.randn(100, 200, 3, dtype=DOUBLE))
     assert ((other * m).sum((-1, -2)) <= score + 1e-9).all()
+
+
+def test_turns_are_one_after_the_other():
+    yaw, pitch, roll = (torch.rand(3, 50, 2, dtype=torch.float64) * 2 - 1) * math.pi
+    zero = torch.zeros_like(yaw)
+    one_by_one = (
+        rotation_from_axis_angle(torch.stack([zero, zero, roll], -1))
+        @ rotation_from_axis_angle(torch.stack([pitch, zero, zero], -1))
+        @ rotation_from_axis_angle(torch.stack([zero, yaw, zero], -1))
+    )
+    torch.testing.assert_close(rotation_from_turns(yaw, pitch, roll), one_by_one, atol=1e-12, rtol=0)

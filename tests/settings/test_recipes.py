@@ -62,9 +62,11 @@ def test_the_name_of_the_recipe_decides_no_number():
 
 
 def test_checkpoints_from_before_recipes_keep_their_training_and_their_digest():
-    """Digests by `parse([]).digest()` and `parse(["inputs=uadd", "recipe=common"]).digest()` at commit 2c90ae7."""
-    assert parse([]).digest() == "6ece2018d9f02717"
-    new = parse(["inputs=uadd", "training=common"])
+    """Digests by `parse([]).digest()` and `parse(["inputs=uadd", "recipe=common"]).digest()` at commit 2c90ae7, when
+    30 epochs were the default.
+    """
+    assert parse(["epochs=30"]).digest() == "6ece2018d9f02717"
+    new = parse(["inputs=uadd", "training=common", "epochs=30"])
     assert new.digest() == "7b1ab534c3dbef3b"
     plain = {k: v for k, v in new.plain().items() if k != "training"} | {"recipe": "common"}
     assert TrainConfig.from_plain(plain) == new
