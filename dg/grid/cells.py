@@ -2,8 +2,9 @@
 no torch.
 
 A name in a list may carry options after `?`, several joined by `&`: `poseda?parts=gpa`, `xyd?dscale2d=focal`. A
-source's, a method's and a lifter's are the plug-in's own, an input's are dscale2d and the depth source with its options
-(`xyd?depth=noisy_zbuffer&depth.shift_m=0.1`): everything else holds for every cell, so that all have one budget.
+source's, a method's and a lifter's are the plug-in's own, an input's are dscale2d with its d_ref and f_ref, and the
+depth source with its options (`xyd?depth=noisy_zbuffer&depth.shift_m=0.1`): everything else holds for every cell, so
+that all have one budget.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from dg.settings.reader import split_args, split_outside, suggest
 from dg.settings.recipes import load_recipe, with_recipe
 
 ADAPTATION = ("adapt_to", "adapt_part")  # for the methods alone that adapt
-_INPUT_OPTIONS = ("dscale2d", "depth")
+_INPUT_OPTIONS = ("dscale2d", "d_ref", "f_ref", "depth")
 REFUSED = {
     "method": "use methods=[erm,poseaug], with options as methods=[poseaug?feedback=...]",
     "lifter": "use lifters=[simple_baseline,...], with options as lifters=[simple_baseline?width=...]",
@@ -67,8 +68,8 @@ class GridOptions:
 
     methods: tuple[str, ...] = ()  # to compare, with options after a ?: 'methods=[erm,poseaug?feedback=eval&b=2]'
     lifters: tuple[str, ...] = ("simple_baseline",)  # likewise
-    inputs: tuple[str, ...] = ("xyd",)  # what the lifter sees (inputs of dg train); each may carry dscale2d and the
-    # depth source: 'inputs=[xy,xyd?dscale2d=focal,xyd?depth=noisy_zbuffer&depth.shift_m=0.1]'
+    inputs: tuple[str, ...] = ("xyd",)  # what the lifter sees (inputs of dg train); each may carry dscale2d, d_ref,
+    # f_ref and the depth source: 'inputs=[xy,xyd?dscale2d=focal,xyd?depth=noisy_zbuffer&depth.shift_m=0.1]'
     frames: tuple[int, ...] = (1,)  # lengths of the windows that the lifters see
     sources: tuple[str, ...] = ()  # what is trained on, with the data set's options after a ?: each makes a table of
     # its own; empty: data= of every run. 'sources=[h36m?root=DIR,fit3d?root=DIR]'

@@ -164,6 +164,7 @@ class GridSession:
             for name, key in keys.items()
         }
         own = {"method.name", "lifter.name", "inputs", "dscale2d", "frames", "seed", "adapt_to", "adapt_part"}
+        own |= {option for planned in self.plan.cells for option, _ in planned.cell.inputs.options}
         shared = deciding(self.plan.first, self.plan.details)
         # The lists under the keys of a run too, so that they stand in its columns of the table of runs.
         columns = {key: ", ".join(lists[f"grid.{name}"]) for name, key in (("inputs", "inputs"), ("seeds", "seed"))}

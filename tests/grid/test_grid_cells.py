@@ -130,6 +130,13 @@ def test_adaptation_reaches_the_methods_alone_that_adapt():
         make_cells(options, [], frozenset({"poseda"}))
 
 
+def test_inputs_may_differ_in_their_reference_depth():
+    cells = plan("methods=[erm]", "inputs=[xyd?dscale2d=paper&d_ref=3,xyd?dscale2d=paper&d_ref=6]").cells
+    assert [planned.config.d_ref for planned in cells] == [3.0, 6.0]
+    assert len({planned.config.digest() for planned in cells}) == 2
+    assert [str(planned.cell.inputs) for planned in cells] == [f"xyd?dscale2d=paper&d_ref={d}" for d in (3, 6)]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -137,7 +144,10 @@ def test_adaptation_reaches_the_methods_alone_that_adapt():
         (["methods=[erm,emr]"], "unknown method 'emr'"),
         (["methods=[erm]", "lifters=[simple_base]"], "did you mean 'simple_baseline'"),
         (["methods=[erm]", "inputs=[xyz]"], "inputs must be one of"),
-        (["methods=[erm]", "inputs=[xy?epochs=3]"], "it may carry ['dscale2d', 'depth'], not 'epochs'"),
+        (
+            ["methods=[erm]", "inputs=[xy?epochs=3]"],
+            "['dscale2d', 'd_ref', 'f_ref', 'depth'], not 'epochs'",
+        ),
         (["methods=[erm?epochs=3]"], "no option 'epochs'"),
         (["methods=[erm]", "inputs=[xyd?dscale2d=focal]", "dscale2d=off"], "give it once"),
         (
@@ -212,7 +222,7 @@ def test_a_folder_takes_more_cells_but_no_other_settings(tmp_path):
         "random_rigid-simple_baseline-xyd-s1",
     ]
     for words, said in (
-        (["epochs=9"], "epochs: 30 then, 9 now"),
+        (["epochs=9"], "epochs: 25 then, 9 now"),
         (["tracking.experiment=other"], "tracking.experiment: dg then, other now"),
     ):
         with pytest.raises(ConfigError, match=said):
