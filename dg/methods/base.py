@@ -145,6 +145,7 @@ class DGMethod(ABC):
     lifter on the source alone first, unless the command line says (`pretrain_epochs`) or weights are given.
     takes_windows: whether it trains lifters of several frames (`frames=27`), unless its options decide (`takes`).
     takes_answers: whether it trains lifters whose answers are not metres, that is, never uses answers by itself.
+    learns_posture: whether a network of it is meant to change postures; a run warns if it stops to.
     """
 
     Options: ClassVar[type[Any]]
@@ -152,6 +153,7 @@ class DGMethod(ABC):
     pretrain_share: ClassVar[float] = 0.0
     takes_windows: ClassVar[bool] = False
     takes_answers: ClassVar[bool] = False
+    learns_posture: bool = False
 
     @classmethod
     def takes(cls, options: Any, frames: int) -> bool:  # noqa: ANN401 - the method's own dataclass

@@ -1,7 +1,8 @@
 """What an augmentation makes of the source: from where its poses are seen, and whether the noise still decides.
 
 PoseAug's rotation head can end at one turn for all poses, whatever the noise; the lifter then sees everybody from one
-odd side, and no loss tells. So every run asks its method for proposals now and then and compares them with the source.
+odd side, and no loss tells. A generator that nothing but discriminators judges can learn to leave every posture as it
+is. So every run asks its method for proposals now and then and compares them with the source.
 """
 
 from dataclasses import dataclass, replace
@@ -13,12 +14,15 @@ from torch import Tensor
 from dg.augment.viewpoint import camera_direction, view_quantities
 from dg.methods.base import DGMethod, StepKey
 from dg.pose.batch import PoseBatch
+from dg.pose.bones import unit_bones
+from dg.pose.rotation import procrustes_rotation
 
 PERCENTS = (5, 50, 95)
 POSES, NOISES = 32, 16  # that many poses, each with so many draws of noise
 LEAST_TURN_DEG, LEAST_SPREAD = 20.0, 0.25
 # How far beyond the source's 5th and 95th percentile elevation and tilt may lie, and how many poses may lie farther.
 MARGIN_DEG, MOST_BEYOND = 35.0, 1 / 3
+LEAST_POSTURE_DEG = 8.0  # half of where the range begins that PoseAug's bone-angle loss allows
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Diagnosis:
     """views: quantities of `dg.augment.viewpoint` of the proposals inside the frame. valid_share: how many are.
     turned_deg: mean angle by which the camera moved around the person. spread_over_noise_deg: mean angle between the
     cameras that different noise gives one pose, and their mean. beyond_share: of the proposals whose camera's elevation
-    or whose tilt lies far outside the source's. warnings: what is wrong, by kind.
+    or whose tilt lies far outside the source's. posture_deg: `posture_change`. warnings: what is wrong, by kind.
     """
 
     views: dict[str, Float[Tensor, " poses"]]
@@ -34,6 +38,7 @@ class Diagnosis:
     turned_deg: float
     spread_over_noise_deg: float
     beyond_share: float
+    posture_deg: float
     warnings: dict[str, str]
 
     def metrics(self) -> dict[str, float]:
@@ -43,6 +48,7 @@ class Diagnosis:
             "views/turned_deg": self.turned_deg,
             "views/spread_over_noise_deg": self.spread_over_noise_deg,
             "views/beyond_share": self.beyond_share,
+            "views/posture_deg": self.posture_deg,
         }
 
 
@@ -122,12 +128,30 @@ def diagnose(method: DGMethod, source: PoseBatch, batch_size: int, count: int = 
         "spread_over_noise_deg": spread_over_noise(method, source, order),
         "beyond_share": float(beyond.float().mean()),
     }
-    return Diagnosis(
-        found,
-        float(drawn[1].valid.float().mean()),
-        **figures,
-        warnings=_warnings(**figures, views=found, usual=(low, high)),
+    warnings, posture = _warnings(**figures, views=found, usual=(low, high)), posture_change(before, after)
+    if method.learns_posture and posture < LEAST_POSTURE_DEG:
+        warnings["posture"] = (
+            f"the augmentor leaves postures as they are: bones turn by {posture:.1f} degrees against the body; what "
+            "remains is the rigid transform"
+        )
+    return Diagnosis(found, float(drawn[1].valid.float().mean()), **figures, posture_deg=posture, warnings=warnings)
+
+
+def posture_change(before: PoseBatch, after: PoseBatch) -> float:
+    """Measure how far bones have turned, the turn of the whole body taken away.
+
+    Args:
+        before: poses, of windows the centre frame counts.
+        after: the same poses, moved and changed.
+
+    Returns:
+        The mean over poses and bones of the angle between bones after the best rotation of each pose, degrees.
+    """
+    was, became = (
+        unit_bones(poses.joints_3d[:, poses.joints_3d.shape[1] // 2], poses.skeleton)[0] for poses in (before, after)
     )
+    aligned = became @ procrustes_rotation(was.mT @ became).mT
+    return float(_angle_deg(was, aligned).mean())
 
 
 def spread_over_noise(method: DGMethod, source: PoseBatch, order: Tensor) -> float:
@@ -185,5 +209,5 @@ def _directions(poses: PoseBatch) -> Float[Tensor, "poses 3"]:
     return camera_direction(poses.joints_3d[:, poses.joints_3d.shape[1] // 2], poses.skeleton)
 
 
-def _angle_deg(a: Float[Tensor, "poses 3"], b: Float[Tensor, "poses 3"]) -> Float[Tensor, " poses"]:
+def _angle_deg(a: Float[Tensor, "*poses 3"], b: Float[Tensor, "*poses 3"]) -> Float[Tensor, " *poses"]:
     return torch.rad2deg(torch.acos((a * b).sum(-1).clamp(-1, 1)))

@@ -93,6 +93,7 @@ class LearnedAugmentation(DGMethod):
 
     # 50 passes of pre-training before 48 passes over augmented and 48 over source poses.
     pretrain_share: ClassVar[float] = 1 / 3
+    learns_posture = True
 
     def __init__(self, context: MethodContext, options: LearnedAugmentationOptions, generator: PoseGenerator) -> None:
         super().__init__(context)

@@ -59,7 +59,7 @@ RIGIDS = ("learned", "random")
 OPERATIONS = ("ba", "bl", "rt")
 DISCRIMINATORS = ("2d", "3d")
 KCS = ("parts", "whole")
-_WEIGHT_2D, _WEIGHT_3D, _WEIGHT_CHANGE = 1.0, 6.0, 3.0
+_WEIGHT_2D, _WEIGHT_3D = 1.0, 6.0
 _NEAREST_M = 0.3
 _LEAST_SPREAD = 0.1  # of the mode-seeking term, so that it stays finite
 
@@ -69,6 +69,8 @@ class PoseAugOptions(LearnedAugmentationOptions):
     """Those of every learned augmentation, and: frame_test: `full` or `released` (upper bounds alone). rigid:
     `learned`, or `random`, drawn as random_rigid draws it. rotation, translation: of the learned one, see
     `dg.augment.rigid`. diversity_weight: of a term that ties the spread of the rotation to the spread of the noise.
+    change_weight: of the losses that keep bone angles between 16 and 51 degrees from the source's and bone lengths
+    within 10 %; at the released 3 the discriminators outweigh it, and without feedback angles shrink to a few degrees.
     discriminator_every: generator steps to one of each discriminator. history: samples in a discriminator's pool.
 
     Of the paper's ablations: operations: of `ba` (bone angles), `bl` (bone lengths) and `rt` (rigid transform), those
@@ -86,6 +88,7 @@ class PoseAugOptions(LearnedAugmentationOptions):
     rotation: str = "axis_angle"
     translation: str = "residual"
     diversity_weight: float = 0.0
+    change_weight: float = 3.0
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
     history: int = 4096
@@ -100,8 +103,9 @@ class PoseAugOptions(LearnedAugmentationOptions):
         check_choice("rigid", self.rigid, RIGIDS)
         check_choice("rotation", self.rotation, tuple(ROTATIONS))
         check_choice("translation", self.translation, TRANSLATIONS)
-        if self.diversity_weight < 0:
-            raise ValueError(f"diversity_weight must not be negative, got {self.diversity_weight}")
+        for name in ("diversity_weight", "change_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         learned = {"rotation": "axis_angle", "translation": "residual", "diversity_weight": 0.0, "frame_test": "full"}
         given = [name for name, default in learned.items() if getattr(self, name) != default]
         if self.rigid == "random" and given:
@@ -151,6 +155,7 @@ class PoseAug(LearnedAugmentation):
         super().__init__(context, options, generator)
         self.feedback.judges_rigid = "rt" in options.learned
         self.options = options
+        self.learns_posture = "ba" in options.learned
         self.moves_at_random = options.rigid == "random" and "rt" in options.operations
         self.ranges = MoveRanges()
         self.discriminator_3d = PartDiscriminator(skeleton, whole=options.kcs == "whole")
@@ -186,9 +191,9 @@ class PoseAug(LearnedAugmentation):
         if "2d" in self.options.discriminators:
             losses["adversarial_2d"] = _WEIGHT_2D * lsgan_generator(self.discriminator_2d(rigid_2d))
         if "ba" in self.options.operations:
-            losses["bone_angle"] = _WEIGHT_CHANGE * bone_angle_loss(poses.angle_change)
+            losses["bone_angle"] = self.options.change_weight * bone_angle_loss(poses.angle_change)
         if "bl" in self.options.operations:
-            losses["bone_length"] = _WEIGHT_CHANGE * bone_length_loss(poses.length_ratio)
+            losses["bone_length"] = self.options.change_weight * bone_length_loss(poses.length_ratio)
         return losses
 
     def _noise_losses(

@@ -143,13 +143,19 @@ def _made_of(entries: Sequence[Entry]) -> Sheet:
         cells = made_cells([e.summary["made_of"] for e in group])
         views = [_mean(group, lambda e, k=k: e.summary["views"].get(k), "{:.0f}") for k in _VIEWS]
         spread = _mean(group, lambda e: e.summary["views"].get("views/spread_over_noise_deg"), "{:.0f}")
+        posture = _mean(group, lambda e: e.summary["views"].get("views/posture_deg"), "{:.0f}")
         told = sorted({kind for e in group for kind in e.summary["views"].get("warnings", ())})
         minutes = _mean(group, lambda e: e.summary["seconds"] / 60, "{:.1f}")
-        lines.append([*labels, *cells, ", ".join(views) if "-" not in views else "-", spread, ", ".join(told), minutes])
+        shown = ", ".join(views) if "-" not in views else "-"
+        lines.append([*labels, *cells, shown, spread, posture, ", ".join(told), minutes])
     heads = ["part", "method", "input"]
-    columns = [*(head for head, _, _ in MADE), "elevation, 5, 50, 95 % (deg)", "spread over noise (deg)", "warnings"]
+    columns = [*(head for head, _, _ in MADE), "elevation, 5, 50, 95 % (deg)", "spread over noise (deg)"]
+    columns += ["posture (deg)", "warnings"]
     notes = made_notes([[e.summary["made_of"] for e in group] for group in rows.values()])
-    notes.append("elevation: of the camera against the trunk, of augmented poses at the end")
+    notes.append(
+        "elevation: of the camera against the trunk, of augmented poses at the end; posture: how far bones turned "
+        "against the body"
+    )
     return Sheet.of(TITLE, [*heads, *columns, "minutes"], lines, len(heads), notes)
 
 

@@ -1,11 +1,15 @@
 """Whether a run would notice that its augmentation has collapsed, on generators that were made to."""
 
+import math
+
 import pytest
 import torch
 
 from dg.augment.viewpoint import QUANTITIES, view_quantities
-from dg.methods.diagnosis import PERCENTS, diagnose
+from dg.methods.diagnosis import PERCENTS, diagnose, posture_change
 from dg.pose.batch import PoseBatch
+from dg.pose.bones import bone_vectors, joints_from_bones
+from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_16
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import flat, make, same
@@ -48,7 +52,30 @@ def test_poses_seen_from_below_are_told():
 
 
 def test_poses_that_stay_are_not_called_collapsed():
-    assert diagnose(with_constant_turn([0.0, 0.0, 0.0]), source(), 64).warnings == {}
+    assert diagnose(with_constant_turn([0.0, 0.0, 0.0]), source(), 64).warnings.keys() == {"posture"}
+
+
+def test_an_augmentor_that_leaves_postures_alone_is_told():
+    still, moving = with_constant_turn([0.3, 0.0, 0.0]), poseaug(rigid="random")
+    found = diagnose(still, source(), 64)
+    assert found.posture_deg < 0.1, "whole bodies turn; bones do not turn against them"
+    assert "leaves postures as they are" in found.warnings["posture"]
+    assert diagnose(moving, source(), 64).posture_deg > 20, "an untrained generator bends"
+    unlearned = poseaug(rigid="learned", operations=("rt",))
+    assert "posture" not in diagnose(unlearned, source(), 64).warnings, "it has no network for that"
+
+
+def test_posture_is_the_turn_of_bones_against_the_body():
+    before = source(64)
+    bones = bone_vectors(before.joints_3d[:, 0], H36M_16)
+    turn = rotation_from_axis_angle(torch.tensor([0.0, 0.4, 0.0]))
+    one = H36M_16.bone("left_wrist")
+    bones[:, one] = bones[:, one] @ turn.T
+    bent = before.with_joints(joints_from_bones(bones, H36M_16)[:, None] + before.joints_3d[:, :, H36M_16.root, None])
+    assert 0 < posture_change(before, bent) < math.degrees(0.4) / 5
+    turned = before.with_joints(before.joints_3d @ rotation_from_axis_angle(torch.tensor([0.2, 1.0, 0.1])).T)
+    assert posture_change(before, turned) < 0.1
+    assert posture_change(bent, turned) == pytest.approx(posture_change(before, bent), abs=0.05)
 
 
 @pytest.mark.parametrize("method", [lambda: make("random_rigid", H36M_16, "xy"), lambda: poseaug(rigid="random")])

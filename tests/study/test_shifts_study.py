@@ -128,13 +128,15 @@ def test_fewer_than_five_seeds_are_no_claim():
 
 def test_a_number_says_what_it_is_made_of():
     made = {"lifter_steps": 10.0, "source_poses": 5.0, "augmented_poses": 7.0, "generator_steps": 3.0}
-    views = {f"views/proposals/elevation_deg_p{p}": float(p) for p in (5, 50, 95)} | {"warnings": ["collapsed"]}
+    views = {f"views/proposals/elevation_deg_p{p}": float(p) for p in (5, 50, 95)} | {
+            "warnings": ["collapsed"], "views/posture_deg": 4.4,
+        }  # fmt: skip
     one = Entry("shifts", "across", "poseaug", "xy", "0", summary(
         {"a": 1.0}, made_of=made | {"loss_change_last_fifth_percent": -9.0}, views=views
     ))  # fmt: skip
     table = sheet(sheets_of([one], {"camera": ["a"]}, "mpjpe_mm", "virtual_cameras"), "What the numbers are made of")
     assert table.lines == [
-        ["shifts", "poseaug", "xy", "10", "5", "7", "3", "-9.0", "5, 50, 95", "-", "collapsed", "1.5"]
+        ["shifts", "poseaug", "xy", "10", "5", "7", "3", "-9.0", "5, 50, 95", "-", "4", "collapsed", "1.5"]
     ]
     assert any("not converged" in note for note in table.notes)
     (row,) = csv.DictReader(io.StringIO(to_csv([one], "mpjpe_mm")))
