@@ -48,13 +48,18 @@ def sample_joints(
     Raises:
         ValueError: another pooling window.
     """
-    if min_pool not in MIN_POOLS:
-        raise ValueError(f"min_pool must be one of {MIN_POOLS}, got {min_pool!r}")
+    check_min_pool(min_pool)
     depth, missing = _bilinear(depth_map, joints_px, min_pool)
     rows = missing.any(-1).nonzero()[:, 0]
     if len(rows):
         depth[rows] = torch.where(missing[rows], _around(depth_map[rows], joints_px[rows]), depth[rows])
     return JointDepth(depth, missing)
+
+
+def check_min_pool(min_pool: int) -> None:
+    """Raise ValueError for a pooling window that is not in `MIN_POOLS`."""
+    if min_pool not in MIN_POOLS:
+        raise ValueError(f"min_pool must be one of {MIN_POOLS}, got {min_pool!r}")
 
 
 def read_windows(

@@ -14,9 +14,8 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dg.pose.devices import indexed
 from render_workers.base import BACKGROUND, Rasterizer
-from render_workers.rasterizers.warp_start import load_kernels, start_warp
+from render_workers.kernels.launching import Launcher, view
 
 NEAREST_M = 1e-3  # a triangle with a corner closer than this is skipped
 FARTHEST_PX = 1e6  # and one with a corner this far outside the image: pixel arithmetic would lose its digits
@@ -177,11 +176,9 @@ class WarpZBuffer(Rasterizer):
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:
-        self.device = indexed(device)  # Warp knows CUDA devices by number alone
-        start_warp()
+        self._launch = Launcher(__name__, device)
+        self.device = self._launch.device
         self.faces = faces.to(self.device, torch.int32).contiguous()
-        self._where = wp.device_from_torch(self.device)
-        load_kernels(__name__, self._where)
 
     def zbuffer(
         self,
@@ -212,8 +209,9 @@ class WarpZBuffer(Rasterizer):
     ) -> tuple[Tensor, Tensor]:
         projected = torch.empty(*vertices.shape[:2], 4, device=self.device)
         pixels = torch.empty(*vertices.shape[:2], 2, dtype=torch.int32, device=self.device)
-        inputs = [_view(vertices, wp.vec3), _view(focal_px, wp.vec2), _view(center_px, wp.vec2), resolution]
-        self._launch(_project, vertices.shape[:2], inputs, [_view(projected, wp.vec4), _view(pixels, wp.vec2i)])
+        inputs = [view(vertices, wp.vec3), view(focal_px, wp.vec2), view(center_px, wp.vec2), resolution]
+        outputs = [view(projected, wp.vec4), view(pixels, wp.vec2i)]
+        self._launch.strided(_project, *vertices.shape[:2], inputs, outputs)
         return projected, pixels
 
     def _drawn(self, projected: tuple[Tensor, Tensor], resolution: int) -> Tensor:
@@ -224,21 +222,6 @@ class WarpZBuffer(Rasterizer):
         return depth
 
     def _draw(self, projected: tuple[Tensor, Tensor], depth: Tensor, seen: Tensor) -> None:
-        inputs = [_view(projected[0], wp.vec4), _view(projected[1], wp.vec2i), _view(self.faces, wp.vec3i)]
-        self._launch(
-            _rasterize, (len(depth), len(self.faces)), inputs, [_view(depth, wp.float32), _view(seen, wp.int32)]
-        )
-
-    def _launch(self, kernel: object, size: tuple[int, ...], inputs: list, outputs: list) -> None:
-        """Run a kernel over (rows, items): its thread (row, first) takes the items first, first + steps, ..."""
-        rows, items = size
-        if self.device.type == "cpu":
-            wp.launch(kernel, (rows, 1), [*inputs, 1], outputs, device=self._where)
-            return
-        # Warp has a stream of its own; on torch's, its kernels follow what made their inputs.
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-        wp.launch(kernel, (rows, items), [*inputs, items], outputs, stream=stream)
-
-
-def _view(tensor: Tensor, dtype: type) -> object:
-    return wp.from_torch(tensor.detach().contiguous(), dtype=dtype, return_ctype=True)
+        inputs = [view(projected[0], wp.vec4), view(projected[1], wp.vec2i), view(self.faces, wp.vec3i)]
+        outputs = [view(depth, wp.float32), view(seen, wp.int32)]
+        self._launch.strided(_rasterize, len(depth), len(self.faces), inputs, outputs)

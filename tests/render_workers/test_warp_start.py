@@ -11,8 +11,9 @@ from warp._src import context
 
 from dg.pose.devices import indexed
 from dg.settings.errors import ConfigError
-from render_workers.rasterizers import warp_start, warp_zbuffer
-from render_workers.rasterizers.warp_start import kernel_folder, load_kernels, start_warp
+from render_workers.kernels import launching, warp_start
+from render_workers.kernels.warp_start import kernel_folder, load_kernels, start_warp
+from render_workers.rasterizers import warp_zbuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 
 
@@ -32,7 +33,7 @@ def test_a_rasteriser_on_cuda_without_a_number_runs_on_the_current_device(monkey
     gpus, loaded = [object(), object()], []
     monkeypatch.setattr(context.runtime, "cuda_devices", gpus)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(warp_zbuffer, "load_kernels", lambda module, where: loaded.append((module, where)))
+    monkeypatch.setattr(launching, "load_kernels", lambda module, where: loaded.append((module, where)))
     with pytest.raises(TypeError):
         wp.device_from_torch(torch.device("cuda"))
     rasterizer = WarpZBuffer(torch.tensor([[0, 1, 2]]).as_subclass(Faces), "cuda")

@@ -10,8 +10,10 @@ from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import OptionError
 from render_workers.base import RenderRequest
 from render_workers.depth.zbuffer import ZBuffer
+from render_workers.geometry import TorchGeometry
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 from render_workers.worker import RenderWorker, WorkerSpec
+from tests.bench.launches import counted
 from tests.conftest import STANDING_17, make_camera, make_joints
 
 BODY = OpenBody()
@@ -80,13 +82,50 @@ def test_a_raised_right_arm_is_on_the_left_of_the_image_and_the_head_is_up():
 
 
 @pytest.mark.parametrize("name", ["zbuffer", "noisy_zbuffer"])
-def test_answers_do_not_depend_on_portions_or_order(name):
+def test_answers_do_not_depend_on_portions_or_order_bit_for_bit(name):
     request = request_for(make_joints(20))
     whole = WorkerSpec(depth_name=name, micro_batch=64).build().depth(request)
     small = WorkerSpec(depth_name=name, micro_batch=7).build()
-    assert np.abs(small.depth(request).depth - whole.depth).max() < 1e-4
+    assert np.array_equal(small.depth(request).depth, whole.depth)
     rest = small.depth(request[5:])
-    assert np.abs(rest.depth - whole.depth[5:]).max() < 1e-4
+    assert np.array_equal(rest.depth, whole.depth[5:])
+
+
+@pytest.mark.parametrize("distorted", [False, True])
+def test_kernels_and_their_twins_in_torch_read_the_same_depth(distorted):
+    request, slow = request_for(make_joints(64), distorted), worker()
+    slow.geometry = TorchGeometry(BODY)
+    answer, expected = worker().depth(request), slow.depth(request)
+    difference = np.abs(answer.depth - expected.depth)
+    # A vertex that moves by a micrometre may give a pixel at a silhouette to another face.
+    assert (difference > 1e-5).mean() < 2e-3
+    assert difference.max() < 0.1
+    assert answer.stats["widened"] == expected.stats["widened"]
+
+
+def test_a_body_without_kernels_is_fitted_in_torch():
+    body = OpenBody(OpenBody.Options(bone_scale="relative"))
+    request = replace(request_for(make_joints(4)), reference=make_joints(4, seed=1))
+    plain = RenderWorker(body, ZBuffer(), WarpZBuffer(body.faces))
+    slow = RenderWorker(body, ZBuffer(), WarpZBuffer(body.faces))
+    slow.geometry = TorchGeometry(body)
+    assert plain.geometry.fit(request).transforms is None
+    assert np.abs(plain.depth(request).depth - slow.depth(request).depth).max() < 1e-4
+
+
+@pytest.mark.parametrize("distorted", [False, True])
+def test_a_request_is_some_twenty_launches_without_waiting(monkeypatch, distorted):
+    """As on a GPU, where a portion is packed, sent in one copy and taken apart."""
+    request, drawn = request_for(make_joints(8), distorted), worker()
+    drawn.ready()
+    monkeypatch.setattr(RenderRequest, "to", lambda self, device: self.pack().unpack(device))
+    monkeypatch.setattr(RenderRequest, "check", lambda self: None)  # on the host, before
+    with counted() as count:
+        drawn.depth(request)
+    assert [call for call in count.blocking if "base.py" not in call] == []  # there a block is made, on the host
+    assert count.total <= 20
+    kernels = [name for name in count.operations if name.startswith("warp ")]
+    assert sorted(kernels) == [f"warp {name}" for name in ("_project", "_rasterize", "crop", "fit", "sample", "skin")]
 
 
 def test_too_little_memory_halves_the_portion_once_and_for_all():
