@@ -175,7 +175,7 @@ def network(bench: Bench) -> Found:
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
     variants: dict[str, Found] = {"float32": {"precision": "float32"}, "auto": {}}
     if not bench.small and bench.device.type == "cuda":
-        variants["bfloat16_compiled"] = {"compile": True}
+        variants |= {"bfloat16_channels_first": {"layout": "channels_first"}, "bfloat16_compiled": {"compile": True}}
     found: Found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, options in variants.items():
