@@ -84,7 +84,7 @@ class DepthAnythingV2(MappedDepthSource):
     def __init__(self, options: Options = Options()) -> None:
         self.options, self.look = options, options
         folder = find_checkpoint(options.checkpoint, options.revision)
-        layout = getattr(options, "layout", "auto")
+        layout: Layout = getattr(options, "layout", "auto")
         compiled = getattr(options, "compile", False)
         precision = options.precision
         self.network = DepthAnythingNetwork(folder, options.input_px, options.batch, precision, compiled, layout)
