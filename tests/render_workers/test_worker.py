@@ -155,6 +155,13 @@ def test_bad_poses_are_named():
         worker().depth(request_for(make_joints(5) - torch.tensor([0.0, 0.0, 12.0])))
 
 
+def test_numbers_whose_sum_overflows_are_numbers():
+    request = replace(request_for(make_joints(2)), confidence=torch.full((2, 17), 3e38))
+    request.check()
+    with pytest.raises(ValueError, match=r"pose rows \[1\] are not finite"):
+        replace(request, confidence=request.confidence * torch.tensor([[1.0], [2.0]])).check()
+
+
 def test_a_body_out_of_the_picture_is_not_valid_and_spoils_no_other():
     request = request_for(make_joints(3))
     joints_2d = request.joints_2d.clone()
