@@ -33,7 +33,9 @@ class WarpBody:
         self.vertices = len(rest.vertices)
         self._rest = rest
         self._mappings: dict[str, tuple[object, list[Tensor]]] = {}
-        self._influences = [part.to(self.device) for part in influences(rest)]
+        self._kept = [part.to(self.device) for part in influences(rest)]
+        kinds = wp.int32, wp.int32, wp.vec4
+        self._influences = [view(part, kind) for part, kind in zip(self._kept, kinds, strict=True)]
 
     @staticmethod
     def covers(body: Body) -> TypeGuard[MeshBody]:
@@ -79,14 +81,7 @@ class WarpBody:
         """
         rows = len(transforms)
         vertices = torch.empty(rows, self.vertices, 3, device=self.device)
-        start, joint, blend = self._influences
-        inputs = [
-            view(pose.positions, wp.vec3),
-            view(transforms, wp.vec4),
-            view(start, wp.int32),
-            view(joint, wp.int32),
-            view(blend, wp.vec4),
-        ]
+        inputs = [view(pose.positions, wp.vec3), view(transforms, wp.vec4), *self._influences]
         groups = -(-rows // body_kernels.LANES) if self.device.type == "cpu" else rows
         self._launch.strided(body_kernels.skin, groups, self.vertices, inputs, [view(vertices, wp.vec3)])
         return vertices

@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.pose.camera import UNPROJECT_STEPS, Camera
-from dg.pose.devices import constant
 from render_workers.crop import Crop
 from render_workers.kernels import joint_kernels
 from render_workers.kernels.launching import Launcher, view
@@ -23,6 +22,8 @@ class WarpJoints:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._launch = Launcher(joint_kernels.__name__, device)
         self.device = self._launch.device
+        self._reaches = torch.tensor(WIDER_PX, dtype=torch.int32, device=self.device)
+        self._reaches_view = view(self._reaches, wp.int32)
 
     def crop(
         self, camera: Camera, joints_2d: Float[Tensor, "batch joints 2"], resolution: int, subject_span_px: float
@@ -70,7 +71,6 @@ class WarpJoints:
         size = joints_px.shape[:2]
         depth = torch.empty(size, device=self.device)
         widened = torch.empty(size, dtype=torch.bool, device=self.device)
-        reaches = constant(WIDER_PX, self.device, torch.int32)
-        inputs = [view(depth_map, wp.float32), view(joints_px, wp.vec2), min_pool, view(reaches, wp.int32)]
+        inputs = [view(depth_map, wp.float32), view(joints_px, wp.vec2), min_pool, self._reaches_view]
         self._launch(joint_kernels.sample, tuple(size), inputs, [view(depth, wp.float32), view(widened, wp.bool)])
         return JointDepth(depth, widened)

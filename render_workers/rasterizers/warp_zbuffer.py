@@ -213,7 +213,7 @@ class WarpZBuffer(Rasterizer):
         pixels = torch.empty(*vertices.shape[:2], 2, dtype=torch.int32, device=self.device)
         inputs = [view(vertices, wp.vec3), view(focal_px, wp.vec2), view(center_px, wp.vec2), resolution]
         outputs = [view(projected, wp.vec4), view(pixels, wp.vec2i)]
-        self._launch.strided(_project, *vertices.shape[:2], inputs, outputs)
+        self._launch.strided(_project, len(vertices), vertices.shape[1], inputs, outputs)
         return projected, pixels
 
     def _drawn(self, projected: tuple[Tensor, Tensor], resolution: int) -> Tensor:
