@@ -104,7 +104,7 @@ def environment(bench: Bench) -> Found:
 
 
 def agreement(bench: Bench) -> Found:
-    """Largest differences between torch on the CPU and kernels on the device, metres; whether these repeat themselves."""
+    """Largest differences between torch on the CPU and kernels on the device, metres; whether these repeat."""
     rows = bench.size(1024, 32)
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=True)
     request, body = request_for(joints, camera, camera.project(joints)), OpenBody()
