@@ -1,4 +1,4 @@
-"""The geometry around an image: crop, fitted and skinned body, depth at the joints. In torch, and by Warp kernels."""
+"""The geometry around an image: crop, fitted and skinned body, depth at the joints; in torch, or by kernels."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,6 @@ from torch import Tensor
 from dg.body.base import Body, BodyPose
 from render_workers.base import RenderRequest
 from render_workers.crop import Crop, subject_crop
-from render_workers.kernels.warp_body import WarpBody
-from render_workers.kernels.warp_joints import WarpJoints
 from render_workers.sampling import JointDepth, sample_joints
 
 
@@ -27,7 +25,7 @@ class FittedBody:
 
 
 class TorchGeometry:
-    """Operations in torch, for any body and device: the slow twin of `WarpGeometry`.
+    """Operations in torch, for any body and device: the slow twin of `render_workers.kernels.warp_geometry`.
 
     Args:
         body: the body that is posed.
@@ -67,44 +65,6 @@ class TorchGeometry:
         return sample_joints(depth_map, joints_px, min_pool)
 
 
-class WarpGeometry(TorchGeometry):
-    """The same by Warp kernels, a launch each, without waiting for the device.
-
-    Bodies for which there are no kernels are fitted and skinned in torch.
-
-    Args:
-        body: the body that is posed.
-        device: device of the requests to come, `cpu` or `cuda`.
-    """
-
-    def __init__(self, body: Body, device: torch.device) -> None:
-        super().__init__(body)
-        self._joints = WarpJoints(device)
-        self._body = WarpBody(body.rest, device) if WarpBody.covers(body) else None
-
-    def crop(self, request: RenderRequest, resolution: int, subject_span_px: float) -> Crop:
-        """Return the crop around each pose, as in torch."""
-        return self._joints.crop(request.camera, request.joints_2d, resolution, subject_span_px)
-
-    def fit(self, request: RenderRequest) -> FittedBody:
-        """Pose the body, as in torch."""
-        if self._body is None:
-            return super().fit(request)
-        return FittedBody(*self._body.fit(request.joints_3d, request.skeleton))
-
-    def skin(self, fitted: FittedBody) -> Float[Tensor, "batch vertices 3"]:
-        """Compute vertices, as in torch."""
-        if self._body is None or fitted.transforms is None:
-            return super().skin(fitted)
-        return self._body.skin(fitted.pose, fitted.transforms)
-
-    def sample(
-        self, depth_map: Float[Tensor, "batch height width"], joints_px: Float[Tensor, "batch joints 2"], min_pool: int
-    ) -> JointDepth:
-        """Read depth at the joints, as in torch."""
-        return self._joints.sample(depth_map, joints_px, min_pool)
-
-
 def geometry_for(body: Body, device: torch.device) -> TorchGeometry:
     """Return the geometry with the fewest launches that there is on a device.
 
@@ -112,4 +72,8 @@ def geometry_for(body: Body, device: torch.device) -> TorchGeometry:
         body: the body that is posed.
         device: device of the requests to come.
     """
-    return WarpGeometry(body, device) if device.type in ("cpu", "cuda") else TorchGeometry(body)
+    if device.type not in ("cpu", "cuda"):
+        return TorchGeometry(body)
+    from render_workers.kernels.warp_geometry import WarpGeometry  # here: who plans a worker needs no Warp
+
+    return WarpGeometry(body, device)
