@@ -56,7 +56,7 @@ class DepthAnythingNetwork:
         layout: Layout = "auto",
     ) -> None:
         self.input_px, self.batch, self.precision, self.compiled = input_px, batch, precision, compiled
-        self.layout = layout
+        self.layout: Layout = layout
         self.model = load_network(folder, _CLASS, _KIND)
         _keep_positions(self.model.backbone.embeddings)
         if compiled:

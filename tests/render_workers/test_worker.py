@@ -9,6 +9,7 @@ from dg.body.open_body import OpenBody
 from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import OptionError
 from render_workers.base import RenderRequest
+from render_workers.depth.noisy_zbuffer import NoisyZBuffer
 from render_workers.depth.zbuffer import ZBuffer
 from render_workers.geometry import TorchGeometry
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
@@ -114,18 +115,19 @@ def test_a_body_without_kernels_is_fitted_in_torch():
 
 
 @pytest.mark.parametrize("distorted", [False, True])
-def test_a_request_is_some_twenty_launches_without_waiting(monkeypatch, distorted):
+@pytest.mark.parametrize(("source", "most"), [(ZBuffer, 19), (NoisyZBuffer, 21)])
+def test_a_request_is_some_twenty_launches_without_waiting(monkeypatch, source, most, distorted):
     """As on a GPU, where a portion is packed, sent in one copy and taken apart."""
-    request, drawn = request_for(make_joints(8), distorted), worker()
+    request, drawn = request_for(make_joints(8), distorted), worker(source())
     drawn.ready()
     monkeypatch.setattr(RenderRequest, "to", lambda self, device: self.pack().unpack(device))
     monkeypatch.setattr(RenderRequest, "check", lambda self: None)  # on the host, before
     with counted() as count:
         drawn.depth(request)
     assert [call for call in count.blocking if "base.py" not in call] == []  # there a block is made, on the host
-    assert count.total <= 20
-    kernels = [name for name in count.operations if name.startswith("warp ")]
-    assert sorted(kernels) == [f"warp {name}" for name in ("_project", "_rasterize", "crop", "fit", "sample", "skin")]
+    assert count.total <= most
+    kernels = {f"warp {name}" for name in ("_project", "_rasterize", "crop", "fit", "sample", "skin")}
+    assert kernels <= set(count.operations)
 
 
 def test_too_little_memory_halves_the_portion_once_and_for_all():
