@@ -13,8 +13,7 @@ import warp as wp
 from dg.body.closed_form import DEGENERATE, NEWTON_STEPS, OPPOSITE_EPS, SHORT, SQUARINGS
 from dg.body.fit import HEAD_STRETCH
 from dg.pose.skeleton import SMPL_24
-
-wp.set_module_options({"enable_backward": False, "fuse_fp": False, "max_unroll": 0})
+from render_workers.kernels.module import MODULE
 
 JOINTS = len(SMPL_24)
 PELVIS, SPINE1, SPINE3, NECK, HEAD = (SMPL_24.index(n) for n in ("pelvis", "spine1", "spine3", "neck", "head"))
@@ -241,7 +240,7 @@ def _complete(
         positions[b, j] = positions[b, parent] + rotations[b, parent] * (mapping.joint[j] - mapping.joint[parent])
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def fit(
     joints: wp.array2d(dtype=wp.vec3),
@@ -331,7 +330,7 @@ def _skin(
 ) -> None: ...
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def skin(
     positions: wp.array2d(dtype=wp.vec3),

@@ -9,8 +9,7 @@ from typing import no_type_check
 import warp as wp
 
 from render_workers.crop import SMALLEST_SPAN
-
-wp.set_module_options({"enable_backward": False, "fuse_fp": False, "max_unroll": 0})
+from render_workers.kernels.module import MODULE
 
 FARTHEST_PX = 1e6  # joints beyond are as far outside an image as any: their pixels' numbers must stay numbers
 Distortion = wp.types.vector(length=5, dtype=wp.float32)
@@ -29,7 +28,7 @@ def _ray(bent: wp.vec2, distortion: Distortion, iterations: int) -> wp.vec2:
     return ratio
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def crop(
     joints_2d: wp.array2d(dtype=wp.vec2),
@@ -117,7 +116,7 @@ def _sample(
 ) -> None: ...
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def sample(
     depth_map: wp.array3d(dtype=wp.float32),

@@ -5,28 +5,28 @@ import warp as wp
 from torch import Tensor
 
 from dg.pose.devices import indexed
+from render_workers.kernels.module import complete_module
 from render_workers.kernels.warp_start import load_kernels, start_warp
 
 
 class Launcher:
-    """Launches the kernels of one module on one device.
+    """Launches kernels of `render_workers.kernels.module` on one device; they are compiled, or loaded, at once.
 
     Args:
-        module: Python module that the kernels are in; it is compiled, or loaded, at once.
         device: device of the tensors to come.
     """
 
-    def __init__(self, module: str, device: torch.device | str) -> None:
+    def __init__(self, device: torch.device | str) -> None:
         self.device = indexed(device)  # Warp knows CUDA devices by number alone
         start_warp()
         self._where = wp.device_from_torch(self.device)
-        load_kernels(module, self._where)
+        load_kernels(complete_module(), self._where)
 
     def __call__(self, kernel: object, size: int | tuple[int, ...], inputs: list, outputs: list) -> None:
         """Run a kernel, one thread for each item of `size`.
 
         Args:
-            kernel: of the module.
+            kernel: of that module.
             size: number of threads along each axis.
             inputs: numbers, and tensors as `view` returns them.
             outputs: tensors that the kernel writes to.
@@ -45,7 +45,7 @@ class Launcher:
         items of a row, which saves the cost of starting each.
 
         Args:
-            kernel: of the module.
+            kernel: of that module.
             rows: number of rows.
             items: number of items in each row.
             inputs: as for a call, without `steps`.

@@ -9,8 +9,7 @@ from typing import no_type_check
 import warp as wp
 
 from render_workers.depth.noisy_zbuffer import NEAREST_M, SCALE, SHIFT, WARP, WHITE
-
-wp.set_module_options({"enable_backward": False, "fuse_fp": False, "max_unroll": 0})
+from render_workers.kernels.module import MODULE
 
 # The functions `mix` and `normal` in torch.
 _NORMAL = """
@@ -114,7 +113,7 @@ def _draw(
 ) -> None: ...
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def draw(
     keys: wp.array(dtype=wp.int64),
@@ -148,7 +147,7 @@ def _disturb(
 ) -> None: ...
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def disturb(
     zbuffer: wp.array3d(dtype=wp.float32),

@@ -28,7 +28,7 @@ class WarpBody:
     """
 
     def __init__(self, rest: RestBody, device: torch.device | str = "cpu") -> None:
-        self._launch = Launcher(body_kernels.__name__, device)
+        self._launch = Launcher(device)
         self.device = self._launch.device
         self.vertices = len(rest.vertices)
         self._rest = rest

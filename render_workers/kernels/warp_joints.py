@@ -20,7 +20,7 @@ class WarpJoints:
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._launch = Launcher(joint_kernels.__name__, device)
+        self._launch = Launcher(device)
         self.device = self._launch.device
         self._reaches = torch.tensor(WIDER_PX, dtype=torch.int32, device=self.device)
         self._reaches_view = view(self._reaches, wp.int32)

@@ -18,7 +18,7 @@ class WarpNoise:
     """
 
     def __init__(self, device: torch.device | str = "cpu") -> None:
-        self._launch = Launcher(noise_kernels.__name__, device)
+        self._launch = Launcher(device)
 
     def disturbed(
         self, zbuffer: Float[Tensor, "batch height width"], keys: Int[Tensor, " batch"], options: NoisyZBuffer.Options

@@ -16,12 +16,11 @@ from torch import Tensor
 
 from render_workers.base import BACKGROUND, Rasterizer
 from render_workers.kernels.launching import Launcher, view
+from render_workers.kernels.module import MODULE
 
 NEAREST_M = 1e-3  # a triangle with a corner closer than this is skipped
 FARTHEST_PX = 1e6  # and one with a corner this far outside the image: pixel arithmetic would lose its digits
 SKIPPED = 1 << 24  # stands for the pixel of a vertex that no triangle may use
-
-wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 # All of a thread's triangles. C++, because it lets a CPU test the eight pixels of a block at once, without a branch:
 # which of a body's pixel-sized triangles cover which pixels cannot be predicted, and most lie in one block of two by
@@ -123,7 +122,7 @@ def _first_pixel(u: float, resolution: int) -> int:
     return int(wp.ceil(wp.min(wp.max(u, 0.0), float(resolution)) - 0.5))
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def _project(
     vertices: wp.array2d(dtype=wp.vec3),
@@ -151,7 +150,7 @@ def _project(
             pixels[b, v] = wp.vec2i(SKIPPED, 0)
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def _rasterize(
     projected: wp.array2d(dtype=wp.vec4),
@@ -178,7 +177,7 @@ class WarpZBuffer(Rasterizer):
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:
-        self._launch = Launcher(__name__, device)
+        self._launch = Launcher(device)
         self.device = self._launch.device
         self.faces = faces.to(self.device, torch.int32).contiguous()
 
