@@ -4,6 +4,7 @@ Background has no depth. Bilinear weights are taken over the pixels that have on
 further around itself, and at last takes the nearest depth of its image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -30,6 +31,10 @@ class JointDepth:
 
     depth: Float[Tensor, "batch joints *readings"]
     widened: Bool[Tensor, "batch joints"]
+
+
+# Depth maps, joints in pixels, side of the pooling window: see `sample_joints`.
+Sampler = Callable[[Tensor, Tensor, int], JointDepth]
 
 
 def sample_joints(

@@ -314,7 +314,7 @@ class RenderWorker:
             return self.geometry.sample(depth, crop.joints_px, self.min_pool)
         if self.uadd is None:
             raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")
-        return read_detections(zbuffer, depth, crop, request, self.uadd)
+        return read_detections(zbuffer, depth, crop, request, self.uadd, self.geometry.sample)
 
     def _crop(self, request: RenderRequest) -> Crop:
         return self.geometry.crop(request, self.resolution, self.subject_span_px)

@@ -109,6 +109,8 @@ def test_all_kernels_are_in_one_module_which_is_complete_before_it_is_compiled()
     files = {path: path.read_text() for path in folder.rglob("*.py")}
     registering = {path for path, text in files.items() if "@wp.kernel" in text}
     assert {folder.parent / f"{home.replace('.', '/')}.py" for home in HOMES} == registering
+    homes = {folder / "kernels", folder / "rasterizers"}
+    assert {path.parent for path, text in files.items() if "import warp" in text} <= homes
     for path in registering:
         assert files[path].count("@wp.kernel(module=MODULE)") == files[path].count("@wp.kernel"), path
 
