@@ -256,7 +256,7 @@ def measure_network(device: str = "cpu", rows: int = NETWORK_POSES, micro_batch:
         spec = WorkerSpec(depth_name="depth_anything_v2", depth_options=options, device=device, micro_batch=micro_batch)
         worker = spec.build()
     worker.ready()
-    request = request_for(worker.body, joints, camera, camera.project(joints))
+    request = request_for(joints, camera, camera.project(joints))
     clock = time.perf_counter if device == "cuda" else time.process_time
     measured: dict[str, object] = {
         "depth_anything_v2_small_poses_per_s": rows / seconds(lambda: worker.depth(request), 2, clock),
