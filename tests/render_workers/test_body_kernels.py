@@ -1,8 +1,11 @@
 """Fitting and skinning by kernels against their slow twins in torch, on common, extreme and degenerate poses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from dg.body.mesh_body import MeshBody
 from dg.body.open_body import OpenBody
 from dg.body.skin import blend_matrix
 from dg.pose.skeleton import COCO_17, H36M_16, H36M_17
@@ -99,6 +102,15 @@ def test_where_a_limb_folds_back_on_its_parent_only_rounding_tells_its_twist():
 def test_sixteen_joints_are_fitted_too():
     joints, vertices = error_m(make_joints(100, 16), H36M_16)
     assert max(joints.max(), vertices.max()) <= 2e-6
+
+
+def test_a_body_whose_every_vertex_hangs_on_every_joint_is_skinned_too():
+    seeded = torch.Generator().manual_seed(0)
+    weights = torch.randn(BODY.rest.weights.shape, generator=seeded).softmax(1)
+    body = MeshBody(replace(BODY.rest, weights=weights, joints=1.1 * BODY.rest.joints), "absolute")
+    kernels, joints = WarpBody(body.rest), make_joints(20)
+    difference = kernels.skin(*kernels.fit(joints, H36M_17)) - body.skin(body.fit(joints, H36M_17))
+    assert difference.norm(dim=-1).max() <= 2e-6
 
 
 def test_other_skeletons_are_refused_as_in_torch():
