@@ -46,7 +46,7 @@ SMALLEST_MICRO_BATCH = 32
 MICRO_BATCH = {"cpu": 256, "cuda": 2048}
 STAGES = ("transfer_s", "crop_s", "fit_s", "skin_s", "raster_s", "source_s", "sample_s")
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
-RENDER_VERSION = 3
+RENDER_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -58,4 +58,4 @@ def skin(
     transforms = joint_transforms(BodyPose(pose.rotations, pose.positions - root, pose.stretch), joints, axes)
     # One product over all poses; three columns a pose would be too narrow for the matrix kernels.
     rows = transforms.permute(0, 3, 1, 2).reshape(3 * len(pose), blend.shape[1])
-    return (rows @ blend.T).view(len(pose), 3, len(blend)).transpose(1, 2) + root
+    return ((rows @ blend.T).view(len(pose), 3, len(blend)).transpose(1, 2) + root).contiguous()

@@ -44,7 +44,10 @@ class WarpBody:
         Args:
             body: any.
         """
-        return isinstance(body, MeshBody) and body.bone_scale == "absolute"
+        if not isinstance(body, MeshBody) or body.bone_scale != "absolute":
+            return False
+        # A body of one's own may fit or skin in a way of its own.
+        return type(body).fit is MeshBody.fit and type(body).skin is MeshBody.skin
 
     def fit(
         self, joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton

@@ -144,6 +144,12 @@ def test_there_are_kernels_for_bodies_whose_joints_land_on_their_targets():
     assert WarpBody.covers(BODY)
     assert not WarpBody.covers(OpenBody(OpenBody.Options(bone_scale="relative")))
 
+    class Own(OpenBody):
+        def skin(self, pose):
+            return 2 * super().skin(pose)
+
+    assert not WarpBody.covers(Own())
+
 
 @pytest.mark.gpu
 def test_a_gpu_computes_the_same():
