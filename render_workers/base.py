@@ -116,6 +116,11 @@ class RenderRequest:
     def check(self) -> None:
         """Raise ValueError that names the rows which no image can be made of."""
         parts = [part.flatten(1) for part in self._parts().values() if part.is_floating_point()]
+        if len(self) == 0:
+            return
+        # A sum of anything that is not finite is not: a tenth of the time, for requests that are well.
+        if torch.stack([part.sum() for part in parts]).isfinite().all() and self.joints_3d[..., 2].amin() > 0:
+            return
         finite = torch.cat(parts, 1).isfinite().all(1)
         in_front = self.joints_3d[..., 2].amin(-1) > 0
         for good, what in ((finite, "are not finite"), (in_front, "are behind the camera")):

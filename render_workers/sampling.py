@@ -4,6 +4,7 @@ Background has no depth. Bilinear weights are taken over the pixels that have on
 further around itself, and at last takes the nearest depth of its image.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import get_args
 
@@ -32,6 +33,10 @@ class JointDepth:
     widened: Bool[Tensor, "batch joints"]
 
 
+# Depth maps, joints in pixels, side of the pooling window: see `sample_joints`.
+Sampler = Callable[[Tensor, Tensor, int], JointDepth]
+
+
 def sample_joints(
     depth_map: Float[Tensor, "batch height width"], joints_px: Float[Tensor, "batch joints 2"], min_pool: int
 ) -> JointDepth:
@@ -48,13 +53,18 @@ def sample_joints(
     Raises:
         ValueError: another pooling window.
     """
-    if min_pool not in MIN_POOLS:
-        raise ValueError(f"min_pool must be one of {MIN_POOLS}, got {min_pool!r}")
+    check_min_pool(min_pool)
     depth, missing = _bilinear(depth_map, joints_px, min_pool)
     rows = missing.any(-1).nonzero()[:, 0]
     if len(rows):
         depth[rows] = torch.where(missing[rows], _around(depth_map[rows], joints_px[rows]), depth[rows])
     return JointDepth(depth, missing)
+
+
+def check_min_pool(min_pool: int) -> None:
+    """Raise ValueError for a pooling window that is not in `MIN_POOLS`."""
+    if min_pool not in MIN_POOLS:
+        raise ValueError(f"min_pool must be one of {MIN_POOLS}, got {min_pool!r}")
 
 
 def read_windows(

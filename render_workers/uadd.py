@@ -19,7 +19,7 @@ from dg.settings.config import DetectionConfig
 from render_workers.base import BACKGROUND, READINGS, RenderRequest
 from render_workers.crop import Crop
 from render_workers.depth.noisy_zbuffer import mix, normal
-from render_workers.sampling import JointDepth, sample_joints
+from render_workers.sampling import JointDepth, Sampler, sample_joints
 
 # Part of the cache key of requests for detections: to be raised when what comes out changes.
 UADD_VERSION = 1
@@ -55,6 +55,7 @@ def read_detections(
     crop: Crop,
     request: RenderRequest,
     options: UaddOptions,
+    sample: Sampler = sample_joints,
 ) -> JointDepth:
     """Read the depth of each joint in the disk around it, where a detector places the joint.
 
@@ -66,6 +67,7 @@ def read_detections(
         crop: the crop that both maps show.
         request: bodies, cameras, joints and the detections that are asked for.
         options: radius law, synthetic detector and background.
+        sample: reads single joints, as `sample_joints` does.
 
     Returns:
         The `READINGS` of each joint, as `RenderAnswer` lists them; NaN where an image shows no body.
@@ -75,7 +77,7 @@ def read_detections(
     """
     if not request.detect:
         raise ValueError("expected a request for detections; this one asks for depth alone")
-    surface = sample_joints(zbuffer, crop.joints_px, min_pool=1)
+    surface = sample(zbuffer, crop.joints_px, 1)
     found = _detections(request, surface.depth, options.detector)
     detected = crop.focal_px[:, None] * request.camera.unproject(request.joints_2d + found.error)
     detected = detected + crop.center_px[:, None]
@@ -84,7 +86,7 @@ def read_detections(
     wall = request.joints_3d[..., 2].amax(-1) + options.background_m if options.background_m else None
     depths = disk_statistics(depth_map, detected, radius_px, wall)
     if wall is None:
-        alone = sample_joints(depth_map, detected, min_pool=1).depth[..., None]
+        alone = sample(depth_map, detected, 1).depth[..., None]
         depths = torch.where(depths.isnan(), alone, depths)
     depths = torch.where(surface.depth.isnan()[..., None], torch.nan, depths)
     readings = torch.cat([depths, found.confidence[..., None], found.error], -1)

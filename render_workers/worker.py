@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dg.body import BODIES
-from dg.body.base import Body, BodyPose
+from dg.body.base import Body
 from dg.pose.camera import Camera
 from dg.pose.devices import full_precision, indexed
 from dg.pose.skeleton import H36M_17
@@ -30,12 +31,13 @@ from render_workers.base import (
     check_interrupt,
     finite_rows,
 )
-from render_workers.crop import Crop, subject_crop
+from render_workers.crop import Crop
 from render_workers.depth import DEPTH_SOURCES
 from render_workers.depth.network_source import MappedDepthSource, NetworkDepthSource
 from render_workers.feature_maps import FeatureMap
+from render_workers.geometry import TorchGeometry, geometry_for
 from render_workers.joint_features import FeatureOptions, FeatureReader, seen_places, with_features
-from render_workers.sampling import JointDepth, sample_joints
+from render_workers.sampling import JointDepth
 from render_workers.shading import Headlight, Look, ShadingRasterizer
 from render_workers.uadd import UADD_VERSION, UaddOptions, read_detections
 
@@ -44,7 +46,7 @@ SMALLEST_MICRO_BATCH = 32
 MICRO_BATCH = {"cpu": 256, "cuda": 2048}
 STAGES = ("transfer_s", "crop_s", "fit_s", "skin_s", "raster_s", "source_s", "sample_s")
 # Part of every cache key: to be raised when crop, rasteriser or sampling change what comes out.
-RENDER_VERSION = 1
+RENDER_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,11 @@ class RenderWorker:
         self.timed = False  # wait for the device after each stage, so that its seconds are its own
         self._seconds: dict[str, float] = {}
 
+    @cached_property
+    def geometry(self) -> TorchGeometry:
+        """Crop, fit, skinning and sampling on the worker's device; its kernels are compiled at the first use."""
+        return geometry_for(self.body, self.device)
+
     def ready(self) -> None:
         """Load or compile the kernels by drawing bodies of no size, so that no request waits for it.
 
@@ -221,9 +228,8 @@ class RenderWorker:
         """
         request.check()
         self._seconds = dict.fromkeys(STAGES, 0.0)
-        depth: list[Tensor] = []
+        read: list[JointDepth] = []
         features: list[Tensor] = []
-        widened: list[Tensor] = []
         start = 0
         while start < len(request):
             check_interrupt(self.interrupt)
@@ -232,22 +238,18 @@ class RenderWorker:
             if answer is None:
                 self._back_off()
                 continue
-            read, found = answer
-            depth.append(read.depth)
-            features += [] if found is None else [found]
-            widened.append(read.widened.sum())
+            read.append(answer[0])
+            features += [] if answer[1] is None else [answer[1]]
             start = rows.stop
         # The answers of all portions come home together: each copy from a GPU waits for all work before it.
         with self._stage("transfer_s"):
-            nothing = torch.zeros(request.answer_shape)
-            read_depth = torch.cat(depth).cpu().numpy() if depth else nothing.numpy()
+            depth, fine, widened = _download(read, request.answer_shape)
             read_features = torch.cat(features).cpu().numpy() if features else None
-            stats = {"poses": len(request), "widened": int(torch.stack(widened).sum()) if widened else 0}
+        stats = {"poses": len(request), "widened": widened}
         stats |= {"micro_batch": self.micro_batch, "oom_halvings": self.halvings, **self._seconds}
         counters = {k: float(v) for k, v in stats.items()}
-        fine = finite_rows(read_depth)
         fine = fine if read_features is None else fine & finite_rows(read_features)
-        return RenderAnswer(read_depth, fine, counters, read_features)
+        return RenderAnswer(depth, fine, counters, read_features)
 
     @torch.no_grad()
     def images(self, request: RenderRequest) -> dict[str, np.ndarray]:
@@ -258,9 +260,9 @@ class RenderWorker:
         request = request.to(self.device)
         with full_precision():
             crop = self._crop(request)
-            zbuffer, rgb = self._shaded(self.body.skin(self._fit(request)), crop)
+            zbuffer, rgb = self._shaded(self.geometry.skin(self.geometry.fit(request)), crop)
             depth, _ = self._estimate(zbuffer, rgb, request, crop)
-        joint_depth = sample_joints(depth, crop.joints_px, self.min_pool).depth
+        joint_depth = self.geometry.sample(depth, crop.joints_px, self.min_pool).depth
         parts = {
             "rgb": rgb,
             "depth": depth,
@@ -293,9 +295,9 @@ class RenderWorker:
         with self._stage("crop_s"):
             crop = self._crop(request)
         with self._stage("fit_s"):
-            pose = self._fit(request)
+            fitted = self.geometry.fit(request)
         with self._stage("skin_s"):
-            vertices = self.body.skin(pose)
+            vertices = self.geometry.skin(fitted)
         with self._stage("raster_s"):
             zbuffer, rgb = self._image(vertices, crop)
         with self._stage("source_s"):
@@ -307,18 +309,15 @@ class RenderWorker:
         with self._stage("features_s"):
             return read, self.features.read(found, rgb, crop, seen_places(request, crop, read.depth))
 
-    def _fit(self, request: RenderRequest) -> BodyPose:
-        return self.body.fit(request.joints_3d, request.skeleton, request.reference)
-
     def _read(self, zbuffer: Tensor, depth: Tensor, crop: Crop, request: RenderRequest) -> JointDepth:
         if not request.detect:
-            return sample_joints(depth, crop.joints_px, self.min_pool)
+            return self.geometry.sample(depth, crop.joints_px, self.min_pool)
         if self.uadd is None:
             raise ValueError("this worker reads depth alone; build it with WorkerSpec(uadd=UaddOptions())")
-        return read_detections(zbuffer, depth, crop, request, self.uadd)
+        return read_detections(zbuffer, depth, crop, request, self.uadd, self.geometry.sample)
 
     def _crop(self, request: RenderRequest) -> Crop:
-        return subject_crop(request.camera, request.joints_2d, self.resolution, self.subject_span_px)
+        return self.geometry.crop(request, self.resolution, self.subject_span_px)
 
     def _image(self, vertices: Tensor, crop: Crop) -> tuple[Tensor, Tensor | None]:
         if self._needs_rgb:
@@ -354,3 +353,15 @@ class RenderWorker:
         if self.timed and self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def _download(portions: list[JointDepth], shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
+    """The depth of all portions, which of its rows are finite, and how many joints were widened, in one copy."""
+    if not portions:
+        return np.zeros(shape, np.float32), np.zeros(shape[0], bool), 0
+    depth = torch.cat([portion.depth for portion in portions]).flatten(1)
+    widened = torch.cat([portion.widened for portion in portions])
+    # A sum is finite where its terms are: depth is metres.
+    sums = depth.sum(1, keepdim=True), widened.sum(1, keepdim=True, dtype=depth.dtype)
+    home = torch.cat([depth, *sums], 1).cpu().numpy()
+    return np.ascontiguousarray(home[:, :-2]).reshape(shape), np.isfinite(home[:, -2]), int(home[:, -1].sum())

@@ -16,6 +16,10 @@ NEWTON_STEPS = 16
 DEGENERATE = 3e-3
 # 2^20 products: eigenvalues that differ by a millionth of the largest are told apart.
 SQUARINGS = 20
+# Unit vectors a and b with |a + b| below so many rounding errors count as opposite.
+OPPOSITE_EPS = 4.0
+# Where |a + b|^2 is below this, what rounding leaves of its part along a - b is taken away.
+SHORT = 0.1
 
 
 def unit(v: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
@@ -43,9 +47,9 @@ def aim(
     a = (frame @ axis[..., None])[..., 0]
     middle, across = a + direction, unit(a - direction)
     # Equal lengths make the two orthogonal; where the sum is short, rounding spoils that, and it is restored.
-    short = (middle * middle).sum(-1, keepdim=True) < 0.1
+    short = (middle * middle).sum(-1, keepdim=True) < SHORT
     middle = middle - torch.where(short, (middle * across).sum(-1, keepdim=True), 0.0) * across
-    opposite = (middle * middle).sum(-1, keepdim=True) < 16 * torch.finfo(a.dtype).eps ** 2
+    opposite = (middle * middle).sum(-1, keepdim=True) < (OPPOSITE_EPS * torch.finfo(a.dtype).eps) ** 2
     if _may_hold(opposite):
         middle = torch.where(opposite, (frame @ orthogonal(axis)[..., None])[..., 0], middle)
     h = unit(middle)

@@ -29,7 +29,7 @@ _RENAMED = {"spine2": "spine", "neck": "thorax"}
 _SIDES = ("left", "right")
 _INVENTED = ("spine1", "spine3", "left_collar", "right_collar", "left_foot", "right_foot", "left_hand", "right_hand")
 # Limits of the head's own stretch: data sets that put the head joint at the skull's base must not squash it.
-_HEAD_STRETCH = (0.75, 1.33)
+HEAD_STRETCH = (0.75, 1.33)
 
 
 Numbers = tuple[int, ...]  # of joints; `constant` makes an index of them, once for each device
@@ -47,26 +47,26 @@ def _both(*names: str) -> list[str]:
     return [f"{side}_{name}" for name in names for side in _SIDES]
 
 
-_PLACED = [name for name in SMPL_24.joints if name not in _INVENTED]
+PLACED = [name for name in SMPL_24.joints if name not in _INVENTED]
 # Directions for Procrustes: three at the pelvis (and an empty one to fill up), four at the thorax.
-_HUB_TAILS = _numbers(*["pelvis"] * 4, *["neck"] * 4)
-_HUB_HEADS = _numbers("left_hip", "right_hip", "spine2", "pelvis", *_both("shoulder"), "head", "spine2")
-_HUBS = _numbers("pelvis", "spine3")
+HUB_TAILS = _numbers(*["pelvis"] * 4, *["neck"] * 4)
+HUB_HEADS = _numbers("left_hip", "right_hip", "spine2", "pelvis", *_both("shoulder"), "head", "spine2")
+HUBS = _numbers("pelvis", "spine3")
 _PELVIS, _SPINE1, _SPINE3, _NECK, _HEAD = _numbers("pelvis", "spine1", "spine3", "neck", "head")
 _COLLARS, _SHOULDERS = _numbers(*_both("collar")), _numbers(*_both("shoulder"))
-_PINS, _RIDERS = _numbers("neck", *_both("shoulder")), _numbers("spine3", *_both("collar"))
-_TIPS = _numbers(*_both("foot", "hand"))
+PINS, RIDERS = _numbers("neck", *_both("shoulder")), _numbers("spine3", *_both("collar"))
+TIPS = _numbers(*_both("foot", "hand"))
 
 # Joints aimed along their stretched bone, and joints that keep their parent's frame; parents come first.
-_AIMED = [
+AIMED = [
     _numbers(*_both("hip", "collar"), "spine1", "neck"),
     _numbers(*_both("knee", "shoulder"), "spine2"),
     _numbers(*_both("elbow")),
 ]
-_CARRIED = [_numbers(*_both("ankle", "wrist"), "head"), _TIPS]
+CARRIED = [_numbers(*_both("ankle", "wrist"), "head"), TIPS]
 _PARENTS = SMPL_24.parents
-_TAILS, _HEADS = zip(*map(stretched_bone, SMPL_24.joints), strict=True)
-_STRETCHING = sum(_AIMED, _HUBS)
+TAILS, HEADS = zip(*map(stretched_bone, SMPL_24.joints), strict=True)
+STRETCHING = sum(AIMED, HUBS)
 
 # Bone of Human3.6M, on SMPL's names, whose change of length scales the bone that ends at a joint of SMPL.
 _SCALED_BY = {
@@ -96,19 +96,31 @@ def place_targets(joints_3d: Float[Tensor, "batch joints 3"], skeleton: Skeleton
     Raises:
         ValueError: when the skeleton lacks one of Human3.6M's 16 joints, or has another number of joints.
     """
-    wanted = [_RENAMED.get(name, name) for name in _PLACED]
+    taken = sources_of(skeleton)
+    if joints_3d.shape[-2] != len(skeleton):
+        raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
+    placed = joints_3d.new_zeros(len(joints_3d), len(SMPL_24), 3)
+    placed[:, constant(_numbers(*PLACED), placed.device)] = joints_3d[:, constant(taken, placed.device)]
+    return placed
+
+
+def sources_of(skeleton: Skeleton) -> Numbers:
+    """Return the number that each joint of `PLACED` has in a skeleton.
+
+    Args:
+        skeleton: H36M-17 or H36M-16.
+
+    Raises:
+        ValueError: when it lacks one of Human3.6M's 16 joints.
+    """
+    wanted = [_RENAMED.get(name, name) for name in PLACED]
     missing = [name for name in wanted if name not in skeleton.joints]
     if missing:
         raise ValueError(
             f"a body is fitted to Human3.6M's joints (h36m_17 or h36m_16), but {skeleton.name} lacks {missing}; "
             "convert the poses first (PoseBatch.convert)"
         )
-    if joints_3d.shape[-2] != len(skeleton):
-        raise ValueError(f"expected {len(skeleton)} joints ({skeleton.name}), got {joints_3d.shape[-2]}")
-    placed = joints_3d.new_zeros(len(joints_3d), len(SMPL_24), 3)
-    taken = tuple(skeleton.index(name) for name in wanted)
-    placed[:, constant(_numbers(*_PLACED), placed.device)] = joints_3d[:, constant(taken, placed.device)]
-    return placed
+    return tuple(skeleton.index(name) for name in wanted)
 
 
 def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPose:
@@ -128,29 +140,29 @@ def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPo
     at = partial(constant, device=targets.device)
     positions = targets.clone()
     rotations = targets.new_empty(*targets.shape, 3)
-    rotations[:, at(_HUBS)] = _hub_rotations(rest.joints[None], targets)
+    rotations[:, at(HUBS)] = _hub_rotations(rest.joints[None], targets)
 
     # The thorax rides on neck and shoulders in the least-squares sense; collars then reach for the shoulders.
-    offsets = (rest.joints[at(_RIDERS)] - rest.joints[at(_PINS)].mean(0)).expand(len(targets), -1, -1)
-    trunk = (targets[:, _HEADS[_SPINE3]] - targets[:, _TAILS[_SPINE3]]).norm(dim=-1) / rest.bones[_SPINE3].norm()
+    offsets = (rest.joints[at(RIDERS)] - rest.joints[at(PINS)].mean(0)).expand(len(targets), -1, -1)
+    trunk = (targets[:, HEADS[_SPINE3]] - targets[:, TAILS[_SPINE3]]).norm(dim=-1) / rest.bones[_SPINE3].norm()
     offsets = _stretched(offsets, rest.axes[_SPINE3], trunk)
-    riders = targets[:, at(_PINS)].mean(1, keepdim=True) + _turned(rotations[:, _SPINE3], offsets)
-    positions[:, at(_RIDERS)] = riders
+    riders = targets[:, at(PINS)].mean(1, keepdim=True) + _turned(rotations[:, _SPINE3], offsets)
+    positions[:, at(RIDERS)] = riders
 
-    bones = positions[:, at(_HEADS)] - positions[:, at(_TAILS)]
+    bones = positions[:, at(HEADS)] - positions[:, at(TAILS)]
     stretch = torch.ones_like(positions[..., 0])
-    stretching = at(_STRETCHING)
+    stretching = at(STRETCHING)
     stretch[:, stretching] = bones[:, stretching].norm(dim=-1) / rest.bones[stretching].norm(dim=-1)
-    stretch[:, _HEAD] = stretch[:, _NECK].clamp(*_HEAD_STRETCH)
+    stretch[:, _HEAD] = stretch[:, _NECK].clamp(*HEAD_STRETCH)
 
     _aim_limbs(rotations, rest.axes[None], unit(bones))
     # Spine1 lies on the trunk's bone, between two targets.
     offset = rest.joints[_SPINE1] - rest.joints[_PELVIS]
     offset = _stretched(offset[None, None], rest.axes[_SPINE1], stretch[:, _SPINE1])
     positions[:, _SPINE1] = positions[:, _PELVIS] + _turned(rotations[:, _SPINE1], offset)[:, 0]
-    carriers = at(_of(_PARENTS, _TIPS))
-    tips = (rotations[:, carriers] @ (rest.joints[at(_TIPS)] - rest.joints[carriers])[..., None])[..., 0]
-    positions[:, at(_TIPS)] = positions[:, carriers] + tips
+    carriers = at(_of(_PARENTS, TIPS))
+    tips = (rotations[:, carriers] @ (rest.joints[at(TIPS)] - rest.joints[carriers])[..., None])[..., 0]
+    positions[:, at(TIPS)] = positions[:, carriers] + tips
     return BodyPose(rotations, positions, stretch)
 
 
@@ -179,8 +191,8 @@ def fit_relative(
     joints = rest.joints[0] + _paths(targets.device, targets.dtype) @ links[:, 1:]
 
     rotations = targets.new_empty(*targets.shape, 3)
-    rotations[:, at(_HUBS)] = _hub_rotations(joints, targets)
-    heads, tails, collars, shoulders = at(_HEADS), at(_TAILS), at(_COLLARS), at(_SHOULDERS)
+    rotations[:, at(HUBS)] = _hub_rotations(joints, targets)
+    heads, tails, collars, shoulders = at(HEADS), at(TAILS), at(_COLLARS), at(_SHOULDERS)
     directions = unit(targets[:, heads] - targets[:, tails])
     reach = _turned(rotations[:, _SPINE3], joints[:, collars] - joints[:, _NECK, None])
     upper = (joints[:, shoulders] - joints[:, collars]).norm(dim=-1)
@@ -193,7 +205,7 @@ def fit_relative(
         parent = SMPL_24.parents[joint]
         positions[:, joint] = positions[:, parent] + (rotations[:, parent] @ links[:, joint, :, None])[..., 0]
     stretch = torch.ones_like(scale)
-    stretch[:, at(_STRETCHING)] = scale[:, at(_of(_HEADS, _STRETCHING))]
+    stretch[:, at(STRETCHING)] = scale[:, at(_of(HEADS, STRETCHING))]
     return BodyPose(rotations, positions, stretch)
 
 
@@ -201,10 +213,10 @@ def _hub_rotations(
     joints: Float[Tensor, "#batch 24 3"], targets: Float[Tensor, "batch 24 3"]
 ) -> Float[Tensor, "batch 2 3 3"]:
     """Rotations of pelvis and thorax that turn their bones' rest directions onto the targets' best."""
-    heads, tails = constant(_HUB_HEADS, targets.device), constant(_HUB_TAILS, targets.device)
-    s = unit(joints[:, heads] - joints[:, tails]).unflatten(1, (2, 4))
-    t = unit(targets[:, heads] - targets[:, tails]).unflatten(1, (2, 4))
-    return fast_procrustes(t.transpose(-1, -2) @ s)
+    heads, tails = constant(HUB_HEADS, targets.device), constant(HUB_TAILS, targets.device)
+    s = unit((joints[:, heads] - joints[:, tails]).double()).unflatten(1, (2, 4))
+    t = unit((targets[:, heads] - targets[:, tails]).double()).unflatten(1, (2, 4))
+    return fast_procrustes(t.transpose(-1, -2) @ s).to(targets)
 
 
 def _aim_limbs(
@@ -214,10 +226,10 @@ def _aim_limbs(
 ) -> None:
     """Fill in, from the two hubs, the rotations of all other joints."""
     at = partial(constant, device=rotations.device)
-    for level in _AIMED:
+    for level in AIMED:
         joints = at(level)
         rotations[:, joints] = aim(rotations[:, at(_of(_PARENTS, level))], axes[:, joints], directions[:, joints])
-    for level in _CARRIED:
+    for level in CARRIED:
         rotations[:, at(level)] = rotations[:, at(_of(_PARENTS, level))]
 
 

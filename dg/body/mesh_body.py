@@ -14,7 +14,7 @@ from dg.pose.skeleton import Skeleton
 
 BONE_SCALES = ("absolute", "relative")
 # Part of the digest: to be raised when the mapping or skinning changes what is rendered from the same rest body.
-MAPPING_VERSION = 2
+MAPPING_VERSION = 3
 
 
 def check_bone_scale(bone_scale: str) -> None:

@@ -53,7 +53,9 @@ def skin(
     Returns:
         Vertices in the frame of the pose, metres.
     """
-    transforms = joint_transforms(pose, joints, axes)
+    # About the pelvis: five metres away, sums of as many terms would round to a micrometre.
+    root = pose.positions[:, :1]
+    transforms = joint_transforms(BodyPose(pose.rotations, pose.positions - root, pose.stretch), joints, axes)
     # One product over all poses; three columns a pose would be too narrow for the matrix kernels.
     rows = transforms.permute(0, 3, 1, 2).reshape(3 * len(pose), blend.shape[1])
-    return (rows @ blend.T).view(len(pose), 3, len(blend)).transpose(1, 2).contiguous()
+    return ((rows @ blend.T).view(len(pose), 3, len(blend)).transpose(1, 2) + root).contiguous()

@@ -12,6 +12,7 @@ from dg.pose.rotation import rotation_from_quaternion
 # Outside 45 degrees from the axis Human3.6M's distortion polynomial is meaningless; released code saturates there too.
 POSEBENCH_PX = (1080.0, 1920.0)  # PoseBench3D's frame for all of 3DPW
 RATIO_LIMIT = 1.0
+UNPROJECT_STEPS = 12  # of the fixed-point iteration against distortion
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ class Camera:
         bent = torch.addcmul(p * r2, ratio, scale)
         return torch.addcmul(self._row(self.center, ratio), self._row(self.focal, ratio), bent)
 
-    def unproject(self, joints_2d: Float[Tensor, "batch *axes 2"], iterations: int = 12) -> Tensor:
+    def unproject(self, joints_2d: Float[Tensor, "batch *axes 2"], iterations: int = UNPROJECT_STEPS) -> Tensor:
         """Convert normalised image coordinates to ray ratios: the inverse of `distort` by fixed-point iteration.
 
         Args:

@@ -13,7 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from render_workers.depth.pretrained import backbone_width, load_network, normalisation, precision_on, read_json
+from render_workers.depth.pretrained import (
+    Layout,
+    backbone_width,
+    layout_on,
+    load_network,
+    normalisation,
+    precision_on,
+    read_json,
+)
 from render_workers.feature_maps import FeatureMap, join_maps
 
 PATCH_PX = 14
@@ -29,6 +37,7 @@ class DepthAnythingNetwork:
         batch: images at once.
         precision: auto is bfloat16 on a GPU and float32 elsewhere.
         compiled: whether torch compiles the backbone at the first images, for `batch` of them: fewer are filled up.
+        layout: how the maps of neck and head lie in memory; auto is channels_last on a GPU, else channels_first.
         metric: whether it answers metres, up to max_depth; else disparity up to scale and shift, larger for what is
             nearer.
 
@@ -38,9 +47,16 @@ class DepthAnythingNetwork:
     """
 
     def __init__(
-        self, folder: Path, input_px: int = 140, batch: int = 256, precision: str = "auto", compiled: bool = False
+        self,
+        folder: Path,
+        input_px: int = 140,
+        batch: int = 256,
+        precision: str = "auto",
+        compiled: bool = False,
+        layout: Layout = "auto",
     ) -> None:
         self.input_px, self.batch, self.precision, self.compiled = input_px, batch, precision, compiled
+        self.layout: Layout = layout
         self.model = load_network(folder, _CLASS, _KIND)
         _keep_positions(self.model.backbone.embeddings)
         if compiled:
@@ -105,6 +121,9 @@ class DepthAnythingNetwork:
         # The head stays in float32: of twenty metres bfloat16 tells apart some three centimetres at five.
         for part in (self.model.backbone, self.model.neck):
             part.to(dtype)
+        # Convolutions answer in the layout of their weights, and what lies between keeps it.
+        for part in (self.model.neck, self.model.head):
+            part.to(memory_format=layout_on(device, self.layout))
 
 
 def _keep_positions(embeddings: torch.nn.Module) -> None:

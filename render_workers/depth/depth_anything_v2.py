@@ -22,7 +22,7 @@ from render_workers.depth.alignment import align_disparity
 from render_workers.depth.checkpoint_files import content_digest, find_checkpoint
 from render_workers.depth.depth_anything_network import PATCH_PX, DepthAnythingNetwork, answers_metres, feature_width
 from render_workers.depth.network_source import MappedDepthSource, NetworkFacts
-from render_workers.depth.pretrained import Precision
+from render_workers.depth.pretrained import Layout, Precision
 from render_workers.feature_maps import FeatureMap
 from render_workers.shading import Look
 
@@ -58,6 +58,8 @@ class DepthAnythingV2(MappedDepthSource):
         trained_focal: NotNegative = HYPERSIM_FOCAL  # of the camera that a metric checkpoint knows, in image heights; 0
         # leaves depth as the network says
         compile: bool = field(default=False, repr=False)  # let torch compile the backbone: slow to start
+        layout: Layout = field(default="auto", repr=False)  # memory layout of the maps in neck and head: auto is
+        # channels_last on a GPU, else channels_first
 
         def __post_init__(self) -> None:
             super().__post_init__()
@@ -82,8 +84,10 @@ class DepthAnythingV2(MappedDepthSource):
     def __init__(self, options: Options = Options()) -> None:
         self.options, self.look = options, options
         folder = find_checkpoint(options.checkpoint, options.revision)
+        layout: Layout = getattr(options, "layout", "auto")
         compiled = getattr(options, "compile", False)
-        self.network = DepthAnythingNetwork(folder, options.input_px, options.batch, options.precision, compiled)
+        precision = options.precision
+        self.network = DepthAnythingNetwork(folder, options.input_px, options.batch, precision, compiled, layout)
 
     @classmethod
     def digest(cls, options: Any) -> str:  # noqa: ANN401 - Options; the base class has many

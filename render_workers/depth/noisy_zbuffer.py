@@ -6,7 +6,7 @@ Draws are functions of (seed, key, place): an answer depends neither on the batc
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
@@ -41,6 +41,7 @@ class NoisyZBuffer(DepthSource):
 
     def __init__(self, options: Options = Options()) -> None:
         self.options = options
+        self._kernels: dict[torch.device, Any] = {}
 
     @torch.no_grad()
     def estimate(
@@ -58,6 +59,23 @@ class NoisyZBuffer(DepthSource):
 
         Returns:
             The z-buffer with the errors that the options describe, metres.
+        """
+        if zbuffer.device.type not in ("cpu", "cuda"):
+            return self.estimate_in_torch(zbuffer, keys)
+        from render_workers.kernels.warp_noise import WarpNoise  # here: who reads the options alone needs no Warp
+
+        if zbuffer.device not in self._kernels:
+            self._kernels[zbuffer.device] = WarpNoise(zbuffer.device)
+        return self._kernels[zbuffer.device].disturbed(zbuffer, keys, self.options)
+
+    def estimate_in_torch(
+        self, zbuffer: Float[Tensor, "batch height width"], keys: Int[Tensor, " batch"]
+    ) -> Float[Tensor, "batch height width"]:
+        """Return what `estimate` does without kernels: their slow twin, for any device.
+
+        Args:
+            zbuffer: rendered depth, metres; inf where there is no body.
+            keys: of the images.
         """
         o = self.options
         depth = _bleed(zbuffer, o.bleed_px) if o.bleed_px else zbuffer.clone()
@@ -102,7 +120,7 @@ def _bleed(zbuffer: Tensor, reach: int) -> Tensor:
 
 def _box_sum(image: Tensor, reach: int) -> Tensor:
     """Sum over squares of 2 reach + 1 pixels; zero beyond the border. Shifted adds beat torch's pooling tenfold."""
-    for axis in (1, 2):
+    for axis in (2, 1):
         size = image.shape[axis]
         border = (0, 0, reach, reach) if axis == 1 else (reach, reach)
         padded = pad(image, border)

@@ -11,6 +11,7 @@ from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 
 Precision = Literal["auto", "bfloat16", "float32"]
 PRECISIONS = get_args(Precision)
+Layout = Literal["auto", "channels_first", "channels_last"]
 # ImageNet's, as in the preprocessor_config.json of every published checkpoint; taken where a folder has no such file.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -87,6 +88,17 @@ def precision_on(device: torch.device, precision: str) -> torch.dtype:
     if precision == "auto":
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def layout_on(device: torch.device, layout: Layout) -> torch.memory_format:
+    """How the maps of convolutions lie in memory on a device.
+
+    Args:
+        device: that computes.
+        layout: `auto` is channels_last on a GPU, whose convolutions want it in bfloat16 and TF32, else channels_first.
+    """
+    last = device.type == "cuda" if layout == "auto" else layout == "channels_last"
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _transformers(folder: Path, name: str, kind: str) -> Any:  # noqa: ANN401

@@ -14,85 +14,102 @@ import warp as wp
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dg.pose.devices import indexed
 from render_workers.base import BACKGROUND, Rasterizer
-from render_workers.rasterizers.warp_start import load_kernels, start_warp
+from render_workers.kernels.launching import Launcher, view
+from render_workers.kernels.module import MODULE
 
 NEAREST_M = 1e-3  # a triangle with a corner closer than this is skipped
 FARTHEST_PX = 1e6  # and one with a corner this far outside the image: pixel arithmetic would lose its digits
 SKIPPED = 1 << 24  # stands for the pixel of a vertex that no triangle may use
 
-wp.set_module_options({"enable_backward": False, "fuse_fp": False})
-
-# The pixels of a box that a triangle covers. C++, because it lets a CPU test 16 pixels at once, without a branch: which
-# of a body's pixel-sized triangles cover which pixels cannot be predicted. Blocks at the image's far borders step back
-# over pixels that are not theirs; those are masked out, and so are those beyond the box.
+# All of a thread's triangles. C++, because it lets a CPU test the eight pixels of a block at once, without a branch:
+# which of a body's pixel-sized triangles cover which pixels cannot be predicted, and most lie in one block of two by
+# four. Warp's compiler for CPUs is clang, whose vectors take the same operators as a GPU's numbers. Blocks at the
+# image's far borders step back over pixels that are not theirs; those are masked out, and so are those beyond the
+# triangle's box.
 _COVER = """
 #if defined(__CUDA_ARCH__)
-    constexpr int side = 1;
+    constexpr int wide = 1, tall = 1;
+    using real = float;
+    const real across = 0.5f, down = 0.5f;
+    const auto lane = [](real values, int) { return values; };
 #else
-    constexpr int side = 4;
+    constexpr int wide = 2, tall = 4;
+    using real = float __attribute__((ext_vector_type(8)));
+    const real across = {0.5f, 1.5f, 0.5f, 1.5f, 0.5f, 1.5f, 0.5f, 1.5f};
+    const real down = {0.5f, 0.5f, 1.5f, 1.5f, 2.5f, 2.5f, 3.5f, 3.5f};
+    const auto lane = [](real values, int i) { return values[i]; };
 #endif
     const int size = zbuffer.shape[2];
     const bool find = seen.shape[0] > 0;
-    for (int top = box[2]; top < box[3]; top += side)
-        for (int left = box[0]; left < box[1]; left += side) {
-            const int x0 = left < size - side ? left : size - side;
-            const int y0 = top < size - side ? top : size - side;
-            float depth[side * side];
-            for (int i = 0; i < side * side; ++i) {
-                const int x = x0 + i % side, y = y0 + i / side;
-                const float px = (float)x + 0.5f, py = (float)y + 0.5f;
-                const float ax = pa[0] - px, bx = pb[0] - px, cx = pc[0] - px;
-                const float ay = pa[1] - py, by = pb[1] - py, cy = pc[1] - py;
-                const float wa = bx * cy - by * cx;
-                const float wb = cx * ay - cy * ax;
-                const float wc = ax * by - ay * bx;
-                const float area = wa + wb + wc;
-                const int positive = (wa >= 0.0f) & (wb >= 0.0f) & (wc >= 0.0f);
-                const int negative = (wa <= 0.0f) & (wb <= 0.0f) & (wc <= 0.0f);
-                const int within = (x >= left) & (x < box[1]) & (y >= top) & (y < box[3]);
-                float z = area / (wa * pa[3] + wb * pb[3] + wc * pc[3]);
+    const auto* corners = projected.data + (size_t)b * projected.shape[1];
+    const auto* first_pixels = pixels.data + (size_t)b * pixels.shape[1];
+    for (int face = first; face < faces.shape[0]; face += steps) {
+        const auto corner = faces.data[face];
+        const auto k = first_pixels[corner.c[0]], m = first_pixels[corner.c[1]], n = first_pixels[corner.c[2]];
+        // First and one-past-last column and row of the pixels whose centres the triangle may cover: often none.
+        const int first_x = wp::min(k.c[0], wp::min(m.c[0], n.c[0])), last_x = wp::max(k.c[0], wp::max(m.c[0], n.c[0]));
+        const int first_y = wp::min(k.c[1], wp::min(m.c[1], n.c[1])), last_y = wp::max(k.c[1], wp::max(m.c[1], n.c[1]));
+        if (last_x <= first_x || last_y <= first_y || last_x >= skipped)
+            continue;
+        const auto pa = corners[corner.c[0]], pb = corners[corner.c[1]], pc = corners[corner.c[2]];
+        // Rounding on a triangle seen edge-on must not leave its range of depths.
+        const float nearest = wp::min(pa.c[2], wp::min(pb.c[2], pc.c[2]));
+        const float farthest = wp::max(pa.c[2], wp::max(pb.c[2], pc.c[2]));
+        for (int top = first_y; top < last_y; top += tall)
+            for (int left = first_x; left < last_x; left += wide) {
+                const int x0 = left < size - wide ? left : size - wide;
+                const int y0 = top < size - tall ? top : size - tall;
+                const real px = (float)x0 + across, py = (float)y0 + down;
+                const real ax = pa.c[0] - px, bx = pb.c[0] - px, cx = pc.c[0] - px;
+                const real ay = pa.c[1] - py, by = pb.c[1] - py, cy = pc.c[1] - py;
+                const real wa = bx * cy - by * cx;
+                const real wb = cx * ay - cy * ax;
+                const real wc = ax * by - ay * bx;
+                const real area = wa + wb + wc;
+                const auto positive = (wa >= 0.0f) & (wb >= 0.0f) & (wc >= 0.0f);
+                const auto negative = (wa <= 0.0f) & (wb <= 0.0f) & (wc <= 0.0f);
+                const auto from_here = (px > (float)left) & (py > (float)top);
+                const auto within = from_here & (px < (float)last_x) & (py < (float)last_y);
+                real z = area / (wa * pa.c[3] + wb * pb.c[3] + wc * pc.c[3]);
                 z = z < nearest ? nearest : z;
                 z = z > farthest ? farthest : z;
-                depth[i] = ((positive | negative) & within & (area != 0.0f)) ? z : INFINITY;
-            }
-            const size_t corner = ((size_t)b * size + y0) * size + x0;
-            float* image = zbuffer.data + corner;
-            if (find) {
-                for (int i = 0; i < side * side; ++i) {
-                    const int at = i / side * size + i % side;
-                    if (depth[i] < INFINITY && depth[i] == image[at])
-                        wp::atomic_max(seen.data + corner + at, face);
+                const real depth = ((positive | negative) & within & (area != 0.0f)) ? z : (real)INFINITY;
+                const size_t at = ((size_t)b * size + y0) * size + x0;
+                float* image = zbuffer.data + at;
+                if (find) {
+                    for (int i = 0; i < wide * tall; ++i) {
+                        const int pixel = i / wide * size + i % wide;
+                        if (lane(depth, i) < INFINITY && lane(depth, i) == image[pixel])
+                            wp::atomic_max(seen.data + at + pixel, face);
+                    }
+                    continue;
                 }
-                continue;
-            }
 #if defined(__CUDA_ARCH__)
-            // z > 0, and positive floats order like their bits.
-            if (depth[0] < image[0])
-                atomicMin((int*)image, __float_as_int(depth[0]));
+                // z > 0, and positive floats order like their bits.
+                if (depth < image[0])
+                    atomicMin((int*)image, __float_as_int(depth));
 #else
-            for (int y = 0; y < side; ++y)
-                for (int x = 0; x < side; ++x) {
-                    float& pixel = image[y * size + x];
-                    pixel = depth[y * side + x] < pixel ? depth[y * side + x] : pixel;
-                }
+                for (int y = 0; y < tall; ++y)
+                    for (int x = 0; x < wide; ++x) {
+                        float& pixel = image[y * size + x];
+                        pixel = depth[y * wide + x] < pixel ? depth[y * wide + x] : pixel;
+                    }
 #endif
-        }
+            }
+    }
 """
 
 
-@wp.func_native(_COVER)
+@wp.func_native(_COVER.replace("skipped", str(SKIPPED)))
 @no_type_check
 def _cover(
-    pa: wp.vec4,
-    pb: wp.vec4,
-    pc: wp.vec4,
-    nearest: float,
-    farthest: float,
-    box: wp.vec4i,
+    projected: wp.array2d(dtype=wp.vec4),
+    pixels: wp.array2d(dtype=wp.vec2i),
+    faces: wp.array(dtype=wp.vec3i),
     b: int,
-    face: int,
+    first: int,
+    steps: int,
     zbuffer: wp.array3d(dtype=float),
     seen: wp.array3d(dtype=wp.int32),
 ) -> None: ...
@@ -105,7 +122,7 @@ def _first_pixel(u: float, resolution: int) -> int:
     return int(wp.ceil(wp.min(wp.max(u, 0.0), float(resolution)) - 0.5))
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def _project(
     vertices: wp.array2d(dtype=wp.vec3),
@@ -133,7 +150,7 @@ def _project(
             pixels[b, v] = wp.vec2i(SKIPPED, 0)
 
 
-@wp.kernel
+@wp.kernel(module=MODULE)
 @no_type_check
 def _rasterize(
     projected: wp.array2d(dtype=wp.vec4),
@@ -145,24 +162,7 @@ def _rasterize(
 ) -> None:
     """Minimum of z over triangles; where `seen` is not empty, the last face at the minimum that was found before."""
     b, first = wp.tid()
-    for face in range(first, faces.shape[0], steps):
-        corner = faces[face]
-        k = pixels[b, corner[0]]
-        m = pixels[b, corner[1]]
-        n = pixels[b, corner[2]]
-        # First and one-past-last column and row of the pixels whose centres the triangle may cover: often none.
-        x0 = wp.min(k[0], wp.min(m[0], n[0]))
-        x1 = wp.max(k[0], wp.max(m[0], n[0]))
-        y0 = wp.min(k[1], wp.min(m[1], n[1]))
-        y1 = wp.max(k[1], wp.max(m[1], n[1]))
-        if x1 > x0 and y1 > y0 and x1 < SKIPPED:
-            pa = projected[b, corner[0]]
-            pb = projected[b, corner[1]]
-            pc = projected[b, corner[2]]
-            # Rounding on a triangle seen edge-on must not leave its range of depths.
-            nearest = wp.min(pa[2], wp.min(pb[2], pc[2]))
-            farthest = wp.max(pa[2], wp.max(pb[2], pc[2]))
-            _cover(pa, pb, pc, nearest, farthest, wp.vec4i(x0, x1, y0, y1), b, face, zbuffer, seen)
+    _cover(projected, pixels, faces, b, first, steps, zbuffer, seen)
 
 
 class WarpZBuffer(Rasterizer):
@@ -177,11 +177,9 @@ class WarpZBuffer(Rasterizer):
     """
 
     def __init__(self, faces: Int[Tensor, "faces 3"], device: torch.device | str = "cpu") -> None:
-        self.device = indexed(device)  # Warp knows CUDA devices by number alone
-        start_warp()
+        self._launch = Launcher(device)
+        self.device = self._launch.device
         self.faces = faces.to(self.device, torch.int32).contiguous()
-        self._where = wp.device_from_torch(self.device)
-        load_kernels(__name__, self._where)
 
     def zbuffer(
         self,
@@ -212,8 +210,9 @@ class WarpZBuffer(Rasterizer):
     ) -> tuple[Tensor, Tensor]:
         projected = torch.empty(*vertices.shape[:2], 4, device=self.device)
         pixels = torch.empty(*vertices.shape[:2], 2, dtype=torch.int32, device=self.device)
-        inputs = [_view(vertices, wp.vec3), _view(focal_px, wp.vec2), _view(center_px, wp.vec2), resolution]
-        self._launch(_project, vertices.shape[:2], inputs, [_view(projected, wp.vec4), _view(pixels, wp.vec2i)])
+        inputs = [view(vertices, wp.vec3), view(focal_px, wp.vec2), view(center_px, wp.vec2), resolution]
+        outputs = [view(projected, wp.vec4), view(pixels, wp.vec2i)]
+        self._launch.strided(_project, len(vertices), vertices.shape[1], inputs, outputs)
         return projected, pixels
 
     def _drawn(self, projected: tuple[Tensor, Tensor], resolution: int) -> Tensor:
@@ -224,21 +223,6 @@ class WarpZBuffer(Rasterizer):
         return depth
 
     def _draw(self, projected: tuple[Tensor, Tensor], depth: Tensor, seen: Tensor) -> None:
-        inputs = [_view(projected[0], wp.vec4), _view(projected[1], wp.vec2i), _view(self.faces, wp.vec3i)]
-        self._launch(
-            _rasterize, (len(depth), len(self.faces)), inputs, [_view(depth, wp.float32), _view(seen, wp.int32)]
-        )
-
-    def _launch(self, kernel: object, size: tuple[int, ...], inputs: list, outputs: list) -> None:
-        """Run a kernel over (rows, items): its thread (row, first) takes the items first, first + steps, ..."""
-        rows, items = size
-        if self.device.type == "cpu":
-            wp.launch(kernel, (rows, 1), [*inputs, 1], outputs, device=self._where)
-            return
-        # Warp has a stream of its own; on torch's, its kernels follow what made their inputs.
-        stream = wp.stream_from_torch(torch.cuda.current_stream(self.device))
-        wp.launch(kernel, (rows, items), [*inputs, items], outputs, stream=stream)
-
-
-def _view(tensor: Tensor, dtype: type) -> object:
-    return wp.from_torch(tensor.detach().contiguous(), dtype=dtype, return_ctype=True)
+        inputs = [view(projected[0], wp.vec4), view(projected[1], wp.vec2i), view(self.faces, wp.vec3i)]
+        outputs = [view(depth, wp.float32), view(seen, wp.int32)]
+        self._launch.strided(_rasterize, len(depth), len(self.faces), inputs, outputs)

@@ -29,6 +29,7 @@ from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_17
 from render_workers.base import RenderRequest
 from render_workers.crop import Crop, subject_crop
+from render_workers.geometry import TorchGeometry
 from render_workers.rasterizers.pytorch3d_zbuffer import PyTorch3DZBuffer
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 from render_workers.shading import NORMALS, Headlight, Look
@@ -110,6 +111,37 @@ def measure_poses(device: str = "cpu", rows: int = POSES, micro_batch: int = 256
     measured["depth_stage_shares"] = shares(stage)
     measured["depth_joints_widened"] = stats["widened"] / (rows * joints.shape[1])
     return measured
+
+
+def measure_geometry(rows: int = POSES, rounds: int = 8) -> dict[str, object]:
+    """Crop, fit, skinning and sampling by kernels and by their twins in torch, turn by turn: poses/s of the worker, and
+    microseconds of processor time that each takes of a pose.
+    """
+    joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
+    request = request_for(joints, camera, camera.project(joints))
+    workers = {"kernels": WorkerSpec(device="cpu").build(), "torch": WorkerSpec(device="cpu").build()}
+    workers["torch"].geometry = TorchGeometry(workers["torch"].body)
+    whole, parts = dict.fromkeys(workers, float("inf")), {name: {} for name in workers}
+    for name, worker in [*workers.items()] * (rounds + 1):
+        start = time.process_time()
+        worker.depth(request)
+        whole[name] = min(whole[name], time.process_time() - start)
+    for name, worker in workers.items():
+        portion = request[: worker.micro_batch]
+        crop, fitted = worker.geometry.crop(portion, RESOLUTION, 100.0), worker.geometry.fit(portion)
+        vertices = worker.geometry.skin(fitted)
+        zbuffer = WarpZBuffer(worker.body.faces).depth(vertices, crop.focal_px, crop.center_px, RESOLUTION)
+        work = {
+            "crop": lambda w=worker, p=portion: w.geometry.crop(p, RESOLUTION, 100.0),
+            "fit": lambda w=worker, p=portion: w.geometry.fit(p),
+            "skin": lambda w=worker, f=fitted: w.geometry.skin(f),
+            "sample": lambda w=worker, z=zbuffer, c=crop: w.geometry.sample(z, c.joints_px, 3),
+        }
+        parts[name] = {stage: 1e6 * seconds(run, rounds) / len(portion) for stage, run in work.items()}
+    return {
+        **{f"depth_poses_per_s_with_geometry_by_{name}": rows / taken for name, taken in whole.items()},
+        "geometry_us_a_pose": parts,
+    }
 
 
 def stages(worker: RenderWorker, request: RenderRequest) -> tuple[dict[str, float], dict[str, float]]:
@@ -224,7 +256,7 @@ def measure_network(device: str = "cpu", rows: int = NETWORK_POSES, micro_batch:
         spec = WorkerSpec(depth_name="depth_anything_v2", depth_options=options, device=device, micro_batch=micro_batch)
         worker = spec.build()
     worker.ready()
-    request = request_for(worker.body, joints, camera, camera.project(joints))
+    request = request_for(joints, camera, camera.project(joints))
     clock = time.perf_counter if device == "cuda" else time.process_time
     measured: dict[str, object] = {
         "depth_anything_v2_small_poses_per_s": rows / seconds(lambda: worker.depth(request), 2, clock),
@@ -237,7 +269,8 @@ def measure_network(device: str = "cpu", rows: int = NETWORK_POSES, micro_batch:
 def measure() -> dict[str, object]:
     """Every figure; speeds are per second, ratios are named a_vs_b."""
     torch.set_num_threads(1)
-    result: dict[str, object] = {**mapping.measure(), **measure_poses(), **measure_rasterizer(), **measure_reference()}
+    result: dict[str, object] = {**mapping.measure(), **measure_poses(), **measure_geometry()}
+    result |= {**measure_rasterizer(), **measure_reference()}
     speed = float(result["raster_meshes_per_s"])
     result["raster_vs_reference"] = speed / float(result["reference_meshes_per_s"])
     result["raster_vs_recorded_pytorch3d"] = speed / RECORDED_PYTORCH3D

@@ -39,12 +39,11 @@ from dg.body.open_body import OpenBody
 from dg.evaluation.metrics import pose_errors
 from dg.methods.base import StepKey
 from dg.pose.devices import indexed, set_tf32
-from dg.pose.skeleton import H36M_17
 from dg.training.live_depth import LiveDepth
-from render_workers.crop import subject_crop
+from render_workers.base import RenderRequest
+from render_workers.geometry import TorchGeometry, geometry_for
 from render_workers.pool import LocalPool
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
-from render_workers.sampling import sample_joints
 from render_workers.worker import WorkerSpec
 from tests.bench.depth import RESOLUTION, bodies_in_crops, human36m_cameras, request_for, standing_people
 from tests.bench.launches import counted
@@ -105,32 +104,34 @@ def environment(bench: Bench) -> Found:
 
 
 def agreement(bench: Bench) -> Found:
-    """Largest differences, metres, between CPU and device; and whether the device repeats itself bit for bit."""
+    """Largest differences between torch on the CPU and kernels on the device, metres; whether these repeat."""
     rows = bench.size(1024, 32)
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=True)
-    joints_2d, body = camera.project(joints), OpenBody()
+    request, body = request_for(joints, camera, camera.project(joints)), OpenBody()
+    cpu, kernels = TorchGeometry(body), geometry_for(body, bench.device)
     found: Found = {}
     for name, tf32 in (("float32", False), ("tf32", True)):
         set_tf32(tf32)
-        runs = [_drawn(body, joints, camera, joints_2d, d) for d in (torch.device("cpu"), bench.device, bench.device)]
+        sides = [(cpu, torch.device("cpu")), (kernels, bench.device), (kernels, bench.device)]
+        runs = [_drawn(geometry, request, device) for geometry, device in sides]
         for part in runs[0]:
-            cpu, one, other = (run[part].cpu() for run in runs)
-            both = cpu.isfinite() & one.isfinite()
-            found[f"{part}_{name}_m"] = float((cpu - one)[both].abs().max())
-            found[f"{part}_{name}_finite_otherwise"] = int((cpu.isfinite() != one.isfinite()).sum())
+            slow, one, other = (run[part].cpu() for run in runs)
+            both = slow.isfinite() & one.isfinite()
+            found[f"{part}_{name}_m"] = float((slow - one)[both].abs().max())
+            found[f"{part}_{name}_finite_otherwise"] = int((slow.isfinite() != one.isfinite()).sum())
             found[f"{part}_{name}_repeats"] = bool(torch.equal(one.nan_to_num(), other.nan_to_num()))
     set_tf32(False)
     return found
 
 
-def _drawn(body: OpenBody, joints: Any, camera: Any, joints_2d: Any, device: torch.device) -> dict[str, torch.Tensor]:
+def _drawn(geometry: TorchGeometry, request: RenderRequest, device: torch.device) -> dict[str, torch.Tensor]:
     """Every stage on a device."""
-    crop = subject_crop(camera.to(device), joints_2d.to(device), RESOLUTION, 100.0)
-    pose = body.fit(joints.to(device), H36M_17)
-    vertices = body.skin(pose)
-    zbuffer = WarpZBuffer(body.faces, device).depth(vertices, crop.focal_px, crop.center_px, RESOLUTION)
-    depth = sample_joints(zbuffer, crop.joints_px, 3).depth
-    return {"fit": pose.positions, "skin": vertices, "raster": zbuffer, "sampling": depth}
+    request = request.to(device)
+    crop, fitted = geometry.crop(request, RESOLUTION, 100.0), geometry.fit(request)
+    vertices = geometry.skin(fitted)
+    zbuffer = WarpZBuffer(geometry.body.faces, device).depth(vertices, crop.focal_px, crop.center_px, RESOLUTION)
+    depth = geometry.sample(zbuffer, crop.joints_px, 3).depth
+    return {"fit": fitted.pose.positions, "skin": vertices, "raster": zbuffer, "sampling": depth}
 
 
 def rasteriser(bench: Bench) -> Found:
@@ -175,7 +176,7 @@ def network(bench: Bench) -> Found:
     joints, camera = standing_people(rows), human36m_cameras(rows, distorted=False)
     variants: dict[str, Found] = {"float32": {"precision": "float32"}, "auto": {}}
     if not bench.small and bench.device.type == "cuda":
-        variants["bfloat16_compiled"] = {"compile": True}
+        variants |= {"bfloat16_channels_first": {"layout": "channels_first"}, "bfloat16_compiled": {"compile": True}}
     found: Found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, options in variants.items():

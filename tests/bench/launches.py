@@ -1,17 +1,19 @@
 """What a step of training would ask of a GPU: the operations it launches, and the calls that make it wait.
 
-Counted on the CPU or on `meta` tensors, from what PyTorch dispatches. Views launch nothing. A call blocks where the
-host reads a value (`item`, `bool`, `tolist`), where the size of an answer depends on values (masks, `nonzero`,
-`unique`, `bincount`), or where Python numbers or a tensor of another device are copied to the device: such copies wait
-for all that was launched before.
+Counted on the CPU or on `meta` tensors, from what PyTorch dispatches and Warp launches. Views launch nothing. A call
+blocks where the host reads a value (`item`, `bool`, `tolist`), where the size of an answer depends on values (masks,
+`nonzero`, `unique`, `bincount`), or where Python numbers or a tensor of another device are copied to the device: such
+copies wait for all that was launched before.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import torch
+import warp
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -24,7 +26,9 @@ FREE = {"detach", "lift_fresh", "alias", "empty", "empty_strided", "empty_like",
 
 
 class Launches:
-    """Counts: operations by name, and blocking calls by what they are and the line of ours that makes them."""
+    """Counts: operations by name, `warp NAME` for kernels of Warp, and blocking calls by what they are and the line of
+    ours that makes them.
+    """
 
     def __init__(self) -> None:
         self.operations: Counter[str] = Counter()
@@ -67,8 +71,13 @@ class _Dispatched(TorchDispatchMode):
 @contextmanager
 def counted() -> Iterator[Launches]:
     """Count within this context."""
-    found = Launches()
-    with _Dispatched(found):
+    found, launch = Launches(), warp.launch
+
+    def counting(kernel: Any, *args: Any, **kwargs: Any) -> Any:
+        found.operations[f"warp {kernel.key}"] += 1
+        return launch(kernel, *args, **kwargs)
+
+    with _Dispatched(found), mock.patch.object(warp, "launch", counting):
         yield found
 
 

@@ -25,6 +25,7 @@ from render_workers.crop import subject_crop
 from render_workers.depth.checkpoint_files import DepthCheckpointError, content_digest, find_checkpoint
 from render_workers.depth.depth_anything_network import DepthAnythingNetwork, input_size
 from render_workers.depth.depth_anything_v2 import HYPERSIM_FOCAL, DepthAnythingV2
+from render_workers.depth.pretrained import layout_on
 from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
 from tests.render_workers.depth_anything_maker import save_depth_anything
@@ -391,8 +392,28 @@ def test_a_compiled_network_sees_full_batches_alone_and_answers_the_same(metric,
     assert sizes == [4, 4]
 
 
-def test_compiling_is_no_part_of_what_an_estimate_is(metric):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_channels_last_answers_the_same_and_is_kept_to_the_end(metric, precision):
+    plain = DepthAnythingNetwork(metric, 56, precision=precision)
+    network, seen = DepthAnythingNetwork(metric, 56, precision=precision, layout="channels_last"), []
+    for convolution in (network.model.neck.fusion_stage.layers[-1].projection, network.model.head.conv3):
+        convolution.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    answer, expected = network(grey_images(3)), plain(grey_images(3))
+    assert len(seen) == 2
+    # Of one channel or one pixel, both layouts are one.
+    assert all(part.is_contiguous(memory_format=torch.channels_last) and not part.is_contiguous() for part in seen)
+    tolerance = 1e-5 if precision == "float32" else 2e-2
+    torch.testing.assert_close(answer, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("device", "layout", "last"), [("cuda", "auto", True), ("cpu", "auto", False),
+                                                        ("cuda", "channels_first", False)])  # fmt: skip
+def test_how_maps_lie_in_memory_goes_by_the_device_unless_said(device, layout, last):
+    assert (layout_on(torch.device(device), layout) == torch.channels_last) == last
+
+
+def test_compiling_and_layout_are_no_part_of_what_an_estimate_is(metric):
     options = {"checkpoint": str(metric)}
     specs = [WorkerSpec(depth_name="depth_anything_v2", depth_options=options | more)
-             for more in ({}, {"compile": True}, {"input_px": 70})]  # fmt: skip
-    assert specs[0].digest() == specs[1].digest() != specs[2].digest()
+             for more in ({}, {"compile": True}, {"layout": "channels_last"}, {"input_px": 70})]  # fmt: skip
+    assert specs[0].digest() == specs[1].digest() == specs[2].digest() != specs[3].digest()

@@ -9,10 +9,12 @@ import torch
 import warp as wp
 from warp._src import context
 
+import render_workers
 from dg.pose.devices import indexed
 from dg.settings.errors import ConfigError
-from render_workers.rasterizers import warp_start, warp_zbuffer
-from render_workers.rasterizers.warp_start import kernel_folder, load_kernels, start_warp
+from render_workers.kernels import launching, warp_start
+from render_workers.kernels.module import HOMES, MODULE, complete_module
+from render_workers.kernels.warp_start import kernel_folder, load_kernels, start_warp
 from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 
 
@@ -32,12 +34,12 @@ def test_a_rasteriser_on_cuda_without_a_number_runs_on_the_current_device(monkey
     gpus, loaded = [object(), object()], []
     monkeypatch.setattr(context.runtime, "cuda_devices", gpus)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    monkeypatch.setattr(warp_zbuffer, "load_kernels", lambda module, where: loaded.append((module, where)))
+    monkeypatch.setattr(launching, "load_kernels", lambda module, where: loaded.append((module, where)))
     with pytest.raises(TypeError):
         wp.device_from_torch(torch.device("cuda"))
     rasterizer = WarpZBuffer(torch.tensor([[0, 1, 2]]).as_subclass(Faces), "cuda")
     assert rasterizer.faces.where == rasterizer.device == indexed("cuda") == torch.device("cuda", 1)
-    assert loaded == [(warp_zbuffer.__name__, gpus[1])]
+    assert loaded == [(MODULE.name, gpus[1])]
 
 
 def test_kernels_go_to_the_folder_that_is_named_or_the_users_own(monkeypatch, tmp_path):
@@ -99,3 +101,24 @@ def test_whoever_waits_too_long_for_the_lock_compiles_for_itself(monkeypatch, tm
     with warp_start.FileLock(tmp_path / "kernels.lock"):
         load_kernels("kernels", "cpu")
     assert loaded == ["cpu"]
+
+
+def test_all_kernels_are_in_one_module_which_is_complete_before_it_is_compiled():
+    """One that were missing would have all others compiled anew when it is first imported."""
+    folder = Path(render_workers.__file__).parent
+    files = {path: path.read_text() for path in folder.rglob("*.py")}
+    registering = {path for path, text in files.items() if "@wp.kernel" in text}
+    assert {folder.parent / f"{home.replace('.', '/')}.py" for home in HOMES} == registering
+    homes = {folder / "kernels", folder / "rasterizers"}
+    assert {path.parent for path, text in files.items() if "import warp" in text} <= homes
+    for path in registering:
+        assert files[path].count("@wp.kernel(module=MODULE)") == files[path].count("@wp.kernel"), path
+
+
+def test_the_kernels_compile_for_cuda_without_a_gpu(tmp_path):
+    wp.init()
+    complete_module()
+    wp.compile_aot_module(MODULE, arch=90, module_dir=tmp_path, use_ptx=True)
+    ptx = next(tmp_path.glob("*.ptx")).read_text()
+    for kernel in ("_project", "_rasterize", "fit", "skin", "crop", "sample", "draw", "disturb"):
+        assert f".entry {kernel}_" in ptx, kernel

@@ -58,7 +58,7 @@ def load_kernels(module: str, device: wp.Device | str) -> None:
     """Compile a module's kernels, unless another process of the machine has, and load them.
 
     Args:
-        module: Python module that they are in.
+        module: name of the Warp module.
         device: where they are to run.
     """
     # Without the lock every actor of a node would find no kernels and compile them, all at once.

@@ -1,0 +1,1 @@
+"""NVIDIA Warp: its start in a process, launching on torch tensors, and kernels of the worker."""
