@@ -14,11 +14,9 @@ os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
-from jaxtyping import install_import_hook
+from tests.shape_checker import install as check_shapes
 
-import tests.shape_checker  # noqa: F401 - the hook below looks it up by name
-
-install_import_hook(["dg", "lifters", "render_workers", "sweeps"], "tests.shape_checker.check")
+check_shapes(["dg", "lifters", "render_workers", "sweeps"])
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
