@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -60,6 +61,23 @@ def _motion_is_made_once(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent.name != "datasets" and request.path.stem != "test_every_dataset":
             patch.setattr(Synthetic, "load", lambda self, split: _motion(self.options, split))
+        yield
+
+
+_NO_PICTURE = bytes.fromhex(  # a PNG of one pixel
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pictures_of_runs_are_not_drawn(request):
+    """They are a fifth of what a small run costs, and most tests look at other things."""
+    with pytest.MonkeyPatch.context() as patch:
+        if "training" in request.path.parts or "dg.training.run_record" in sys.modules:
+            if request.path.stem not in {"test_run_record", "test_made_of", "test_run_figures"}:
+                patch.setattr("dg.training.run_record.draw_run", lambda details, views: _NO_PICTURE)
+                patch.setattr("dg.training.view_log.draw_views", lambda sets: _NO_PICTURE)
         yield
 
 
