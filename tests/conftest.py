@@ -2,7 +2,6 @@
 
 import os
 import secrets
-import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -24,7 +23,9 @@ import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from dg.datasets.synthetic import Synthetic  # noqa: E402
+from dg.drawing import figures  # noqa: E402
 from dg.pose.camera import Camera  # noqa: E402
+from tests.pictures import ONE_PIXEL  # noqa: E402
 
 # A busy machine is no failure of a law.
 settings.register_profile("any_speed", deadline=None)
@@ -47,7 +48,7 @@ def _seed():
     torch.set_num_threads(1)
 
 
-_plain_load = Synthetic.load
+_plain_load, _plain_drawn = Synthetic.load, figures._drawn
 
 
 @lru_cache(maxsize=64)
@@ -64,21 +65,22 @@ def _motion_is_made_once(request):
         yield
 
 
-_NO_PICTURE = bytes.fromhex(  # a PNG of one pixel
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-    "0000000a49444154789c63f80f0001010100b138f6140000000049454e44ae426082"
-)
-
-
 @pytest.fixture(autouse=True, scope="module")
-def _pictures_of_runs_are_not_drawn(request):
-    """They are a fifth of what a small run costs, and most tests look at other things."""
+def _pictures_are_not_drawn(request):
+    """Figures are made but not drawn, which is half of what a small run costs, where no test looks at one.
+
+    A module whose tests look at pictures has PICTURES_ARE_DRAWN; a single test asks for the fixture `pictures`.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        if "training" in request.path.parts or "dg.training.run_record" in sys.modules:
-            if request.path.stem not in {"test_run_record", "test_made_of", "test_run_figures"}:
-                patch.setattr("dg.training.run_record.draw_run", lambda details, views: _NO_PICTURE)
-                patch.setattr("dg.training.view_log.draw_views", lambda sets: _NO_PICTURE)
+        if not getattr(request.module, "PICTURES_ARE_DRAWN", False):
+            patch.setattr(figures, "_drawn", lambda figure, dpi: ONE_PIXEL)
         yield
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """Pictures are drawn in this test."""
+    monkeypatch.setattr(figures, "_drawn", _plain_drawn)
 
 
 @pytest.fixture

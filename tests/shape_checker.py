@@ -16,10 +16,10 @@ from types import FunctionType
 from typing import Any, get_args, get_type_hints
 
 from beartype import BeartypeConf, beartype
-from jaxtyping import AbstractArray, config, jaxtyped
+from jaxtyping import AbstractArray, TypeCheckError, config, jaxtyped
 
 # `int` is accepted for `float`, as everywhere in Python.
-_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True))
+_beartype = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 _NAME = "__checked__"
 
 

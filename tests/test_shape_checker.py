@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from beartype.roar import BeartypeCallHintViolation as Wrong
+from jaxtyping import TypeCheckError as Wrong
 
 from dg.augment.viewpoint import camera_direction, view_quantities
 from dg.methods.diagnosis import percentiles

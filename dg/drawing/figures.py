@@ -156,6 +156,16 @@ def png_bytes(figure: "Figure", dpi: int = DOTS_PER_INCH) -> bytes:
         figure: one that belongs to no window.
         dpi: pixels per inch.
     """
+    return _drawn(figure, dpi)
+
+
+def _drawn(figure: "Figure", dpi: int) -> bytes:
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # `savefig` would go through a whole drawing first, for its layout.
+        figure.dpi = dpi
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
     return picture.getvalue()

@@ -16,6 +16,8 @@ from dg.settings.plugins import resolve
 from tests.analyse.runs import DETECTED, TARGET, train
 from tests.pictures import shows_something
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 LABELS = ("first", "second")
 
 

@@ -13,6 +13,8 @@ from dg.pose.skeleton import H36M_17
 from dg.training.run_figure import draw_run
 from dg.training.view_log import ViewLog
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 
 def seen(names, seed=0) -> dict[str, dict[str, torch.Tensor]]:
     generator = torch.Generator().manual_seed(seed)

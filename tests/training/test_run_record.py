@@ -14,6 +14,8 @@ from dg.tracking.stores import client_of
 from dg.train import run
 from dg.training.run_record import RUN_ID, run_before
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 WORDS = [
     "pool=local", "data.clips=6", "data.frames=12", "batch_size=64", "lifter.width=16", "epochs=2", "evaluate_every=1",
     "method=random_rigid", "inputs=xy", "targets=[synthetic:near]", "device=cpu", "threads=1",
