@@ -57,8 +57,8 @@ def stopping(monkeypatch):
     return at
 
 
-WORDS = ["method=random_rigid", "depth=stopping", "render.micro_batch=32", "data.clips=4", "data.frames=24",
-         "batch_size=16", "virtual_cameras=0", "targets=[synthetic:near]", "lifter.width=8", "evaluate_every=2",
+WORDS = ["method=random_rigid", "depth=stopping", "render.micro_batch=32", "data.clips=2", "data.frames=24",
+         "batch_size=16", "virtual_cameras=0", "targets=['synthetic:near?clips=2&frames=8']", "lifter.width=8", "evaluate_every=2",
          "cache=off"]  # fmt: skip
 
 
