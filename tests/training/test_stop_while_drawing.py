@@ -58,8 +58,8 @@ def stopping(monkeypatch):
 
 
 WORDS = ["method=random_rigid", "depth=stopping", "render.micro_batch=32", "data.clips=2", "data.frames=24",
-         "batch_size=16", "virtual_cameras=0", "targets=['synthetic:near?clips=2&frames=8']", "lifter.width=8", "evaluate_every=2",
-         "cache=off"]  # fmt: skip
+         "batch_size=16", "virtual_cameras=0", "targets=['synthetic:near?clips=2&frames=8']", "lifter.width=8",
+         "evaluate_every=2", "cache=off"]  # fmt: skip
 
 
 # Which data set is drawn, counted from 1: the held-out part; with windows the source, which a moved pass follows.
