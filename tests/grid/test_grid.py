@@ -233,7 +233,8 @@ def test_two_drivers_never_work_in_one_folder(fake_train, capsys):
     assert "another driver" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=pytest.mark.reliability)])
+@pytest.mark.reliability
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_driver_that_is_interrupted_or_killed_leaves_checkpoints_and_no_process(fake_train, capsys, monkeypatch, how):
     words = [*FOUR, "parallel=2", "out=g"]
     settings = {"env": os.environ | {"FAKE_TRAIN": "hang@erm"}, "text": True, "stdout": subprocess.PIPE}
