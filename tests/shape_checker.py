@@ -18,6 +18,8 @@ from typing import Any, get_args, get_type_hints
 from beartype import BeartypeConf, beartype
 from jaxtyping import AbstractArray, TypeCheckError, config, jaxtyped
 
+from tests.quick_shapes import Quick, quick
+
 # `int` is accepted for `float`, as everywhere in Python.
 _beartype = beartype(conf=BeartypeConf(is_pep484_tower=True, violation_type=TypeCheckError))
 _NAME = "__checked__"
@@ -53,7 +55,7 @@ def _prepared_at_its_first_call(function: FunctionType) -> Callable:
 
 
 def _checker(function: FunctionType) -> Callable:
-    hints = {name: _resolved(function, hint) for name, hint in function.__annotations__.items()}
+    hints = {name: quick(_resolved(function, hint)) for name, hint in function.__annotations__.items()}
     if inspect.isgeneratorfunction(function):
         # It is checked when it is first asked, among the axes of whoever asks.
         hints = {name: hint for name, hint in hints.items() if not _has_shape(hint)}
@@ -92,7 +94,7 @@ def _resolved(function: FunctionType, hint: Any) -> Any:
 def _has_shape(hint: Any) -> bool:
     if isinstance(hint, list):  # parameters of a Callable
         return any(map(_has_shape, hint))
-    return (inspect.isclass(hint) and issubclass(hint, AbstractArray)) or any(map(_has_shape, get_args(hint)))
+    return (inspect.isclass(hint) and issubclass(hint, (AbstractArray, Quick))) or any(map(_has_shape, get_args(hint)))
 
 
 class _Finder(MetaPathFinder):

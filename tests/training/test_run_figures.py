@@ -1,6 +1,7 @@
 """The two pictures of a run: every target has its marks and its word, and nothing is cut off."""
 
 import io
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -24,7 +25,10 @@ def seen(names, seed=0) -> dict[str, dict[str, torch.Tensor]]:
 def view_log(targets: list[str], augmented: bool) -> ViewLog:
     log = ViewLog.__new__(ViewLog)  # as after its last look
     log.known = seen(["source", *targets])
-    log.last = Diagnosis(seen(["augmented"], 1)["augmented"], 1.0, 20.0, 10.0, 0.0, {}) if augmented else None
+    log.last = None
+    if augmented:
+        figures = dict.fromkeys((f.name for f in fields(Diagnosis)), 1.0)
+        log.last = Diagnosis(**figures | {"views": seen(["augmented"], 1)["augmented"], "warnings": {}})
     return log
 
 
