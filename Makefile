@@ -43,16 +43,17 @@ train: $(VENV)/.installed
 	$(BIN)/python -m dg.train $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+# By file: what the tests of a file share is made once.
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 # A real `ray up` on hosts of this machine (network namespaces; as root, with the Debian packages openssh-server, rsync and
 # iproute2), else on loopback addresses. about 9 minutes.
 test-cluster: setup
 	$(BIN)/python -m pytest -m cluster -rP tests/cluster $(ARGS)
 
-# Ray clusters, and processes that are killed.
+# Ray clusters, processes that are killed, and single cases that are long.
 test-reliability: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'reliability and not slow' -rP $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m '(reliability or long) and not slow' -rP $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

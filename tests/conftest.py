@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,18 +15,18 @@ os.environ.setdefault("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
-from jaxtyping import install_import_hook
+from tests.shape_checker import install as check_shapes
 
-import tests.shape_checker  # noqa: F401 - the hook below looks it up by name
-
-install_import_hook(["dg", "lifters", "render_workers", "sweeps"], "tests.shape_checker.check")
+check_shapes(["dg", "lifters", "render_workers", "sweeps"])
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 from dg.datasets.synthetic import Synthetic  # noqa: E402
+from dg.drawing import figures  # noqa: E402
 from dg.pose.camera import Camera  # noqa: E402
+from tests.pictures import ONE_PIXEL  # noqa: E402
 
 # A busy machine is no failure of a law.
 settings.register_profile("any_speed", deadline=None)
@@ -48,7 +49,7 @@ def _seed():
     torch.set_num_threads(1)
 
 
-_plain_load = Synthetic.load
+_plain_load, _plain_drawn = Synthetic.load, figures._drawn
 
 
 @lru_cache(maxsize=64)
@@ -63,6 +64,27 @@ def _motion_is_made_once(request):
         if request.path.parent.name != "datasets" and request.path.stem != "test_every_dataset":
             patch.setattr(Synthetic, "load", lambda self, split: _motion(self.options, split))
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _pictures_are_not_drawn(request):
+    """Figures are made but not drawn, which is half of what a small run costs, where no test looks at one.
+
+    A module whose tests look at pictures has PICTURES_ARE_DRAWN; a single test asks for the fixture `pictures`.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "PICTURES_ARE_DRAWN", False):
+            patch.setattr(figures, "_drawn", lambda figure, dpi: ONE_PIXEL)
+            if "dg.training.run_record" in sys.modules:  # every run has these two: their figures are not even made
+                patch.setattr("dg.training.run_record.draw_run", lambda details, views: ONE_PIXEL)
+                patch.setattr("dg.training.view_log.draw_views", lambda sets: ONE_PIXEL)
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch):
+    """Pictures are drawn in this test."""
+    monkeypatch.setattr(figures, "_drawn", _plain_drawn)
 
 
 @pytest.fixture

@@ -63,6 +63,36 @@ def panels(
     return figure, axes[:count]
 
 
+def row(
+    count: int, size: tuple[float, float], heading: str = "", *, left: float, between: float, below: float
+) -> "tuple[Figure, list[Axes]]":
+    """A figure of panels side by side whose margins are given, and their axes.
+
+    Measuring all words to make room for them takes most of a picture's time: this is for pictures that every run draws.
+
+    Args:
+        count: of the panels, at least 1.
+        size: width and height of the figure, inches.
+        heading: one line, above everything.
+        left: room for the words at the first panel's left side, inches.
+        between: likewise for those between two panels.
+        below: room for what stands below the panels, inches.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=DOTS_PER_INCH)
+    above = 0.25
+    if heading:
+        figure.text(0.5, 1 - 0.04 / size[1], heading, ha="center", va="top", fontsize=10, fontweight="bold")
+        above += 0.22
+    panel = (size[0] - left - 0.08 - (count - 1) * between) / count
+    sides = {"left": left / size[0], "right": 1 - 0.08 / size[0], "wspace": between / panel}
+    axes = figure.subplots(
+        1, count, squeeze=False, gridspec_kw={**sides, "bottom": below / size[1], "top": 1 - above / size[1]}
+    )
+    return figure, axes[0].tolist()
+
+
 def dress(
     axis: "Axes",
     title: str = "",
@@ -100,9 +130,9 @@ def legend_below(figure: "Figure", axes: "Iterable[Axes]", columns: int) -> None
         columns: entries side by side.
     """
     handles = {label: h for axis in axes for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8, frameon=False
-    )
+    # "outside" makes room; in a figure whose margins are given there is room.
+    place = "lower center" if figure.get_layout_engine() is None else "outside lower center"
+    figure.legend(list(handles.values()), list(handles), loc=place, ncols=columns, fontsize=8, frameon=False)
 
 
 def note(axis: "Axes", text: str, x: float, y: float) -> None:
@@ -126,6 +156,16 @@ def png_bytes(figure: "Figure", dpi: int = DOTS_PER_INCH) -> bytes:
         figure: one that belongs to no window.
         dpi: pixels per inch.
     """
+    return _drawn(figure, dpi)
+
+
+def _drawn(figure: "Figure", dpi: int) -> bytes:
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # `savefig` would go through a whole drawing first, for its layout.
+        figure.dpi = dpi
+        engine.execute(figure)
+        figure.set_layout_engine(None)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=dpi, metadata={"Software": None})
     return picture.getvalue()

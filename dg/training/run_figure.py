@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dg.drawing.figures import COLOURS, GREY, canvas, colour, dress, legend_below, png_bytes
+from dg.drawing.figures import COLOURS, GREY, colour, dress, legend_below, png_bytes, row
 from dg.evaluation.details import ELEVATION_STEP_DEG
 from dg.training.view_log import ViewLog
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIZE, _DPI = (15.0, 4.2), 90
-_BINS = 36
+_BINS, _COLUMNS = 36, 6
 
 
 def draw_run(details: Mapping[str, Any], views: ViewLog) -> bytes | None:
@@ -29,13 +29,16 @@ def draw_run(details: Mapping[str, Any], views: ViewLog) -> bytes | None:
     targets = details.get("targets", {})
     if not targets:
         return None
-    figure = canvas(*_SIZE, f"Errors at epoch {details['epoch']}, chosen by source validation")
-    panels = figure.subplots(1, 3 if views.last is not None else 2)
+    lines = -(-(len(targets) + 2) // _COLUMNS)  # of the legend
+    heading = f"Errors at epoch {details['epoch']}, chosen by source validation"
+    size, below = (_SIZE[0], _SIZE[1] + 0.2 * (lines - 1)), 0.52 + 0.2 * lines
+    count = 2 if views.last is None else 3
+    figure, panels = row(count, size, heading, left=0.9, between=0.65, below=below)
     _draw_joints(panels[0], targets)
     _draw_elevation(panels[1], targets)
     if views.last is not None:
         _draw_views(panels[2], views)
-    legend_below(figure, panels.flatten().tolist(), 6)
+    legend_below(figure, panels, _COLUMNS)
     return png_bytes(figure, _DPI)
 
 

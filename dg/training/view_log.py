@@ -1,6 +1,5 @@
 """What a run tells of its augmentation: percentiles of viewpoint and place, a figure, and a warning when it is off."""
 
-import io
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dg.augment.viewpoint import QUANTITIES, view_quantities
 from dg.datasets.base import PoseDataset
+from dg.drawing.figures import legend_below, png_bytes, row
 from dg.methods.base import DGMethod
 from dg.methods.diagnosis import Diagnosis, diagnose, percentiles
 from dg.pose.batch import PoseBatch
@@ -26,6 +26,7 @@ _TITLES = {
 }
 _SOURCE, _AUGMENTED = "#111111", "#e8a27c"
 _COLOURS = ("#1f6fb4", "#3a923a", "#8a56a0", "#b8860b", "#c03a6b", "#2aa5a5", "#7a5a3a")
+_COLUMNS = 8
 
 
 class ViewLog:
@@ -81,10 +82,8 @@ def evenly_spaced(poses: PoseBatch, most: int) -> PoseBatch:
 
 def draw_views(sets: Mapping[str, Mapping[str, Float[Tensor, " poses"]]]) -> bytes:
     """A PNG with a panel for each quantity and an outline for each set of poses; the augmented ones are filled."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(15, 2.9), layout="constrained")
-    panels = figure.subplots(1, len(QUANTITIES))
+    lines = -(-len(sets) // _COLUMNS)  # of the legend
+    figure, panels = row(len(QUANTITIES), (15, 2.7 + 0.2 * lines), left=0.08, between=0.08, below=0.3 + 0.2 * lines)
     others = itertools.cycle(_COLOURS)
     own = {"source": _SOURCE, "augmented": _AUGMENTED}
     colours = [own.get(name) or next(others) for name in sets]
@@ -98,11 +97,8 @@ def draw_views(sets: Mapping[str, Mapping[str, Float[Tensor, " poses"]]]) -> byt
         axis.set_title(_TITLES[quantity], fontsize=9)
         axis.set_yticks([])
         axis.tick_params(labelsize=7)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8, frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=90, format="png", metadata={"Software": None})
-    return picture.getvalue()
+    legend_below(figure, panels[:1], _COLUMNS)
+    return png_bytes(figure, 90)
 
 
 def _span(values: Sequence[Tensor]) -> tuple[float, float]:

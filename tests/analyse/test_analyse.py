@@ -75,7 +75,7 @@ def test_files_are_added_to_the_run_in_mlflow_and_nothing_else_of_it_changes(fol
     assert after.data.tags == before.data.tags
 
 
-def test_a_store_that_lacks_the_run_costs_the_log_alone(folder, tmp_path, capsys):
+def test_a_store_that_lacks_the_run_costs_the_log_alone(folder, tmp_path, capsys, pictures):
     words = [f"out={tmp_path / 'out'}", f"tracking_uri={new_store(tmp_path)}"]
     assert main(["tail", str(folder / "xy"), *words]) == 0
     assert "not logged to the MLflow run" in capsys.readouterr().out

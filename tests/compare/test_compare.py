@@ -199,7 +199,7 @@ def _only_the_children_of_a_parent(uri, parent, capsys):
         assert "was started by the run" in capsys.readouterr().err
 
 
-def test_our_runs_stand_beside_the_papers_in_every_output(tmp_path, capsys):
+def test_our_runs_stand_beside_the_papers_in_every_output(tmp_path, capsys, pictures):
     uri = new_store(tmp_path)
     for seed in range(5):
         track_benchmark(uri, tmp_path / f"e{seed}", "erm", seed, 86.0 + seed)

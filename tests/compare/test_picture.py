@@ -7,6 +7,8 @@ from dg.compare.published import published_results
 from dg.compare.published_rows import add_published
 from tests.compare.make_results import benchmark_run, run, tables
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 
 def pixels_of(path, colour):
     wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]

@@ -14,7 +14,9 @@ from dg.analyse.base import Analysis
 from dg.datasets import DATASETS
 from dg.settings.plugins import resolve
 from tests.analyse.runs import DETECTED, TARGET, train
-from tests.pictures import shows_something
+from tests.pictures import ONE_PIXEL, shows_something
+
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
 
 LABELS = ("first", "second")
 
@@ -96,7 +98,8 @@ def test_it_gives_the_same_files_again(done, runs, tmp_path):
     assert contents(tmp_path) == contents(folder)
 
 
-def test_it_takes_one_checkpoint_alone(done, runs, tmp_path):
+def test_it_takes_one_checkpoint_alone(done, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("dg.drawing.figures._drawn", lambda figure, dpi: ONE_PIXEL)
     assert "from ground truth" in analyse(done[0], runs[:1], tmp_path)
 
 

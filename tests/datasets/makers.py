@@ -1,5 +1,7 @@
 """Small files in each data set's own format, of people who really move. A new data set adds its maker here."""
 
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -18,6 +20,11 @@ __all__ = ["ACTIONS", "FRAMES", "MAKERS", "cross_arrays", "h36m_motion", "write_
 
 def cross_arrays() -> dict[str, np.ndarray]:
     """The arrays of a cross-dataset file: ten takes seen by portrait cameras."""
+    return {name: values.copy() for name, values in _cross_arrays().items()}
+
+
+@cache
+def _cross_arrays() -> dict[str, np.ndarray]:
     data = Synthetic(Options("near", clips=12, frames=6)).load("test")
     camera = data.poses.camera
     return {

@@ -1,5 +1,8 @@
 """Synthetic people who really move, as Human3.6M's file stores them; makers of other formats start from here."""
 
+from copy import deepcopy
+from functools import cache
+
 import numpy as np
 import torch
 
@@ -16,6 +19,11 @@ FPS = 10
 
 def h36m_motion(subjects=("S1", "S5", "S6", "S7", "S8", "S9", "S11"), frames=FRAMES) -> dict:
     """{subject: {action: [frames, 32, 3]}} with the joints that do not move left at zero."""
+    return deepcopy(_motion(subjects, frames))
+
+
+@cache
+def _motion(subjects: tuple[str, ...], frames: int) -> dict:
     generator = torch.Generator().manual_seed(3)
     motion = {}
     for subject in subjects:

@@ -10,6 +10,8 @@ from dg.drawing.pose import LEFT, MIDDLE, REFERENCE, RIGHT, draw_pose, png_bytes
 from dg.pose.skeleton import H36M_16, H36M_17
 from tests.conftest import STANDING_17
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 POSE = STANDING_17.double().numpy()
 
 

@@ -9,6 +9,7 @@ import sys
 import psutil
 import pytest
 
+from dg.grid import session
 from dg.grid.__main__ import main
 from dg.grid.cells import read_grid
 from dg.grid.driver import LOCK, Driver
@@ -16,6 +17,7 @@ from dg.grid.places import CELL_BYTES, CELLS_PER_GPU, Resources, find_places
 from dg.grid.plan import make_plan
 from dg.grid.view import CellProgress, Counts, Pace, clock, share_done
 from tests.fake_commands import command, wait_for
+from tests.in_this_process import InThisProcess
 from tests.stores import new_store
 
 FOUR = ["methods=[erm,random_rigid]", "inputs=[xy,xyd]", "tracking.uri=off"]
@@ -231,6 +233,7 @@ def test_two_drivers_never_work_in_one_folder(fake_train, capsys):
     assert "another driver" in capsys.readouterr().err
 
 
+@pytest.mark.reliability
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_a_driver_that_is_interrupted_or_killed_leaves_checkpoints_and_no_process(fake_train, capsys, monkeypatch, how):
     words = [*FOUR, "parallel=2", "out=g"]
@@ -267,9 +270,11 @@ TINY = [
 
 
 def test_a_small_grid_end_to_end_and_again(tmp_path, monkeypatch, capsys):
+    """Processes of their own have the runs of the test below."""
     from mlflow import MlflowClient
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(session, "ChildRun", InThisProcess)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     new_store(tmp_path)
     assert main(TINY) == 0

@@ -1,6 +1,7 @@
 """RT-DETR and ViTPose with random weights, saved and loaded as published ones are, and laws of what surrounds them."""
 
 import json
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +31,10 @@ def folders(tmp_path_factory):
 
 
 def detector(folders, kind="v2", pose="pose", **options):
-    return PersonPoseDetector(DetectorOptions(str(folders[kind]), str(folders[pose]), device="cpu", **options))
+    return _loaded(DetectorOptions(str(folders[kind]), str(folders[pose]), device="cpu", **options))
+
+
+_loaded = cache(PersonPoseDetector)
 
 
 def noise(height, width, seed=0):

@@ -208,7 +208,7 @@ def test_people_of_absent_and_of_damaged_images_are_lifted_without_a_picture_and
     assert (tmp_path / "out/a.json.html").read_text().count("data:image/jpeg") == 1
 
 
-def test_keypoints_of_a_clip_with_images_give_a_gif_of_their_skeletons(tmp_path):
+def test_keypoints_of_a_clip_with_images_give_a_gif_of_their_skeletons(tmp_path, pictures):
     path, truth = files.alphapose(tmp_path)
     (tmp_path / "photos").mkdir()
     for number in range(FRAMES):

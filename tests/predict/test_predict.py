@@ -184,7 +184,7 @@ def test_the_size_of_the_image_file_does_not_matter(folder, photos):
         assert np.allclose(one["root_camera_m"], two["root_camera_m"], atol=0.03)
 
 
-def test_the_whole_command_with_tiny_networks_from_folders(folder, capsys):
+def test_the_whole_command_with_tiny_networks_from_folders(folder, capsys, pictures):
     store(folder, *LIFTER, *KINDS["uadd"])
     detector, pose = save_rt_detr(folder / "rt", labels=("person",)), save_vit_pose(folder / "vit")
     depth = save_depth_anything(folder / "da")
@@ -272,7 +272,7 @@ def test_a_lifter_of_windows_sees_a_still_person_or_the_clip_of_the_folder(tmp_p
         assert np.allclose([person["joints_3d_m"] for person in answers[name]], expected, atol=2e-4), name
 
 
-def test_the_views_of_the_picture_have_equal_axes_and_show_the_joints(folder, photos):
+def test_the_views_of_the_picture_have_equal_axes_and_show_the_joints(folder, photos, pictures):
     checkpoint, _ = store(folder, *LIFTER, *KINDS["xyd"])
     known = Known(photos.values())
     options = predict_options([f"{folder}/in/two.png", f"checkpoint={checkpoint}", *CPU])

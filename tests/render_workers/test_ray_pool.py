@@ -133,6 +133,7 @@ def test_a_hung_worker_is_replaced(tmp_path):
         assert pool.core.figures.deaths == 1
 
 
+@pytest.mark.reliability
 def test_a_worker_that_cannot_be_built_shows_its_own_traceback(monkeypatch):
     monkeypatch.setattr(pool_core, "START_BUDGET", 1)
     with ray_pool(BrokenSpec(), actors=1) as pool:

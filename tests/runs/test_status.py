@@ -123,6 +123,7 @@ def test_help_loads_neither_torch_nor_ray():
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
 
 
+@pytest.mark.reliability
 def test_a_run_on_this_machine_is_found_without_being_named_and_not_when_it_is_dead(tmp_path, capsys):
     driver = start(tmp_path, "tracking.uri=off", "epochs=4000", "pool=local", "inputs=xy")
     try:

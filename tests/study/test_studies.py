@@ -27,6 +27,8 @@ from tests.in_this_process import InThisProcess
 from tests.pictures import shows_something
 from tests.stores import new_store
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 WORDS = [
     "frames=[1,3]", "seeds=[0]", "lifters=[video_pose_3d?width=16]", "epochs=1", "max_steps=2", "batch_size=64",
     "data.clips=6", "data.frames=12", "targets=['synthetic:near?clips=3&frames=12']", "device=cpu", "parallel=2",

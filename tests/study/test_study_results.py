@@ -82,7 +82,7 @@ def test_the_csv_says_all_of_a_number():
     assert text[2] == "a,l,xy,a/depth=xy,27,mpjpe_mm,90.0,,1,0"
 
 
-def test_the_figure_is_the_same_for_the_same_errors_and_another_for_others():
+def test_the_figure_is_the_same_for_the_same_errors_and_another_for_others(pictures):
     def figure(frame):
         return error_figure(frame, "mpjpe_mm", "errors", "frames", shown_labels(frame), shared_labels(frame))
 

@@ -59,6 +59,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.reliability
 def test_a_second_driver_is_told_to_wait_until_the_first_is_gone_sigkill_included(server, fake_train, capsys):
     words = [*WORDS, f"storage={server.url}", "study=busy", "trials=1"]
     first = subprocess.Popen(
@@ -86,6 +87,7 @@ def test_a_second_driver_is_told_to_wait_until_the_first_is_gone_sigkill_include
     assert "another driver" not in capsys.readouterr().out
 
 
+@pytest.mark.reliability
 def test_a_server_that_is_restarted_while_trials_run_costs_nothing_and_the_lock_is_taken_again(
     server, fake_train, monkeypatch
 ):

@@ -134,6 +134,7 @@ def test_two_drivers_never_work_on_one_study(fake_train, capsys):
     assert "another driver" in capsys.readouterr().err
 
 
+@pytest.mark.reliability
 def test_ctrl_c_checkpoints_the_trial_and_the_same_command_goes_on(fake_train, monkeypatch, capsys):
     words = command("sweeps.reference_depth", *QUICK, "trials=1")
     sweep = {"env": os.environ | {"FAKE_TRAIN": "hang"}, "text": True, "stdout": subprocess.PIPE}

@@ -78,7 +78,7 @@ def test_wrong_words_are_one_message_exit_code_2_and_no_study(words, said, capsy
     assert not list(tmp_path.iterdir())
 
 
-def test_a_search_leaves_table_pictures_and_the_command_of_the_best(fake_train, capsys):
+def test_a_search_leaves_table_pictures_and_the_command_of_the_best(fake_train, capsys, pictures):
     words = [*QUICK[:2], LR, D_REF, "space.method=erm|poseaug", "trials=6", "concurrency=2", "seeds=[0,2]"]
     assert main([*words, "pruner=off"]) == 0
     out = capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_a_search_leaves_table_pictures_and_the_command_of_the_best(fake_train, 
     assert "space.d_ref: 3.5..6.0 then, None now" in capsys.readouterr().err
 
 
-def test_two_objectives_give_a_pareto_table_with_a_command_each_and_an_oracle_says_so(fake_train, capsys):
+def test_two_objectives_give_a_pareto_table_with_a_command_each_and_an_oracle_says_so(fake_train, capsys, pictures):
     assert main([*QUICK, D_REF, "objectives=[oracle:near,seconds]", "trials=7"]) == 0
     here = fake_train / "runs/search-oracle-near"
     said = (here / "best.txt").read_text()

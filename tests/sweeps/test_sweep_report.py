@@ -9,6 +9,8 @@ from sweeps.pictures import draw_front, draw_history, draw_slices
 from sweeps.report import importances_table, trials_table
 from sweeps.space import Choice, Range, Space
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 SPACE = Space({"lr": Range(1e-4, 1e-1, log=True), "d_ref": Range(3.5, 6.0), "method": Choice(("erm", "poseaug"))})
 SECONDS = Objective("seconds", None, "seconds")
 PCK = Objective("source_val:pck150", None, "pck150")

@@ -10,6 +10,8 @@ from tests.contracts.test_every_method import make, source_batch
 from tests.pictures import shows_something
 from tests.training.test_trainer import SMALL
 
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
+
 
 def test_a_line_is_fitted_to_the_last_fifth():
     steps = list(range(10, 1010, 10))

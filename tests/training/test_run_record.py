@@ -13,10 +13,13 @@ from dg.tracking.mlflow_tracker import MLflowTracker
 from dg.tracking.stores import client_of
 from dg.train import run
 from dg.training.run_record import RUN_ID, run_before
+from tests.stores import new_store
+
+PICTURES_ARE_DRAWN = True  # see tests/conftest.py
 
 WORDS = [
     "pool=local", "data.clips=6", "data.frames=12", "batch_size=64", "lifter.width=16", "epochs=2", "evaluate_every=1",
-    "method=random_rigid", "inputs=xy", "targets=[synthetic:near]", "device=cpu", "threads=1",
+    "method=random_rigid", "inputs=xy", "targets=['synthetic:near?clips=3&frames=12']", "device=cpu", "threads=1",
 ]  # fmt: skip
 
 
@@ -24,7 +27,7 @@ WORDS = [
 def recorded(tmp_path_factory):
     """A run that had been begun, and killed before its first checkpoint, and is given again."""
     folder = tmp_path_factory.mktemp("recorded")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    uri = new_store(folder)
     config = parse([*WORDS, f"tracking.uri={uri}", f"out={folder / 'run'}", "resume=auto"])
     experiment_id = prepare(uri, "dg")
     tracker = make_tracker(uri, "dg", folder / "run")
@@ -58,7 +61,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("settled", [False, True])
 def test_points_of_an_epoch_survive_a_kill_between_its_checkpoint_and_the_store(tmp_path, monkeypatch, settled):
     """The points are lost with the process, or have arrived although nobody heard of it: each is there once."""
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    uri = new_store(tmp_path)
     config = parse([*WORDS, "epochs=3", f"tracking.uri={uri}", f"out={tmp_path / 'run'}", "resume=auto"])
     plain = MLflowTracker.log_metrics
 
