@@ -15,6 +15,7 @@ from dg.augment.viewpoint import camera_direction, view_quantities
 from dg.methods.base import DGMethod, StepKey
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import unit_bones
+from dg.pose.devices import seed_global_stream
 from dg.pose.rotation import procrustes_rotation
 
 PERCENTS = (5, 50, 95)
@@ -89,7 +90,7 @@ def proposals(
     sources, made = [], []
     for number, batch in enumerate(rows.split(batch_size)):
         key = StepKey(seed, 0, number)
-        torch.manual_seed(key.number("propose"))
+        seed_global_stream(key.number("propose"))
         proposed = method.propose(poses[batch], key)
         if proposed is None:
             return None

@@ -24,6 +24,20 @@ def indexed(device: torch.device | str) -> torch.device:
     return torch.device("cuda", torch.cuda.current_device())
 
 
+def seed_global_stream(number: int) -> None:
+    """Seed the stream that torch's layers draw from, on the CPU and on the GPUs that are in use.
+
+    `torch.manual_seed` does the same, but where no GPU is in use it keeps three stack traces for the day that one is,
+    which is 4 % of a small run's time.
+
+    Args:
+        number: the seed.
+    """
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+
+
 @lru_cache(maxsize=512)
 def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """Return numbers as a tensor on a device, always the same one: not to be written to.

@@ -19,6 +19,7 @@ from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
 from dg.pose.batch import PoseBatch, finite_rows
+from dg.pose.devices import seed_global_stream
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
@@ -205,7 +206,7 @@ class Trainer:
         return self.anchors[torch.randperm(len(self.anchors), generator=key.generator("order"))]
 
     def _propose(self, batch: PoseBatch, key: StepKey) -> PendingRows | PendingDepth | None:
-        torch.manual_seed(key.number("propose"))
+        seed_global_stream(key.number("propose"))
         proposal = self.method.propose(batch, key)
         if proposal is None:
             return None
@@ -228,7 +229,7 @@ class Trainer:
 
     def _update(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> None:
         # Dropout draws from torch's own stream: set it from the step, so that a resumed run draws the same.
-        torch.manual_seed(key.number("update"))
+        seed_global_stream(key.number("update"))
         before = self.method.lifter_steps
         try:
             update = self.method.update(batch, proposal, key)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dg.pose.devices import full_precision, indexed, set_tf32
+from dg.pose.devices import full_precision, indexed, seed_global_stream, set_tf32
 
 
 @pytest.fixture(autouse=True)
@@ -35,3 +35,11 @@ def test_full_precision_holds_inside_and_the_process_setting_outside():
     with full_precision():
         pass
     assert not torch.backends.cudnn.allow_tf32
+
+
+def test_the_global_stream_is_seeded_as_torch_does_it():
+    torch.manual_seed(12345)
+    expected = torch.rand(4), torch.randn(2)
+    seed_global_stream(12345)
+    assert torch.equal(torch.rand(4), expected[0])
+    assert torch.equal(torch.randn(2), expected[1])
