@@ -161,6 +161,7 @@ def artifacts(folder, name):
     return {file.path.rpartition("/")[2] for file in client.list_artifacts(run_id, f"studies/{name}")}
 
 
+@pytest.mark.long
 def test_the_frames_study_ends_in_a_table_and_a_picture_of_every_target(there, capsys):
     text = (there / "frames.md").read_text()
     for target in ("synthetic (in domain)", "synthetic_near"):

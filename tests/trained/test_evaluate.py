@@ -273,6 +273,7 @@ def test_a_lifter_alone_is_evaluated_in_eval_mode():
 # -- what the released code computes
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_the_released_trained_lifter_scores_what_its_own_evaluation_printed(shared, tmp_path):
     data = shared / "data"
