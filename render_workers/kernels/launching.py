@@ -56,7 +56,7 @@ class Launcher:
 
 
 def view(tensor: Tensor, dtype: type) -> object:
-    """Return a tensor as Warp's kernels take it, without a copy where it is contiguous.
+    """Return a tensor as Warp's kernels take it, without a copy where it is contiguous. What is returned keeps it.
 
     Args:
         tensor: of any shape; its last axes are those of `dtype`.

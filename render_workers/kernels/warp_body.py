@@ -32,10 +32,11 @@ class WarpBody:
         self.device = self._launch.device
         self.vertices = len(rest.vertices)
         self._rest = rest
-        self._mappings: dict[str, tuple[object, list[Tensor]]] = {}
-        self._kept = [part.to(self.device) for part in influences(rest)]
+        self._mappings: dict[str, object] = {}
         kinds = wp.int32, wp.int32, wp.vec4
-        self._influences = [view(part, kind) for part, kind in zip(self._kept, kinds, strict=True)]
+        self._influences = [
+            view(part.to(self.device), kind) for part, kind in zip(influences(rest), kinds, strict=True)
+        ]
 
     @staticmethod
     def covers(body: Body) -> TypeGuard[MeshBody]:
@@ -93,12 +94,10 @@ class WarpBody:
         """The kernels' tables, made once for a skeleton."""
         if skeleton.name not in self._mappings:
             self._mappings[skeleton.name] = _tables(self._rest, skeleton, self.device)
-        return self._mappings[skeleton.name][0]
+        return self._mappings[skeleton.name]
 
 
-def influences(
-    rest: RestBody,
-) -> tuple[Tensor, Tensor, Tensor]:
+def influences(rest: RestBody) -> tuple[Tensor, Tensor, Tensor]:
     """Return the terms of `dg.body.skin.blend_matrix` that are not zero: two a vertex of the 24 that could be.
 
     Args:
@@ -115,8 +114,8 @@ def influences(
     return start.int(), joint.int(), blend.contiguous()
 
 
-def _tables(rest: RestBody, skeleton: Skeleton, device: torch.device) -> tuple[object, list[Tensor]]:
-    """The kernels' struct, and the tensors whose memory it names."""
+def _tables(rest: RestBody, skeleton: Skeleton, device: torch.device) -> object:
+    """The kernels' struct; its arrays keep the tensors whose memory they name."""
     source = np.full(len(SMPL_24), -1)
     source[[SMPL_24.index(name) for name in mapping.PLACED]] = mapping.sources_of(skeleton)
     order = [joint for level in (*mapping.AIMED, *mapping.CARRIED) for joint in level]
@@ -144,10 +143,10 @@ def _tables(rest: RestBody, skeleton: Skeleton, device: torch.device) -> tuple[o
         "rider_offset": rest.joints[riders] - rest.joints[pins].mean(0),
         "tip": mapping.TIPS,
     }
-    tables, kept = body_kernels.Mapping(), []
+    tables = body_kernels.Mapping()
     for name, values in parts.items():
         kind = body_kernels.Mapping.vars[name].type.dtype
         tensor = torch.as_tensor(values, device=device)
-        kept.append(tensor if tensor.is_floating_point() else tensor.int())
-        setattr(tables, name, wp.from_torch(kept[-1].contiguous(), dtype=kind))
-    return tables, kept
+        tensor = tensor if tensor.is_floating_point() else tensor.int()
+        setattr(tables, name, wp.from_torch(tensor.contiguous(), dtype=kind))
+    return tables

@@ -31,9 +31,9 @@ def measure(words: list[str]) -> dict[str, float]:
     return {
         "exit_code": process.returncode,
         "wall_s": round(wall, 1),
-        "wall_goal_s": 300,
+        "wall_goal_s": 180,
         "first_batch_s": summary["first_batch_s"],
-        "first_batch_goal_s": 15,
+        "first_batch_goal_s": 10,
         "peak_memory_gb": round(peak / 1e9, 2),
         "peak_memory_goal_gb": 4,
         "processes": processes,
