@@ -32,6 +32,8 @@ from dg.trained.run_model import RunModel
 if TYPE_CHECKING:
     from dg.runs.display import Display
 
+STORE_S = 20.0  # by then the MLflow store is opened, whether a batch has been trained or not
+
 
 def plugin_lines() -> list[tuple[str, str]]:
     """The plug-in groups with what may be chosen, for help."""
@@ -84,7 +86,7 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
     Raises ConfigError, DataError, DivergedError, ... as the parts do (`exit_code` names their codes).
     """
     from dg.runs.display import Display
-    from dg.tracking import prepare, tracking_uri, ui_command
+    from dg.tracking import look_at, prepare, tracking_uri, ui_command
 
     start = time.monotonic()
     display = Display() if not quiet else None
@@ -93,13 +95,13 @@ def run(config: TrainConfig, quiet: bool = False) -> dict[str, Any]:
         config, out=str(out), cache=config.cache if config.cache == "off" else str(Path(config.cache).absolute())
     )
     uri = tracking_uri(config.tracking.uri)
+    look_at(uri)
     info = RunInfo(config.out, uri, out.name, summary_line(config), command=_command(config))
     with RunFolder(out, config.resume):
         store = _Background(lambda: prepare(uri, config.tracking.experiment))
         try:
             with _under_way(config, info, display) as handle:
-                store.finish()
-                summary = _follow(handle, display, start)
+                summary = _follow(handle, display, start, store)
         finally:
             if display is not None:
                 display.close()
@@ -129,19 +131,28 @@ def _under_way(config: TrainConfig, info: RunInfo, display: "Display | None") ->
             yield handle
 
 
-def _follow(handle: RunHandle, display: "Display | None", start: float) -> dict[str, Any]:
-    """Show progress until the run ends. The first Ctrl-C or SIGTERM stops it at a batch boundary, a second at once."""
+def _follow(handle: RunHandle, display: "Display | None", start: float, store: "_Background") -> dict[str, Any]:
+    """Show progress until the run ends. The first Ctrl-C or SIGTERM stops it at a batch boundary, a second at once.
+
+    The store is made ready once the run is under way, or has taken `STORE_S`: that costs 5 s of processor time, which
+    would hold up the first batch. Raises TrackingError when it cannot be used.
+    """
     first_batch_s = None
     with _Signals(handle):
         while True:
             finished = handle.finished()
+            if finished or first_batch_s is not None or time.monotonic() - start > STORE_S:
+                store.begin()
+            store.check()
             for record in handle.poll():
                 if record["kind"] == "step" and first_batch_s is None:
                     first_batch_s = round(time.monotonic() - start, 2)
                 if display is not None:
                     display.show(record)
             if finished:
-                return handle.result() | {"first_batch_s": first_batch_s}
+                summary = handle.result() | {"first_batch_s": first_batch_s}
+                store.finish()
+                return summary
 
 
 class _Signals:
@@ -168,13 +179,18 @@ class _Signals:
 
 
 class _Background:
-    """Work that goes on beside the caller's; `finish` waits for it and raises what it raised, and leaves its result."""
+    """Work that goes on beside the caller's, from `begin` on; `check` raises what it raised, `finish` waits for it."""
 
     def __init__(self, work: Callable[[], str]) -> None:
         self.error: Exception | None = None
         self.result: str | None = None
         self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
-        self.thread.start()
+        self.begun = False
+
+    def begin(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self.thread.start()
 
     def _run(self, work: Callable[[], str]) -> None:
         try:
@@ -182,10 +198,13 @@ class _Background:
         except Exception as error:
             self.error = error
 
-    def finish(self) -> None:
-        self.thread.join()
+    def check(self) -> None:
         if self.error is not None:
             raise self.error
+
+    def finish(self) -> None:
+        self.thread.join()
+        self.check()
 
 
 # -- words

@@ -1,16 +1,10 @@
 """What a run asks of a Ray cluster, and what a cluster says that it has: amounts by resource, no Ray here."""
 
-import os
 from collections.abc import Mapping
 
 from dg.settings.config import TrainConfig
 
 TRAINER = "trainer"  # custom resource of nodes that are meant for trainers
-
-
-def cores_here() -> int:
-    """Cores of this machine that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cores_of_run(config: TrainConfig) -> int:

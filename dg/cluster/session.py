@@ -15,10 +15,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from dg.cluster.address import AUTO, cluster_address, clusters_here
 from dg.cluster.guardian import Guardian, make_cluster_folder, ray_folder
-from dg.cluster.resources import cores_here, cores_of_run, found
+from dg.cluster.resources import cores_of_run, found
 from dg.cluster.token_file import keep_token_private
 from dg.cluster.versions import NodeVersions, differences, versions_here
 from dg.settings.config import TrainConfig
+from dg.settings.cores import cores_here
 from render_workers.pool_options import ResourceError
 
 NAMESPACE = "dg"
@@ -137,6 +138,9 @@ def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> Ray
     keep_token_private()
     # Ray gives its workers niceness 15: beside any other work on the machine a start of 10 s then takes minutes.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    # A process for each core, started at once, which nothing here would use: trainer and render actors have their own
+    # environment variables, and so processes of their own.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     try:
         _start(max(cores_here(), cores_of_run(config)), ray_folder(folder))
     except BaseException:
@@ -152,7 +156,7 @@ def _start(cpus: int, folder: Path) -> None:
     """
     for attempt in range(ATTEMPTS):
         try:
-            with _daemons_in_their_own_session():
+            with _fewer_daemons():
                 ray.init(
                     address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False,
                     logging_level=logging.ERROR, namespace=NAMESPACE, _temp_dir=str(folder),
@@ -168,25 +172,28 @@ def _start(cpus: int, folder: Path) -> None:
 
 
 @contextmanager
-def _daemons_in_their_own_session() -> Iterator[None]:
-    """Have Ray's daemons started in a session of their own.
+def _fewer_daemons() -> Iterator[None]:
+    """Have Ray's daemons started in a session of their own, and no API server among them.
 
     A signal to the driver's process group (Ctrl-C in some shells, `timeout`, `scancel`) would end the control store
-    before the driver can ask for a checkpoint. The guardian ends the daemons when the driver has gone.
+    before the driver can ask for a checkpoint. The guardian ends the daemons when the driver has gone. The API server
+    serves the dashboard; without one Ray still starts it, for its usage statistics, and waits two seconds for it.
     """
     from ray._private import services
 
     plain: Any = services.ConsolePopen
+    api_server = services.start_api_server
 
     class InItsOwnSession(plain):
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Popen's
             super().__init__(*args, **{**kwargs, "start_new_session": True})
 
     services.ConsolePopen = InItsOwnSession  # type: ignore[misc]
+    services.start_api_server = lambda *args, **kwargs: ("", None)
     try:
         yield
     finally:
-        services.ConsolePopen = plain
+        services.ConsolePopen, services.start_api_server = plain, api_server
 
 
 def _first_line(error: BaseException) -> str:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import psutil
 
-from dg.cluster.resources import cores_here, cores_of_run, share_gpus
+from dg.cluster.resources import cores_of_run, share_gpus
 from dg.settings.config import TrainConfig
+from dg.settings.cores import cores_here
 
 CELLS_PER_GPU = 4  # processes that share one GPU; parallel=N overrules it
 # Memory a cell may take. Measured on the built-in data (peak, CPU): 0.7 GiB for method=erm inputs=xy, 1.0 GiB for

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dg.cluster.guardian import Guardian
-from dg.cluster.resources import amounts, cores_here, trainer_ask
+from dg.cluster.resources import amounts, trainer_ask
 from dg.cluster.store_watch import ClusterLostError, StoreWatch
 from dg.runs.trainer_actor import KeepsLifter, TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
+from dg.settings.cores import cores_here
 from dg.settings.errors import exit_code
 
 if TYPE_CHECKING:

@@ -45,7 +45,7 @@ class RunStatus:
         if record["kind"] == "note":
             self._state["note"] = record["text"]
         if record["kind"] in ("step", "epoch"):
-            wanted = ("lifter_steps", "total_steps", "epoch", "epochs", "loss")
+            wanted = ("lifter_steps", "total_steps", "epoch", "epochs", "loss", "run_id")
             self._state |= {name: record[name] for name in wanted if record.get(name) is not None}
             self._state.pop("note", None)
 

@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Lt
 
 from dg.pose.input_spec import D_REF_M, F_REF
 from dg.pose.radius import R_MAX, R_MIN, RadiusMode
+from dg.settings.cores import cores_here
 from dg.settings.errors import ConfigError
 from dg.settings.networks import VIT_POSE
 
@@ -79,7 +80,7 @@ class DetectionConfig:
 class RenderConfig:
     """The pool of render workers (SYSTEMS 2.4) and what each of them draws (METHODS 4.4)."""
 
-    actors: Count = 2  # render actors that a run asks for
+    actors: Count = 1 if cores_here() <= 2 else 2  # render actors that a run asks for; by default one on two cores
     min_actors: int = 1  # the run starts with so many and waits for no more
     max_actors: str = "auto"  # a number; auto: `actors` in a cluster of this run's own, what has room in a joined one
     service: str = ""  # render service that several runs share, NAMESPACE/NAME; empty: a pool of this run's own

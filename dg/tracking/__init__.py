@@ -19,7 +19,7 @@ from dg.tracking.names import (
     target_metric,
     target_metrics,
 )
-from dg.tracking.stores import OFF, environment_tags, prepare, tracking_uri, ui_command
+from dg.tracking.stores import OFF, environment_tags, look_at, prepare, tracking_uri, ui_command
 
 __all__ = [
     "METRICS",
@@ -34,6 +34,7 @@ __all__ = [
     "epoch_metric",
     "final_metric",
     "final_metrics",
+    "look_at",
     "make_tracker",
     "metric_name",
     "prepare",

@@ -70,8 +70,26 @@ class Tracker(ABC):
         tags: Mapping[str, str],
         run_id: str | None = None,
         parent_run_id: str | None = None,
+        wait: bool = True,
     ) -> str:
-        """Begin a run, or continue the one that `run_id` names; returns its id. params may be nested."""
+        """Begin a run, or continue another.
+
+        Args:
+            run_name: what tables call it.
+            params: parameters, which may be nested.
+            tags: of the run.
+            run_id: the run to continue; none: a new one.
+            parent_run_id: the run under which this one is listed.
+            wait: for the store to give the run its id. Else the connection is made later and in the background
+                (`connect`), and `run_id` is a local one until then.
+
+        Returns:
+            The id of the run, which `run_id` gives too.
+        """
+
+    @abstractmethod
+    def connect(self) -> None:
+        """Have the connection made now, in the background, that `start(wait=False)` has put off."""
 
     @property
     @abstractmethod
@@ -149,9 +167,13 @@ class NullTracker(Tracker):
         tags: Mapping[str, str],
         run_id: str | None = None,
         parent_run_id: str | None = None,
+        wait: bool = True,
     ) -> str:
         """Begin nothing and return an empty id."""
         return ""
+
+    def connect(self) -> None:
+        """Connect to nothing."""
 
     @property
     def run_id(self) -> str:

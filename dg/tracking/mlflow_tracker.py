@@ -4,7 +4,6 @@ Departure from plain MLflow: no fluent global state, so several runs live in one
 which loses points when the process dies.
 """
 
-import contextlib
 import getpass
 import json
 import math
@@ -50,6 +49,8 @@ _TAG_RESUMES = "resume_count"
 _EMPTY = ("", "None", "[]", "()", "{}")  # parameters that say nothing
 _MAX_POINTS, _MAX_PAIRS, _MAX_PARAM, _MAX_TAG = 1000, 100, 6000, 8000
 _BATCH_S = 1.0  # scalars logged step by step travel together
+_CONNECT_S = 20.0  # after `start(wait=False)` the connection is made at the latest
+_FIRST_S = 60.0  # a run that ends waits so long for a store that it has not reached yet, and that is not known away
 
 
 class MLflowTracker(Tracker):
@@ -73,11 +74,10 @@ class MLflowTracker(Tracker):
         self._last_put = 0.0
         self._nonfinite = 0
         self._own_files: set[str] = set()
-        self._begun = threading.Event()
+        self._begun, self._connects = threading.Event(), threading.Event()
         self._watch_machine = watch_machine and system_metrics_wanted()
         self._machine: SystemMetrics | None = None
         self._writer = WriteBehind(self._deliver, self._reachable, folder / "mlflow_spool.jsonl", self._beat)
-        self._writer.put({"kind": "connect"})  # the import takes a second: begin before `start`
 
     def start(
         self,
@@ -86,12 +86,14 @@ class MLflowTracker(Tracker):
         tags: Mapping[str, str],
         run_id: str | None = None,
         parent_run_id: str | None = None,
+        wait: bool = True,
     ) -> str:
         """Begin or continue a run; waits for the store, but no longer than `patience_s`. Empty tags and parameters are
         left out.
 
-        A continued run keeps its parameters: those that differ now become tags `override.NAME`. Runs of this host that
-        stopped without a word are marked KILLED meanwhile.
+        To import MLflow and to open a store take 5 s of processor time, which `wait=False` puts off. A continued run
+        keeps its parameters: those that differ now become tags `override.NAME`. Runs of this host that stopped without
+        a word are marked KILLED meanwhile.
         """
         if run_id and not RUN_HANDLE.fullmatch(run_id):
             raise TrackingError(
@@ -105,8 +107,14 @@ class MLflowTracker(Tracker):
             tags["mlflow.parentRunId"] = parent_run_id
         self._put("resume" if run_id else "create", name=run_name, tags=tags, params=_said(params), time=_now_ms())
         self._put("sweep")
-        self._known.wait(self._patience_s)
+        if wait:
+            self.connect()
+            self._known.wait(self._patience_s)
         return self.run_id
+
+    def connect(self) -> None:
+        """Let the writer's thread go on to import MLflow and open the store."""
+        self._connects.set()
 
     @property
     def run_id(self) -> str:
@@ -165,6 +173,7 @@ class MLflowTracker(Tracker):
 
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Queue the buffered points and wait up to `timeout_s` seconds for the writer to send everything."""
+        self.connect()
         self._put_points()
         return self._writer.flush(timeout_s)
 
@@ -176,6 +185,12 @@ class MLflowTracker(Tracker):
         """
         if status not in STATUSES:
             raise ValueError(f"status must be one of {list(STATUSES)}, got {status!r}")
+        self.connect()
+        give_up = time.monotonic() + _FIRST_S
+        # After a short run on a busy machine MLflow may still be on its way in.
+        while self._begun.is_set() and not self._writer.waiting and time.monotonic() < give_up:
+            if self._known.wait(0.1):
+                break
         self._put_points()
         self._put("end", status=status, tags=_clean_tags({TAG_REASON: reason or status.lower()}), time=_now_ms())
         return self._writer.close(self._patience_s)
@@ -201,14 +216,10 @@ class MLflowTracker(Tracker):
         return self._mlflow.get_experiment(self._experiment_id) is not None
 
     def _deliver(self, record: Record) -> None:
-        if record.get("kind") != "connect":
-            self._begun.wait()  # what an earlier process left may be for the run that `start` will continue
+        self._begun.wait()  # what an earlier process left may be for the run that `start` will continue
+        self._connects.wait(_CONNECT_S)
         check_record(record, self._folder, self._own_files, {self._handle, self.run_id})
         getattr(self, f"_send_{record['kind']}")(record)
-
-    def _send_connect(self, record: Record) -> None:
-        with contextlib.suppress(TrackingError):
-            _ = self._mlflow
 
     def _resolve(self, handle: str) -> str:
         """The run id of a handle; a run created late, perhaps by an earlier process, is found by its tag."""

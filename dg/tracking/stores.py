@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from dg.tracking.base import TrackingError
 from dg.tracking.experiment_page import dress_experiment, runs_address
@@ -31,6 +32,8 @@ SERVER_HINT = (
     "start it with `mlflow server --host 127.0.0.1 --port 5000`, and reach it from other machines through "
     "`ssh -N -L 5000:127.0.0.1:5000 HOST` as tracking.uri=http://127.0.0.1:5000"
 )
+ANSWER_S = 10.0  # a server's port answers within
+_SQLITE = b"SQLite format 3\0"  # begins the file of every such database
 _STALE_S = 600.0  # ten missed heartbeats
 _SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql", "mssql", "databricks")
 # A dead server is found out in seconds, not in MLflow's four minutes; nothing is sent home; no log lines of its own.
@@ -106,15 +109,44 @@ def prepare(uri: str, experiment: str) -> str:
             dress_experiment(client, experiment_id)
             return experiment_id
     except Exception as error:
-        remedy = (
-            f"check that {file.parent} can be written to and that {file.name} is an MLflow database"
-            if file
-            else SERVER_HINT
-        )
-        raise TrackingError(
-            f"cannot use the tracking store {uri}: {_first_line(error)}; {remedy}, or use tracking.uri={DEFAULT_URI}"
-            " or tracking.uri=off"
-        ) from error
+        raise _unusable(uri, _first_line(error)) from error
+
+
+def look_at(uri: str) -> None:
+    """See what of a store can be seen without MLflow, whose import takes seconds: a database file, a server's port.
+
+    Args:
+        uri: absolute tracking store; `off` for none.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    file = sqlite_file(uri)
+    try:
+        if file is not None and file.is_file():
+            with file.open("rb") as opened:
+                if opened.read(len(_SQLITE)) not in (_SQLITE, b""):
+                    raise _unusable(uri, f"{file} is not a database")
+        elif file is not None and file.parent.is_dir() and not os.access(file.parent, os.W_OK):
+            raise _unusable(uri, f"{file.parent} cannot be written to")
+        elif uri.startswith(("http://", "https://")):
+            address = urlsplit(uri)
+            port = address.port or {"http": 80, "https": 443}[address.scheme]
+            socket.create_connection((address.hostname or "", port), ANSWER_S).close()
+    except OSError as error:
+        raise _unusable(uri, str(error)) from error
+
+
+def _unusable(uri: str, why: str) -> TrackingError:
+    file = sqlite_file(uri)
+    remedy = (
+        f"check that {file.parent} can be written to and that {file.name} is an MLflow database"
+        if file
+        else SERVER_HINT
+    )
+    return TrackingError(
+        f"cannot use the tracking store {uri}: {why}; {remedy}, or use tracking.uri={DEFAULT_URI} or tracking.uri=off"
+    )
 
 
 def existing_experiment(uri: str, experiment: str) -> str:

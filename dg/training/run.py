@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from dg.cluster.resources import cores_here, cores_of_run
+from dg.cluster.resources import cores_of_run
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.pose.devices import set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig, deciding
+from dg.settings.cores import cores_here
 from dg.settings.plugins import resolve
 from dg.tracking import Tracker, environment_tags, make_tracker, run_tags
 from dg.tracking.names import TAG_CHECKS, TAG_CHILD, TAG_NOTE, TAG_RECIPE, tags_of_image_depth
@@ -61,7 +62,6 @@ def train(
     set_tf32(config.tf32)
     if device_of(config).type == "cpu":
         use_fast_matmul()
-    # Made first: its thread imports MLflow while the data load.
     tracker = make_tracker(
         info.tracking_uri, config.tracking.experiment, Path(info.out), watch_machine=config.tracking.system_metrics
     )
@@ -118,6 +118,7 @@ def _train_on(
         tags=_tags(config, info, problem, options),
         run_id=state["run_id"] if state else before,
         parent_run_id=config.tracking.parent_run_id or None,
+        wait=False,  # the trainer connects once it is under way
     )
     report({"kind": "start", "run_id": run_id, "train": len(problem.train), "val": len(problem.val),
             "targets": {t.name: len(t) for t in problem.targets}, "resumed": bool(state)})  # fmt: skip
@@ -133,8 +134,8 @@ def _train_on(
         if state is not None:
             trainer.load(state)
         data = {"data": problem.contents, "data_checks": problem.checks}
-        fitted = trainer.fit(run_id)
-        # By now a store that was slow to answer has given the run its own id.
+        fitted = trainer.fit()
+        # By now the store has given the run its own id.
         summary = {"run_id": tracker.run_id, "regime": method.regime} | data | fitted
         if not summary["interrupted"]:
             record_results(tracker, Path(info.out), config, summary, trainer.views, trainer.position.ended_epoch)

@@ -98,12 +98,11 @@ class Trainer:
         """Whether the trainer was asked to stop."""
         return self._stop.is_set()
 
-    def fit(self, run_id: str) -> dict[str, Any]:
+    def fit(self) -> dict[str, Any]:
         """Train to the end of the budget. Returns the results and figures of the run.
 
         Raises DivergedError for a loss that is not finite; the newest checkpoint is then the one before.
         """
-        self.run_id = run_id
         clock = _Clock(self.seconds["total"])
         try:
             self._train(clock)
@@ -237,12 +236,14 @@ class Trainer:
             raise DivergedError(f"{error}\n  the batch: {self._dump(key, batch, proposal)}") from error
         self.trained_poses += len(batch) * (self.method.lifter_steps - before)
         self.losses.add(update.metrics)
-        self._stepped = True
+        if not self._stepped:
+            self._stepped = True
+            self.tracker.connect()
         if self.losses.updates % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
             loss = self._losses()
             self.report({
                 "kind": "step", "lifter_steps": self.method.lifter_steps, "total_steps": self.plan.total_steps,
-                "loss": loss.get("loss/lifter"), "pool": self._pool_status(),
+                "loss": loss.get("loss/lifter"), "pool": self._pool_status(), "run_id": self.tracker.run_id,
             })  # fmt: skip
 
     def _dump(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> str:
@@ -267,7 +268,7 @@ class Trainer:
     def _end_epoch(self, epoch: int, last: bool) -> None:
         losses = self._losses()
         # First: whoever stops the run while the targets are drawn has it evaluated when it goes on.
-        scores = self.evaluator.evaluate(epoch, self.run_id) if last or epoch % self._every() == 0 else {}
+        scores = self.evaluator.evaluate(epoch, self.tracker.run_id) if last or epoch % self._every() == 0 else {}
         self.losses.clear()
         self.position.ended_epoch = epoch
         if "loss/lifter" in losses:
@@ -303,7 +304,7 @@ class Trainer:
         state = {
             "config_digest": self.config.digest(),
             "config": self.config.plain(),
-            "run_id": self.run_id,
+            "run_id": self.tracker.run_id,
             "method": self.method.state_dict(),
             "position": vars(self.position),
             "pending": save_pending(in_flight),

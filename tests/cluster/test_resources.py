@@ -25,7 +25,7 @@ from dg.settings.command_line import parse
     ],
 )
 def test_gpus_are_shared_between_trainer_and_actors(words, gpus, trainer, actor):
-    assert share_gpus(parse(words), gpus) == pytest.approx((trainer, actor))
+    assert share_gpus(parse(["render.actors=2", *words]), gpus) == pytest.approx((trainer, actor))
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])

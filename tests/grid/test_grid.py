@@ -55,11 +55,11 @@ def places(*words, asked=0, cores=8.0, memory=float("inf"), gpus=(), inputs="[xy
         ([], {"memory": 1.0}, 1),
         ([], {"cores": 64, "gpus": ("0", "1")}, 2 * CELLS_PER_GPU),
         ([], {"asked": 5}, 5),
-        (["pool=ray"], {}, 2),  # a trainer and two render actors each
+        (["pool=ray", "render.actors=2"], {}, 2),  # a trainer and two render actors each
         (["address=a:1", "render.actors=7"], {"cores": 40}, 5),
         (["address=a:1", "render.actors=7"], {"cores": 40, "inputs": "[xy]"}, 40),  # nothing to render
         (["address=a:1", "render.gpus_per_actor=0.5", "device=cuda"], {"cores": 96, "gpus": ("0", "1", "2", "3")}, 2),
-        (["address=a:1", "device=cpu"], {"cores": 96, "gpus": ("0",)}, 32),
+        (["address=a:1", "device=cpu", "render.actors=2"], {"cores": 96, "gpus": ("0",)}, 32),
     ],
 )
 def test_as_many_at_once_as_the_machine_or_the_cluster_carries(words, there, expected):

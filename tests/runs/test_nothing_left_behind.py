@@ -150,7 +150,7 @@ def test_after_sigkill_of_the_driver_nothing_remains_and_resuming_gives_the_same
     driver = start(tmp_path / "cut", "tracking.uri=off", "epochs=12")
     wait_for(lambda: has_checkpoint(tmp_path / "cut"))
     everyone, cluster = family(driver.pid), cluster_folder(out)
-    assert len(everyone) >= 5  # gcs, raylet, the trainer, two render actors
+    assert len(everyone) >= 5  # gcs, raylet, its agents, the trainer, its render actors
     assert cluster.is_dir()
     segments = shared_memory(everyone)
     half_file(out, status_of(tmp_path / "cut")["pid"])  # as if it were just saving

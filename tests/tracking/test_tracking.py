@@ -21,6 +21,7 @@ from dg.tracking import (
     epoch_metric,
     final_metric,
     final_metrics,
+    look_at,
     make_tracker,
     metric_name,
     mlflow_tracker,
@@ -110,10 +111,39 @@ def test_a_store_that_mlflow_no_longer_writes_is_refused_with_a_remedy(uri, reme
         tracking_uri(uri)
 
 
-def test_a_file_that_is_no_database_is_one_clear_error(tmp_path):
+@pytest.mark.parametrize("see", [lambda uri: prepare(uri, "dg"), look_at])
+def test_a_file_that_is_no_database_is_one_clear_error(tmp_path, see):
     (tmp_path / "bad.db").write_text("not a database, but long enough to be read as one" * 20)
     with pytest.raises(TrackingError, match=r"bad\.db.*tracking\.uri="):
-        prepare(f"sqlite:///{tmp_path / 'bad.db'}", "dg")
+        see(f"sqlite:///{tmp_path / 'bad.db'}")
+
+
+def test_a_look_at_a_store_finds_a_dead_server_and_creates_nothing(store, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        look_at(address)
+    with pytest.raises(TrackingError, match="mlflow server --host"):
+        look_at(address)
+    look_at(store[0])
+    look_at("off")
+    look_at(f"sqlite:///{tmp_path / 'folder' / 'new.db'}")
+    assert not (tmp_path / "folder").exists()
+
+
+def test_a_start_that_does_not_wait_connects_when_it_is_told_to(store, tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(mlflow_tracker, "prepare", lambda *place: opened.append(place) or prepare(*place))
+    tracker = mlflow_tracker.MLflowTracker(store[0], "dg", tmp_path)
+    handle = tracker.start("later", {"seed": 3}, {"method": "erm"}, wait=False)
+    assert handle.startswith("local-")
+    assert not opened
+    tracker.log_metrics({"loss": 1.0}, 1)
+    tracker.connect()
+    assert tracker.flush()
+    assert opened
+    assert tracker.run_id != handle
+    assert store[2].get_run(tracker.run_id).data.metrics["loss"] == 1.0
+    tracker.finish()
 
 
 @pytest.mark.reliability
