@@ -16,6 +16,8 @@ from dg.pose.batch import PoseBatch
 from dg.pose.devices import constant
 from dg.pose.rotation import rotation_from_turns
 
+LEARNED, RANDOM = "learned", "random"  # of the option `rigid` of the methods that have one
+
 
 @dataclass(frozen=True)
 class MoveRanges:

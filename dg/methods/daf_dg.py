@@ -25,6 +25,9 @@ Departures and choices:
   order's by less than 1 % (tests/methods/test_daf_dg.py), so `first_order` is the one to save time with.
 * `mixing=batch` sends the two domains of a meta step through batch norm together, `alternate` each by itself (the
   released code); see dg.methods.meta_step for the running statistics.
+* `rigid=random` draws the rigid transform as dg.methods.random_rigid does, in place of the learned one, which tilts
+  people by 41 degrees in the median (docs/results.md). The structural losses then compare the three poses before it,
+  and the 2D discriminators' real poses are moved too, as in dg.methods.poseaug.
 * Weak and strong augmentors, discriminators and lifter take turns at every batch; the four-sided frame test, template
   bone lengths of the run's own subjects and the residual translation are those of dg.methods.poseaug, likewise its
   warm-up and pre-training. Generator and discriminators: Adam 1e-4, falling linearly.
@@ -50,6 +53,7 @@ from torch import Tensor
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
+from dg.augment.random_move import LEARNED, RANDOM, MoveRanges, move_into_frame, move_once
 from dg.augment.rigid import TRANSLATIONS
 from dg.augment.structure import normalised_laplacian, overall_gap, proximity
 from dg.augment.trunk import frozen_statistics
@@ -71,11 +75,13 @@ class DAFDGOptions:
     """meta: whether the outer gradient goes through the inner step. inner_lr: of the inner step. The others are
     PoseAug's: templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train the
     augmentors alone; warmup_iterations counts them in batches instead. history: samples in a discriminator's pool.
+    rigid: `learned`, or `random`; `translation` is of the learned one.
     """
 
     meta: str = "second_order"
     inner_lr: float = 1e-4
     templates: str = "source"
+    rigid: str = LEARNED
     translation: str = "residual"
     warmup_passes: float = 2.0
     warmup_iterations: int | None = None
@@ -86,7 +92,8 @@ class DAFDGOptions:
     mixing: str = "batch"
 
     def __post_init__(self) -> None:
-        for name, known in (("meta", METAS), ("templates", KINDS), ("translation", TRANSLATIONS)):
+        choices = {"meta": METAS, "templates": KINDS, "rigid": (LEARNED, RANDOM), "translation": TRANSLATIONS}
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
         check_mixing(self.mixing)
@@ -113,7 +120,10 @@ class DAFDG(DGMethod):
         self.pools: dict[str, HistoryPool] = {}
         self.waiting = {kind: Survivors(options.mixing, skeleton, device) for kind in _GAP}
         for kind in _GAP:
-            self._add(f"{kind}_generator", PoseGenerator(skeleton, options.translation), options.generator_lr)
+            generator = PoseGenerator(skeleton, options.translation)
+            if options.rigid == RANDOM:
+                generator.keep_only(("ba", "bl"))
+            self._add(f"{kind}_generator", generator, options.generator_lr)
             self._add(f"{kind}_discriminator_3d", PartDiscriminator(skeleton), options.discriminator_lr)
             self._add(f"{kind}_discriminator_2d", PoseDiscriminator2D(skeleton), options.discriminator_lr)
             for space, size in (("3d", 3), ("2d", 2)):
@@ -141,7 +151,11 @@ class DAFDG(DGMethod):
         for kind, rows in (("weak", slice(0, half)), ("strong", slice(half, None))):
             with frozen_statistics(self.networks[f"{kind}_generator"]):
                 made.append(self._augment(kind, joints[rows], key, "proposal").rigid)
-        return source.with_joints(torch.cat(made)[:, None])
+        proposed = source.with_joints(torch.cat(made)[:, None])
+        if self.options.rigid == RANDOM:
+            random = key.generator("rigid", self.context.device)
+            proposed = proposed.with_joints(move_into_frame(proposed, MoveRanges(), random)[0])
+        return proposed
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Step both augmentors and, after the warm-up, the lifter on what waits of earlier proposals."""
@@ -207,9 +221,11 @@ class DAFDG(DGMethod):
     ) -> tuple[AugmentedPoses, dict[str, Tensor]]:
         """One step of the weak or the strong generator: the poses that it made before the step, and the losses."""
         poses = self._augment(kind, joints, key, "noise")
-        chain = (joints, poses.bone_angle, poses.bone_length, poses.rigid)
+        chain = [joints, poses.bone_angle, poses.bone_length]
+        if self.options.rigid == LEARNED:
+            chain.append(poses.rigid)
         score_3d = self.networks[f"{kind}_discriminator_3d"](poses.bone_angle)
-        score_2d = self.networks[f"{kind}_discriminator_2d"](source.camera.project(poses.rigid))
+        score_2d = self.networks[f"{kind}_discriminator_2d"](self._seen(poses.rigid, source, key, f"{kind} moved"))
         losses = {
             "adversarial_3d": _WEIGHT_3D * lsgan_generator(score_3d),
             "adversarial_2d": _WEIGHT_2D * lsgan_generator(score_2d),
@@ -224,10 +240,14 @@ class DAFDG(DGMethod):
         self, kind: str, real_3d: Tensor, joints: Tensor, made: AugmentedPoses, source: PoseBatch, key: StepKey
     ) -> dict[str, Tensor]:
         random = key.generator(f"{kind} discriminators", self.context.device)
-        camera, metrics = source.camera, {}
+        metrics = {}
         for space, real, fake in (
             ("3d", real_3d, made.bone_angle.detach()),
-            ("2d", camera.project(joints), camera.project(made.rigid.detach())),
+            (
+                "2d",
+                self._seen(joints, source, key, f"{kind} real moved"),
+                self._seen(made.rigid.detach(), source, key, f"{kind} moved"),
+            ),
         ):
             name = f"{kind}_discriminator_{space}"
             shuffled = real[torch.randperm(len(real), generator=random, device=real.device)]
@@ -236,6 +256,13 @@ class DAFDG(DGMethod):
             self._step(name, loss, self.options.discriminator_lr)
             metrics[f"loss/{name}"] = loss.detach()
         return metrics
+
+    def _seen(self, joints: Tensor, source: PoseBatch, key: StepKey, purpose: str) -> Tensor:
+        """The 2D of poses `[batch, joints, 3]`, with rigid=random after a move at random."""
+        if self.options.rigid == RANDOM:
+            poses = source.replace(joints_3d=joints[:, None], depth=None)
+            joints = move_once(poses, MoveRanges(), key.generator(purpose, self.context.device))[:, 0]
+        return source.camera.project(joints)
 
     def _step(self, name: str, loss: Tensor, lr: float) -> None:
         self.step_network(name, loss, lr * (1 - 0.96 * self.progress))

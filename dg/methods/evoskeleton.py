@@ -26,6 +26,8 @@ Departures, each for a reason:
   orientation to the camera. A drawn pose is put where the source row's root is, before that row's camera. The released
   code stands poses on a ground plane in the room and projects them by Human3.6M's cameras. Without extrinsics there is
   no ground: a crouching pose keeps the pelvis's height, not the feet's.
+* `rigid=random` turns and moves every drawn pose as dg.methods.random_rigid does: not the paper's, it asks whether the
+  exchange of limbs adds to new views (docs/results.md).
 * Poses outside the frame are dropped; the others wait until they fill a batch (`mixing=batch`).
 * The lifter is the run's, with the plan's rate and budget. The released one is a cascade of residual networks, each
   correcting the one before it, trained for 200 epochs at batch 8192; its random virtual cameras are left out.
@@ -44,23 +46,28 @@ from torch import Tensor
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.evolution import Breeder, Evolution, learn_validity
 from dg.augment.joint_limits import LimbFrames
+from dg.augment.random_move import RANDOM, MoveRanges, move_into_frame
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
 from dg.methods.mixing import check_mixing
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
+
+RIGIDS = ("kept", RANDOM)
 
 
 @dataclass(frozen=True)
 class EvoSkeletonOptions(Evolution):
     """Those of `dg.augment.evolution.Evolution`, and: population: source poses that breeding starts from. cell_deg,
     parent_deg: cells of the validity map, see `dg.augment.joint_limits.ValidityMap`. templates: whose bone lengths half
-    of the poses get, `source`, `h36m` or `off`. mixing: see `dg.methods.mixing`.
+    of the poses get, `source`, `h36m` or `off`. rigid: `kept`, or `random` as dg.methods.random_rigid has it. mixing:
+    see `dg.methods.mixing`.
     """
 
     population: int = 50_000
     cell_deg: float = 10.0
     parent_deg: float = 30.0
     templates: str = "source"
+    rigid: str = "kept"
     mixing: str = "batch"
 
     def __post_init__(self) -> None:
@@ -72,6 +79,8 @@ class EvoSkeletonOptions(Evolution):
                 raise ValueError(f"{name} must lie in (0, 90] degrees, got {getattr(self, name)}")
         if self.templates not in KINDS:
             raise ValueError(f"templates must be one of {list(KINDS)}, got {self.templates!r}")
+        if self.rigid not in RIGIDS:
+            raise ValueError(f"rigid must be one of {list(RIGIDS)}, got {self.rigid!r}")
         check_mixing(self.mixing)
 
 
@@ -100,7 +109,10 @@ class EvoSkeleton(DGMethod):
         random = key.generator("individuals", self.context.device)
         drawn = torch.randint(len(individuals), (len(source),), generator=random, device=random.device)
         root = source.joints_3d[:, :, source.skeleton.root, None]
-        return source.with_joints(individuals[drawn][:, None] + root)
+        placed = source.with_joints(individuals[drawn][:, None] + root)
+        if self.options.rigid == RANDOM:
+            placed = placed.with_joints(move_into_frame(placed, MoveRanges(), random)[0])
+        return placed
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Make lifter steps on source poses and on augmented ones that wait."""

@@ -198,6 +198,32 @@ def test_a_generators_loss_is_the_written_one(kind, gap):
     torch.testing.assert_close(metrics[f"loss/{kind}_generator"], expected.detach(), atol=1e-5, rtol=1e-5)
 
 
+def test_a_random_rigid_transform_has_no_network_and_keeps_the_gap_to_the_poses_before_it():
+    method = daf_dg(templates="off", rigid="random")
+    assert not [n for n, _ in method.networks.named_parameters() if "rigid" in n]
+    source, key, laplacian = source_batch(H36M_16), StepKey(3, 0, 0), normalised_laplacian(H36M_16)
+    generator, joints = method.networks["weak_generator"], source.joints_3d[:, 0]
+    poses = generator(joints, generator.draw_noise(len(source), key.generator("weak noise")))
+    chain = [joints, poses.bone_angle, poses.bone_length]
+    between = [structural_distance(chain[i], chain[j], laplacian) for i, j in ((0, 1), (1, 2), (0, 2))]
+    metrics = method._step_augmentors(source, key)
+    torch.testing.assert_close(metrics["loss/weak_proximity"], (between[0] + between[1]).detach() / 2)
+    torch.testing.assert_close(metrics["loss/weak_overall_gap"], 0.5 * between[2].detach())
+
+
+def test_with_a_random_rigid_transform_the_2d_judges_see_both_sides_moved_and_proposals_are_inside_the_frame():
+    method = daf_dg(templates="off", rigid="random", discriminator_every=1)
+    source, seen = source_batch(H36M_16), []
+    method.networks["weak_discriminator_2d"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    method._step_augmentors(source, StepKey(3, 0, 0))
+    real = seen[1][: len(source)]
+    assert torch.cdist(real.flatten(1), source.joints_2d.flatten(1)).amin(1).median() > 0.05
+    proposed = method.propose(source, StepKey(0, 0, 0))
+    turned = (proposed.root_relative - source.root_relative)[:, 0].norm(dim=-1).amax(1)
+    assert turned.median() > 0.2
+    assert proposed.valid.all()
+
+
 def test_the_strong_3d_discriminators_real_poses_are_the_weak_ones():
     method = daf_dg(templates="off", discriminator_every=1)
     source, key, seen = source_batch(H36M_16), StepKey(3, 0, 0), {}

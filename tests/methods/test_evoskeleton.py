@@ -58,6 +58,17 @@ def test_proposals_are_individuals_at_the_source_rows_roots(skeleton):
     assert not torch.equal(other.joints_3d, proposed.joints_3d)
 
 
+def test_with_a_random_rigid_transform_drawn_individuals_are_turned_and_placed_inside_the_frame():
+    method, source = make("evoskeleton", rigid="random"), source_batch(H36M_17)
+    kept = make("evoskeleton").propose(source, StepKey(3, 0, 0))
+    moved = method.propose(source, StepKey(3, 0, 0))
+    # The same bodies, whatever their place: distances between joints are kept.
+    distances_kept, distances_moved = (torch.cdist(p.joints_3d[:, 0], p.joints_3d[:, 0]) for p in (kept, moved))
+    torch.testing.assert_close(distances_moved, distances_kept, atol=1e-4, rtol=1e-4)
+    assert (moved.joints_3d - kept.joints_3d).abs().amax((1, 2, 3)).gt(0.1).float().mean() > 0.8
+    assert moved.valid.float().mean() >= kept.valid.float().mean()
+
+
 def test_the_lifter_trains_on_as_many_individuals_as_source_poses():
     method = make("evoskeleton", channels="xy", mixing="alternate")
     assert step(method, 0).lifter_steps == 2
@@ -82,6 +93,7 @@ def test_windows_of_frames_are_refused():
         ({"population": 1}, "population must be at least 2, got 1"),
         ({"cell_deg": 0.0}, r"cell_deg must lie in \(0, 90\] degrees, got 0.0"),
         ({"templates": "some"}, "templates must be one of"),
+        ({"rigid": "learned"}, r"rigid must be one of \['kept', 'random'\]"),
         ({"fraction": 0.0}, "fraction must lie in"),
         ({"mixing": "x"}, "mixing must be one of"),
     ],
