@@ -5,7 +5,6 @@ rendered at their joints, while it goes on; `update` takes the source batch and 
 one step of everything the method owns; `predict` lifts.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,35 +13,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from dg.methods.finite_steps import FiniteSteps
+from dg.methods.graphed_steps import Found, Given, Scalars
 from dg.methods.losses import LIFTER_LOSSES
 from dg.methods.plan import TrainingPlan, lifter_optimizer
+from dg.methods.step_key import StepKey
+from dg.methods.trained_networks import LEFT_OUT, TrainedNetworks
 from dg.pose.answers import in_metres, target_answers
 from dg.pose.batch import AUGMENTED, InputSpec, PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import Skeleton
 from dg.pose.windows import Windows
 from lifters.base import Lifter
-
-
-@dataclass(frozen=True)
-class StepKey:
-    """Where a batch stands in a run. All randomness of a step comes from it, never from a running stream, so that a
-    resumed run, or one with more or fewer render workers, draws the same numbers (SYSTEMS 2.6).
-    """
-
-    seed: int
-    epoch: int
-    batch: int
-
-    def number(self, purpose: str) -> int:
-        """Return a 63-bit seed for one purpose of this step."""
-        text = f"{self.seed}/{self.epoch}/{self.batch}/{purpose}".encode()
-        return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
-
-    def generator(self, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-        """Return a new generator on a device, seeded for one purpose of this step."""
-        return torch.Generator(device).manual_seed(self.number(purpose))
 
 
 @dataclass(frozen=True)
@@ -97,7 +78,8 @@ class MethodContext:
     """What a method is built from. The lifter may carry weights already (`init_from`).
 
     target: 2D of the domain to adapt to; None for domain generalisation. confidence_dropout: share of the poses that
-    the lifter trains on whose confidence is withheld.
+    the lifter trains on whose confidence is withheld. graphs: whether steps are replayed as CUDA graphs, `on`, `off`,
+    or `auto`: where the device is a GPU.
     """
 
     lifter: Lifter
@@ -108,6 +90,7 @@ class MethodContext:
     device: torch.device
     target: TargetPoses | None = None
     confidence_dropout: float = 0.0
+    graphs: str = "off"
 
 
 @dataclass(frozen=True)
@@ -138,7 +121,7 @@ def training_anchors(clip: Int[Tensor, " rows"], lifter: Lifter, frames: int) ->
     return rows[(rows - windows.first) % max(1, answered // 3) == 0]
 
 
-class DGMethod(ABC):
+class DGMethod(TrainedNetworks, ABC):
     """Base of every method. `Options` is a frozen dataclass; its fields are the command line's `method.*`.
 
     regime: `DG`, or `DA` when the method sees a target's 2D poses. pretrain_share: how much of the budget trains the
@@ -166,16 +149,12 @@ class DGMethod(ABC):
         return ()
 
     def __init__(self, context: MethodContext) -> None:
+        super().__init__(context.device, context.plan.grad_clip, context.graphs)
         self.context = context
         self.lifter_steps = 0
-        self.finite_steps = FiniteSteps(deferred=context.device.type == "cuda")
-        # What the lifter was trained on so far: source poses, augmented poses; and the other networks' steps.
+        # What the lifter was trained on so far: source poses, augmented poses.
         self.poses_seen = torch.zeros(2, dtype=torch.long, device=context.device)
-        self.network_steps: dict[str, int] = {}
-        self.networks = nn.ModuleDict({"lifter": context.lifter.to(context.device)})
-        self.optimizers: dict[str, torch.optim.Optimizer] = {
-            "lifter": lifter_optimizer(context.lifter, context.plan.recipe)
-        }
+        self.add_network("lifter", context.lifter, lifter_optimizer(context.lifter, context.plan.recipe))
 
     @property
     def lifter(self) -> Lifter:
@@ -257,16 +236,27 @@ class DGMethod(ABC):
             ValueError: when fewer than two valid rows are left, which batch norm cannot train on.
         """
         rows = self.trainable(batch)
-        self.count_poses(rows)
         self.begin_lifter_step()
-        predicted, target = self.lifter(self.training_features(rows)), self.lifter_target(rows)
         if weights is not None and rows is not batch:
             weights = weights[batch.usable]
+        # A graph would keep the momentum of the step that was recorded.
+        turn = () if self.context.plan.recipe.norm_momentum is None else None
+        rate = {"lr/lifter": self.context.plan.lr(self.lifter_steps)}
+        found = self.take_step("lifter", self._lifter_work, (rows, weights), rate, turn=turn)
+        self.lifter_steps += 1
+        return found["loss"]
+
+    def _lifter_work(self, given: Given, scalars: Scalars, key: StepKey | None) -> Found:
+        """What a lifter step does on the device. given: poses, all usable, and weights or None."""
+        rows, weights = given
+        assert isinstance(rows, PoseBatch)
+        assert not isinstance(weights, PoseBatch)
+        self.count_poses(rows)
+        predicted, target = self.lifter(self.training_features(rows)), self.lifter_target(rows)
         loss = self.lifter_loss(predicted, target, weights)
         self.optimizers["lifter"].zero_grad(set_to_none=True)
         loss.backward()
-        self.descend_lifter()
-        return loss.detach()
+        return {"loss": loss.detach(), LEFT_OUT + "lifter": self.step_along("lifter", scalars["lr/lifter"])}
 
     def count_poses(self, rows: PoseBatch) -> None:
         """Take what the lifter trains on into `poses_seen`; without waiting for the device."""
@@ -321,28 +311,14 @@ class DGMethod(ABC):
 
         One whose gradients are not numbers is left out, and counts. Raises DivergedError for too many in a row.
         """
-        plan, optimizer = self.context.plan, self.optimizers["lifter"]
-        for group in optimizer.param_groups:
-            group["lr"] = plan.lr(self.lifter_steps)
-        norm = nn.utils.clip_grad_norm_(self.lifter.parameters(), plan.grad_clip)
-        self.finite_steps.step("lifter", optimizer, norm)
+        rate = self.context.plan.lr(self.lifter_steps)
+        self.set_rate("lifter", rate)
+        self.account({LEFT_OUT + "lifter": self.step_along("lifter", rate)})
         self.lifter_steps += 1
 
-    def add_network(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Register a network beside the lifter: it is moved to the device, saved and restored with the method."""
-        self.networks[name] = network.to(self.context.device)
-        self.optimizers[name] = optimizer
-
-    def step_network(self, name: str, loss: Tensor, lr: float) -> None:
-        """Make one clipped optimiser step of one network; gradients of other networks are not computed."""
-        optimizer, parameters = self.optimizers[name], list(self.networks[name].parameters())
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward(inputs=parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.context.plan.grad_clip)
-        self.finite_steps.step(name, optimizer, norm)
-        self.network_steps[name] = self.network_steps.get(name, 0) + 1
+    def step_state(self) -> list[Tensor]:
+        """Add the count of poses to what the steps of any networks change."""
+        return [*super().step_state(), self.poses_seen]
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that the next step depends on, as plain tensors, numbers and containers."""
@@ -358,6 +334,7 @@ class DGMethod(ABC):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned, also from older checkpoints, which lack some counters."""
+        self.graphs.reset()
         self.lifter_steps = state["lifter_steps"]
         self.networks.load_state_dict(state["networks"])
         for name, optimizer in self.optimizers.items():
@@ -373,5 +350,5 @@ class DGMethod(ABC):
         """Return state beyond networks and optimisers, such as history pools; methods that have some override it."""
         return {}
 
-    def load_extra_state(self, state: dict[str, Any]) -> None:  # noqa: B027 - most methods have none
+    def load_extra_state(self, state: dict[str, Any]) -> None:
         """Restore what `extra_state` returned."""

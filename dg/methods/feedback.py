@@ -38,6 +38,15 @@ class FeedbackPoses:
     rigid: PoseBatch
 
 
+def demanded_difficulty(progress: float) -> float:
+    """Return how many times as hard as their originals poses with other bone angles should be.
+
+    Args:
+        progress: how much of the budget is used, in [0, 1].
+    """
+    return 3.0 + 2.0 * progress
+
+
 class Feedback:
     """Feedback losses of one variant for one lifter's inputs.
 
@@ -59,9 +68,8 @@ class Feedback:
         self.below_m, self.judges_rigid = below_m, judges_rigid
         self.groups = joint_group_matrix(skeleton).to(device)
 
-    def __call__(self, lifter: Lifter, poses: FeedbackPoses, progress: float) -> dict[str, Tensor]:
-        """Weighted losses by name, `bone_angle` and `rigid`; progress in [0, 1] moves the demanded difficulty."""
-        demanded = 3.0 + 2.0 * progress
+    def __call__(self, lifter: Lifter, poses: FeedbackPoses, demanded: float | Tensor) -> dict[str, Tensor]:
+        """Weighted losses by name, `bone_angle` and `rigid`; demanded: see `demanded_difficulty`."""
         with _mode(lifter, self.mode == "train"), frozen_statistics(lifter):
             with torch.no_grad():
                 original = self._errors(lifter, poses.original)

@@ -41,13 +41,16 @@ class FiniteSteps:
         self.settle()
         return self._skipped
 
-    def step(self, network: str, optimizer: torch.optim.Optimizer, norm: Tensor) -> None:
+    def step(self, network: str, optimizer: torch.optim.Optimizer, norm: Tensor) -> Tensor | None:
         """Make one step of a network unless the norm of its gradients is not finite.
 
         Args:
             network: name of the network.
             optimizer: its optimiser, with the gradients at hand.
             norm: norm of the gradients.
+
+        Returns:
+            None, or where the device decides 1 if the step was left out and else 0, for `later`.
 
         Raises:
             DivergedError: when a step is left out for the `PATIENCE`th time in a row.
@@ -57,11 +60,21 @@ class FiniteSteps:
             self.settle()
             if self._count(network, bool(finite)):
                 optimizer.step()
-            return
+            return None
+        left_out = (~finite).float()
         # PyTorch's own interface to gradient scalers: fused kernels read it on the device, and change nothing.
-        optimizer.grad_scale, optimizer.found_inf = None, (~finite).float()  # type: ignore[attr-defined]
+        optimizer.grad_scale, optimizer.found_inf = None, left_out  # type: ignore[attr-defined]
         optimizer.step()
-        self._waiting.append((network, finite))
+        return left_out
+
+    def later(self, network: str, left_out: Tensor) -> None:
+        """Take what `step` returned, to be counted later. Raises DivergedError as `step` does.
+
+        Args:
+            network: name of the network.
+            left_out: 1 if its step was left out, else 0, on the device.
+        """
+        self._waiting.append((network, left_out))
         if len(self._waiting) >= LOOK_EVERY:
             self.settle()
 
@@ -69,8 +82,8 @@ class FiniteSteps:
         """Count the steps that were not looked at yet. Raises DivergedError as `step` does."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            for (network, _), finite in zip(waiting, torch.stack([f for _, f in waiting]).tolist(), strict=True):
-                self._count(network, finite)
+            for (network, _), left_out in zip(waiting, torch.stack([f for _, f in waiting]).tolist(), strict=True):
+                self._count(network, not left_out)
 
     def _count(self, network: str, finite: bool) -> bool:
         """Whether the network may step."""

@@ -25,7 +25,8 @@ from dg.augment.rigid import RigidTransform
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
 from dg.methods.base import DGMethod, MethodContext, StepKey, Update
-from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses
+from dg.methods.feedback import MODES, VARIANTS, Feedback, FeedbackPoses, demanded_difficulty
+from dg.methods.graphed_steps import Found, Given, Scalars
 from dg.methods.mixing import check_mixing
 from dg.methods.plan import TrainingPlan
 from dg.methods.surface_offset import SurfaceOffsets
@@ -101,6 +102,7 @@ class LearnedAugmentation(DGMethod):
         self.windows = options.windows
         self.iterations = 0
         self.network_lr: dict[str, float] = {}
+        self._scalars: Scalars = {}  # of the step in hand
         self.rates = options.rates
         self.survivors = Survivors(options.mixing, skeleton, device)
         self.generator = generator
@@ -130,10 +132,8 @@ class LearnedAugmentation(DGMethod):
         """Weighted losses that compare with what other noise would have made."""
         return {}
 
-    def _step_opponents(
-        self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
-    ) -> dict[str, Tensor]:
-        """Steps of the networks that judge the generator, after its own; metrics."""
+    def _step_opponents(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey) -> Found:
+        """Steps of the networks that judge the generator, after its own, by `_step`; their answers, and metrics."""
         return {}
 
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
@@ -171,6 +171,23 @@ class LearnedAugmentation(DGMethod):
 
     def _step_augmentor(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> dict[str, Tensor]:
         """One generator step, then its opponents'."""
+        scalars = {f"lr/{name}": lr * (1 - 0.96 * self.progress) for name, lr in self.network_lr.items()}
+        scalars["demanded"] = demanded_difficulty(self.progress)
+        found = self.take_step("augmentor", self._work, (source, proposed), scalars, key, self._turn())
+        self.iterations += 1
+        return found
+
+    def _turn(self) -> tuple:
+        """What the augmentor's step decides by on the host, beside the layout of the poses."""
+        return (self.iterations >= self.warmup,)
+
+    def _work(self, given: Given, scalars: Scalars, key: StepKey | None) -> Found:
+        """What the augmentor's step does on the device. given: the source batch, and its proposal or None."""
+        source, proposed = given
+        assert isinstance(source, PoseBatch)
+        assert not isinstance(proposed, Tensor)
+        assert key is not None
+        self._scalars = scalars
         if self.context.inputs.needs_depth:
             for rendered in (source, proposed):
                 if rendered is not None:
@@ -185,13 +202,11 @@ class LearnedAugmentation(DGMethod):
         losses = self._losses(centre, poses, rigid_2d) | self._noise_losses(centre, poses, noise, key)
         if self.feedback.variant != "off" and self.iterations >= self.warmup:
             triple = self._feedback_poses(source, original, proposed, poses, rigid)
-            for name, loss in self.feedback(self.lifter, triple, self.progress).items():
+            for name, loss in self.feedback(self.lifter, triple, scalars["demanded"]).items():
                 losses[f"feedback_{name}"] = loss
-        total = torch.stack(list(losses.values())).sum()
-        self._step("generator", total)
-        metrics = {f"loss/{name}": loss.detach() for name, loss in losses.items()} | {"loss/generator": total.detach()}
+        metrics = self._step("generator", torch.stack(list(losses.values())).sum())
+        metrics |= {f"loss/{name}": loss.detach() for name, loss in losses.items()}
         metrics |= self._step_opponents(centre, poses, rigid_2d.detach(), key)
-        self.iterations += 1
         return metrics | self._change_metrics(poses, centre_frames(rigid))
 
     def _add_trained(self, name: str, network: nn.Module, lr: float) -> None:
@@ -204,8 +219,9 @@ class LearnedAugmentation(DGMethod):
         network.to(self.context.device)
         self.add_network(name, network, torch.optim.Adam(network.parameters(), lr=lr, fused=True))
 
-    def _step(self, name: str, loss: Tensor) -> None:
-        self.step_network(name, loss, self.network_lr[name] * (1 - 0.96 * self.progress))
+    def _step(self, name: str, loss: Tensor) -> Found:
+        """A step of one network within that of the augmentor, and its loss for the metrics."""
+        return self.descend(name, loss, self._scalars[f"lr/{name}"]) | {f"loss/{name}": loss.detach()}
 
     def _with_templates(self, source: PoseBatch, key: StepKey) -> PoseBatch:
         """The source with template bone lengths; where depth is there, it keeps its offset from the joints.
@@ -267,6 +283,10 @@ class LearnedAugmentation(DGMethod):
             if isinstance(self.generator.rigid, RigidTransform):
                 metrics["augment/rotation_saturated_share"] = self.generator.rigid.saturated(poses.rotation)
             return metrics
+
+    def step_state(self) -> list[Tensor]:
+        """Add the surface offsets to what every method's steps change."""
+        return [*super().step_state(), self.offsets.mean, self.offsets.batches]
 
     def extra_state(self) -> dict[str, Any]:
         """Return the step count, the augmented poses that wait, and the surface offsets."""

@@ -46,7 +46,7 @@ def lsgan_generator(generated: Tensor) -> Float[Tensor, ""]:
     return 0.5 * lsgan(generated, 1.0)
 
 
-def outside_range(values: Tensor, centre: float, half_width: float) -> Float[Tensor, ""]:
+def outside_range(values: Tensor, centre: float | Tensor, half_width: float) -> Float[Tensor, ""]:
     """Compute the mean squared distance to the centre, counted only where it exceeds the half width.
 
     Args:
@@ -87,7 +87,7 @@ def joint_group_matrix(skeleton: Skeleton) -> Float[Tensor, "joints groups"]:
 
 
 def feedback_ratio(
-    augmented: Float[Tensor, "batch groups"], original: Float[Tensor, "batch groups"], mu: float, sigma: float
+    augmented: Float[Tensor, "batch groups"], original: Float[Tensor, "batch groups"], mu: float | Tensor, sigma: float
 ) -> Float[Tensor, ""]:
     """Compute the released code's feedback: augmented poses should be harder than their originals by some factor.
 
@@ -104,7 +104,7 @@ def feedback_ratio(
 
 
 def feedback_exponential(
-    augmented: Float[Tensor, " batch"], original: Float[Tensor, " batch"], beta: float
+    augmented: Float[Tensor, " batch"], original: Float[Tensor, " batch"], beta: float | Tensor
 ) -> Float[Tensor, ""]:
     """Compute the feedback of the paper's equation 9, |1 - exp(L(X') - beta L(X))|.
 

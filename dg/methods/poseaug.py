@@ -49,6 +49,7 @@ from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_pose
 from dg.methods.base import MethodContext, StepKey
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
+from dg.methods.graphed_steps import Found
 from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions, check_choice
 from dg.methods.losses import bone_angle_loss, bone_length_loss, lsgan_discriminator, lsgan_generator
 from dg.pose.batch import PoseBatch
@@ -211,14 +212,12 @@ class PoseAug(LearnedAugmentation):
         spread = apart / ((other - noise[2]).norm(dim=1) / (2 * other.shape[1]) ** 0.5)
         return {"diversity": self.options.diversity_weight / (spread.mean() + _LEAST_SPREAD)}
 
-    def _step_opponents(
-        self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey
-    ) -> dict[str, Tensor]:
+    def _step_opponents(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor, key: StepKey) -> Found:
         """Every second iteration, one step of each discriminator."""
         if self.iterations % self.options.discriminator_every != 0:
             return {}
         random = key.generator("discriminators", self.context.device)
-        metrics = {}
+        metrics: Found = {}
         for name, pool, real, made in (
             ("discriminator_3d", self.pool_3d, original.joints_3d[:, 0], poses.bone_angle.detach()),
             ("discriminator_2d", self.pool_2d, self._with_extra(self._real_2d(original, key), key), rigid_2d),
@@ -228,9 +227,13 @@ class PoseAug(LearnedAugmentation):
             shuffled = real[torch.randperm(len(real), generator=random, device=real.device)]
             scores = getattr(self, name)(torch.cat([shuffled, pool.exchange(made, random)]))
             loss = lsgan_discriminator(scores[: len(real)], scores[len(real) :])
-            self._step(name, loss)
-            metrics[f"loss/{name}"] = loss.detach()
+            metrics |= self._step(name, loss)
         return metrics
+
+    def _turn(self) -> tuple:
+        # A pool that fills takes other places each time; one that is full does not change on the host any more.
+        judged = self.iterations % self.options.discriminator_every == 0
+        return (*super()._turn(), judged, self.pool_3d.size, self.pool_2d.size)
 
     def _scaled(self, original: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
         """The poses with their new bones, in their places."""
@@ -259,6 +262,10 @@ class PoseAug(LearnedAugmentation):
             return inside
         # What lies behind the camera cannot be rendered.
         return inside & (proposed.joints_3d[..., 2] > _NEAREST_M).flatten(1).all(-1)
+
+    def step_state(self) -> list[Tensor]:
+        """Add the history pools to what the steps of a learned augmentation change."""
+        return [*super().step_state(), self.pool_3d.samples, self.pool_2d.samples]
 
     def extra_state(self) -> dict[str, Any]:
         """Add the history pools to what every learned augmentation saves."""

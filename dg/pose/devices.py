@@ -4,6 +4,7 @@ TF32 keeps 10 bits of a factor's 23. A network trains with it; geometry does not
 2.5 mm. PyTorch leaves it on for convolutions unless told, so every process says what it wants.
 """
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,6 +37,23 @@ def seed_global_stream(number: int) -> None:
     torch.default_generator.manual_seed(number)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(number)
+
+
+def global_stream(device: torch.device) -> torch.Generator:
+    """Return the generator that torch's layers draw from on a device.
+
+    Args:
+        device: the CPU, or a CUDA device with its number.
+    """
+    if device.type != "cuda":
+        return torch.default_generator
+    assert device.index is not None
+    return torch.cuda.default_generators[device.index]
+
+
+def single_precision(value: float) -> float:
+    """Return the number that a tensor in single precision would hold."""
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 @lru_cache(maxsize=512)
