@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 import torch
 
 from dg.methods.graphed_steps import Found, Recorded, Recorder
-from dg.pose.devices import global_stream
+from dg.pose.devices import renew_global_stream
 
 _WAITS = "called a synchronizing CUDA operation"
 
@@ -68,6 +68,6 @@ class CudaRecorder(Recorder):
         read the seeds of the stream that is exchanged here.
         """
         # Up to PyTorch 2.11 the generator keeps waiting for the end of the capture.
-        global_stream(self.device).graphsafe_set_state(torch.Generator(self.device))
+        renew_global_stream(self.device)
         with suppress(RuntimeError):  # the capture may have come so far as to do it
             torch._C._cuda_endAllocateToPool(self.device.index, pool)

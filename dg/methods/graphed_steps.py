@@ -211,7 +211,7 @@ class _Step:
         precision = torch.float32 if device.type == "cuda" else torch.float64
         self.given = tuple(map(_copied, given))
         self.scalars = {name: torch.zeros((), dtype=precision, device=device) for name in scalars}
-        self.generators = [(purpose, torch.Generator(where)) for purpose, where in self.draws]
+        self.generators = [(purpose, _new_generator(where)) for purpose, where in self.draws]
 
     def recorded(self) -> Found:
         return self.work(self.given, self.scalars, _Seeded(self.generators))
@@ -282,6 +282,10 @@ class _Snapshot:
         pairs = enumerate(zip(self.tensors, other.tensors, strict=True))
         wrong = [f"tensor {number} of its state" for number, (one, two) in pairs if not _same(one, two)]
         return wrong + ([] if torch.equal(self.stream, other.stream) else ["the random stream"])
+
+
+def _new_generator(device: torch.device | str) -> torch.Generator:
+    return torch.Generator(device)
 
 
 def _same(one: Tensor, two: Tensor) -> bool:

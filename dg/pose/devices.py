@@ -51,6 +51,15 @@ def global_stream(device: torch.device) -> torch.Generator:
     return torch.cuda.default_generators[device.index]
 
 
+def renew_global_stream(device: torch.device) -> None:
+    """Give the generator of `global_stream` a new state, which a capture that failed has not closed.
+
+    Args:
+        device: a CUDA device with its number.
+    """
+    global_stream(device).graphsafe_set_state(torch.Generator(device))
+
+
 def single_precision(value: float) -> float:
     """Return the number that a tensor in single precision would hold."""
     return struct.unpack("f", struct.pack("f", value))[0]
