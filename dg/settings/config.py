@@ -49,6 +49,7 @@ FREE_KEYS = (
     "render.actors", "render.min_actors", "render.max_actors", "render.service", "render.per_actor",
     "render.gpus_per_actor", "render.start_timeout_s", "render.watchdog_s", "render.max_quarantine", "render.device",
     "render.micro_batch",  # moves the last digits alone, as another processor does
+    "graphs",  # replays the same steps
 )  # fmt: skip
 
 PLAIN_METHOD = "erm"  # the one method that makes no poses of its own, which would have to be rendered
@@ -165,6 +166,7 @@ class TrainConfig:
     # -- where it runs
     device: Device = "auto"  # of the trainer
     tf32: bool = False  # on a GPU, let the trainer multiply in TF32: faster, with 10 of 23 bits of each factor
+    graphs: Literal["auto", "on", "off"] = "auto"  # on a GPU, replay training steps as CUDA graphs; auto: where it can
     threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave
     pool: Literal["ray", "local"] = "ray"  # trainer actor and render actors, or everything in this process
     address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone

@@ -81,8 +81,9 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
     train = problem.train
     source = SourceData(train.poses, subject_bone_lengths(train), subject_medoids(train))
     context = MethodContext(
-        lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation, config.confidence_dropout
-    )
+        lifter, inputs, skeleton, plan, source, device_of(config), problem.adaptation, config.confidence_dropout,
+        config.graphs,
+    )  # fmt: skip
     return method_class(context, options["method"])
 
 

@@ -141,6 +141,8 @@ def test_a_checkpoint_from_before_detection_was_a_group_keeps_its_settings():
 def test_the_digest_changes_with_what_changes_numbers_and_with_nothing_else():
     base = parse([]).digest()
     assert parse(["out=elsewhere", "render.actors=7", "pool=local"]).digest() == base
+    assert [parse([f"graphs={choice}"]).graphs for choice in ("on", "off", "auto")] == ["on", "off", "auto"]
+    assert parse(["graphs=off"]).digest() == base
     assert parse(["seed=1"]).digest() != base
     assert parse(["render.lookahead=1"]).digest() != base
     assert parse(["render.micro_batch=64"]).digest() == base
