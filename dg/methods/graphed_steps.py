@@ -37,7 +37,7 @@ from dg.pose.camera import Camera
 from dg.pose.devices import global_stream
 
 WARM_UP = 3  # plain steps before a recording
-MOST = 4  # recordings of one step: of different turns, and of the last batch of a pass
+MOST = 6  # recordings of one step: with discriminators and without, in the warm-up and after it, and to spare
 
 Given: TypeAlias = tuple[PoseBatch | Tensor | None, ...]
 Scalars: TypeAlias = Mapping[str, float | Tensor]
@@ -139,9 +139,6 @@ class GraphedSteps:
             step.prepare(given, scalars, self.device)
             step.fill(given, scalars, key)
             step.replay, step.found = self.recorder.record(step.recorded, [g for _, g in step.generators])
-            odd = [name for name, value in step.found.items() if value.ndim or value.dtype != torch.float32]
-            if odd:
-                raise TypeError(f"expected single numbers from it, got {odd}")
         except Exception as error:
             self._give_up(None, f"recording it failed with {_line(error)}", step.name)
         finally:
@@ -172,8 +169,7 @@ class GraphedSteps:
         assert step.replay is not None
         step.replay()
         self.replayed[step.name] = self.replayed.get(step.name, 0) + 1
-        # A copy: the next replay writes to the same tensors.
-        return dict(zip(step.found, torch.stack(list(step.found.values())).unbind(), strict=True))
+        return _copies(step.found)
 
     def _give_up(self, name: str | None, why: str, told: str = "") -> None:
         """End the recording of one step, or for None of all."""
@@ -284,6 +280,14 @@ class _Snapshot:
         return wrong + ([] if torch.equal(self.stream, other.stream) else ["the random stream"])
 
 
+def _copies(found: Found) -> Found:
+    """The same tensors, which the next replay does not write to; single numbers, of which there are many, at once."""
+    single = [name for name, value in found.items() if not value.ndim and value.dtype == torch.float32]
+    numbers = torch.stack([found[name] for name in single]).unbind() if single else ()
+    copied = dict(zip(single, numbers, strict=True))
+    return {name: copied[name] if name in copied else value.clone() for name, value in found.items()}
+
+
 def _new_generator(device: torch.device | str) -> torch.Generator:
     return torch.Generator(device)
 
@@ -306,14 +310,13 @@ def _layout(value: PoseBatch | Tensor | None) -> object:
     if not isinstance(value, PoseBatch):
         return tuple(shapes)
     present = tuple(f.name for f in fields(value) if getattr(value, f.name) is not None)
-    all_usable = value.__dict__.get("usable", value) is None
-    return (*shapes, present, all_usable, value.camera.pinhole)
+    return (*shapes, present, value.camera.pinhole)
 
 
 def _copied(value: PoseBatch | Tensor | None) -> PoseBatch | Tensor | None:
-    """The same in tensors of their own, with what is known of it on the host."""
+    """The same in tensors of their own. Which rows are usable is not known of them: the next batch's are others."""
     if isinstance(value, PoseBatch):
-        return value[torch.arange(len(value), device=value.valid.device)]
+        return value.replace()[torch.arange(len(value), device=value.valid.device)]
     return None if value is None else value.clone()
 
 

@@ -137,7 +137,9 @@ class LearnedAugmentation(DGMethod):
         return {}
 
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
-        """What to render of the generated poses: those in the frame are valid. source: what they were made from."""
+        """What to render of the generated poses: those in the frame are valid. source: what they were made from, whose
+        cameras see them.
+        """
         return source.with_joints(self._rigid(source, poses, key))
 
     def _take(self, source: PoseBatch, proposed: PoseBatch, key: StepKey) -> dict[str, Tensor]:
@@ -150,11 +152,24 @@ class LearnedAugmentation(DGMethod):
         """Augment the source poses; those outside the frame are not valid. Returns None in pre-training and warm-up."""
         if self.pretraining or self.iterations < self.warmup:
             return None
+        found = self.take_step("proposal", self._proposal_work, (source,), {}, key)
+        # What was seen of the source pose belongs to it; see `PoseBatch.with_joints`.
+        return source.replace(
+            **found, depth=None, confidence=None, depth_spread=None, detection_error=None, joint_features=None
+        )
+
+    @torch.no_grad()
+    def _proposal_work(self, given: Given, scalars: Scalars, key: StepKey | None) -> Found:
+        """What `propose` does on the device. given: the source batch."""
+        source = given[0]
+        assert isinstance(source, PoseBatch)
+        assert key is not None
         original = self._with_templates(source, key)
         noise = self.generator.draw_noise(len(source), key.generator("proposal", self.context.device))
         with frozen_statistics(self.generator):
             poses = self.generator(centre_frames(original).joints_3d[:, 0], noise)
-        return self._proposal(original, poses, key)
+        proposed = self._proposal(original, poses, key)
+        return {"joints_3d": proposed.joints_3d, "joints_2d": proposed.joints_2d, "valid": proposed.valid}
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Step the augmentor and, after the warm-up, the lifter on source poses and augmented ones that wait."""

@@ -8,7 +8,9 @@ the next one begins. `--device cpu --small` runs every stage in a minute, to see
     rasteriser  meshes/s by batch
     worker      poses/s by micro-batch: pinhole, distorted and noisy
     network     Depth Anything V2 small at 140 px, random weights: poses/s by batch and variant
-    poseaug     an iteration against the released code's structure, by batch, with TF32 and without; calls that wait
+    poseaug     an iteration against the released code's structure, by batch, with TF32, with graphs and without; calls
+                that wait
+    graphs      PoseAug's updates, replayed as CUDA graphs and made plainly: whether weights are the same, and the time
     pool        PoseAug with the local pool for a while: with the z-buffer, then with the network
     metrics     all five metrics of 543,000 frames
     start       a process until its worker is ready: with an empty folder of kernels, then with a full one
@@ -21,6 +23,7 @@ import gc
 import importlib.util
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,7 +32,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -38,8 +41,10 @@ import torch
 from dg.body.open_body import OpenBody
 from dg.evaluation.metrics import pose_errors
 from dg.methods.base import StepKey
-from dg.pose.devices import indexed, set_tf32
+from dg.methods.poseaug import PoseAugOptions
+from dg.pose.devices import indexed, seed_global_stream, set_tf32
 from dg.training.live_depth import LiveDepth
+from dg.training.pending import PendingRows
 from render_workers.base import RenderRequest
 from render_workers.geometry import TorchGeometry, geometry_for
 from render_workers.pool import LocalPool
@@ -47,7 +52,8 @@ from render_workers.rasterizers.warp_zbuffer import WarpZBuffer
 from render_workers.worker import WorkerSpec
 from tests.bench.depth import RESOLUTION, bodies_in_crops, human36m_cameras, request_for, standing_people
 from tests.bench.launches import counted
-from tests.bench.training import Contest, make_method, source_batch
+from tests.bench.replaying import Replaying
+from tests.bench.training import DEFAULT, RELEASED, Contest, make_method, source_batch
 from tests.bench.training import measure as measure_training
 
 Found = dict[str, Any]
@@ -228,6 +234,52 @@ def poseaug(bench: Bench) -> Found:
     return found
 
 
+def graphs(bench: Bench) -> Found:
+    """PoseAug's updates by graphs against plain ones: weights, and seconds an update. On the CPU with a stand-in."""
+    stand_in = bench.device.type == "cpu"
+    found: Found = {"stand_in": stand_in}
+    for rows in [8] if bench.small else [256, 1024]:
+        for name, form in {"default": DEFAULT, "released": RELEASED}.items():
+            for tf32 in (False,) if stand_in else (False, True):
+                set_tf32(tf32)
+                found[f"{rows}_{name}_{'tf32' if tf32 else 'float32'}"] = _graphed(bench, rows, form)
+                _free(bench)
+    set_tf32(False)
+    return found
+
+
+def _graphed(bench: Bench, rows: int, form: PoseAugOptions) -> Found:
+    source = source_batch(rows, 0).to(bench.device).knowing(None)
+    methods, told, steps = [], [], bench.size(60, 13)
+    for choice in ("off", "on"):
+        torch.manual_seed(0)
+        stands_in = bench.device.type == "cpu"
+        method = make_method(source, bench.device, replace(form, history=rows), "off" if stands_in else choice)
+        method.finite_steps.deferred, method.graphs.note = True, told.append
+        if stands_in and choice == "on":
+            method.graphs.recorder = Replaying()
+        methods.append(method)
+    times: list[list[float]] = [[], []]
+    for number in range(steps):
+        key = StepKey(0, 0, number)
+        for method, taken in zip(methods, times, strict=True):
+            before = bench.now()
+            proposed = method.propose(source, key)
+            assert proposed is not None
+            rows_known = PendingRows(proposed.augmented()).result()
+            seed_global_stream(key.number("update"))
+            method.update(source, rows_known, key)
+            taken.append(bench.now() - before)
+    pairs = list(zip(*(method.step_state() for method in methods), strict=True))
+    found: Found = {"steps": steps, "replayed": dict(methods[1].graphs.replayed), "notes": told}
+    found["tensors_that_differ"] = sum(not torch.equal(one, other) for one, other in pairs)
+    found["largest_difference"] = max(float((one.double() - other.double()).abs().max()) for one, other in pairs)
+    if bench.device.type == "cuda":
+        plain_s, graphs_s = (statistics.median(taken[-20:]) for taken in times)
+        found |= {"plain_update_s": round(plain_s, 5), "graphs_update_s": round(graphs_s, 5)}
+    return found
+
+
 def pool(bench: Bench) -> Found:
     """PoseAug for a while, every proposal rendered: iterations and poses by the wall clock."""
     found: Found = {"zbuffer": _pooled(bench, WorkerSpec(device=str(bench.device), micro_batch=bench.size(2048, 32)))}
@@ -243,7 +295,7 @@ def _pooled(bench: Bench, spec: WorkerSpec, ahead: int = 2) -> Found:
     with LocalPool(spec.build) as workers:
         live = LiveDepth(OpenBody(), workers, None)
         source = live.submit(source.to(bench.device), 0).result()
-        method = make_method(source, bench.device)
+        method = make_method(source, bench.device, graphs="auto")
         waiting: deque[Any] = deque()
         done, waited, start, number = 0, 0.0, time.perf_counter(), 0
         while time.perf_counter() - start < lasts_s:
@@ -289,7 +341,7 @@ def start(bench: Bench) -> Found:
     return found
 
 
-STAGES = (environment, agreement, rasteriser, worker, network, poseaug, pool, metrics, start)
+STAGES = (environment, agreement, rasteriser, worker, network, poseaug, graphs, pool, metrics, start)
 
 
 def _free(bench: Bench) -> None:

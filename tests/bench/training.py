@@ -5,6 +5,7 @@ each discriminator at every second iteration, of PoseAug's released form (docs/a
 twin does; `poseaug_default_iteration_s` is that of our default, which has no feedback and no learned rigid transform.
 Lifter updates are apart. The twin (`released_iteration`) is a plain
 re-implementation of the released code's structure, measured in the same run, turn by turn with ours, medians of each.
+On a GPU a fourth contestant is ours with its steps replayed as CUDA graphs (`graphs=on`).
 Seconds are processor time, so that a busy machine disturbs less; with `--device cuda` they are by the wall, and the GPU
 is waited for. `recorded_released_s` is what the released code itself took on one core of such a machine; it is not
 measured here.
@@ -34,6 +35,7 @@ from tests.bench.released_iteration import ReleasedIteration
 RECORDED_RELEASED_S = 0.69
 # The pools fill during the first iterations; an even number, as discriminators step at every second one.
 UNTIMED = 10
+RECORDED = 48  # iterations until steps are replayed: full pools at a batch of 256, then plain steps of both kinds
 DEFAULT = PoseAugOptions(warmup_iterations=0)
 RELEASED = PoseAugOptions(
     warmup_iterations=0, rigid="learned", feedback="released", templates="source", warmup_share=0.0, rates="released"
@@ -55,12 +57,14 @@ def source_batch(rows: int, seed: int) -> PoseBatch:
     return PoseBatch.from_joints((joints + place)[:, None], camera, H36M_16)
 
 
-def make_method(source: PoseBatch, device: torch.device | str = "cpu", options: PoseAugOptions = DEFAULT) -> PoseAug:
+def make_method(
+    source: PoseBatch, device: torch.device | str = "cpu", options: PoseAugOptions = DEFAULT, graphs: str = "off"
+) -> PoseAug:
     plan = TrainingPlan(total_steps=100_000, steps_per_epoch=1000)
     lifter = SimpleBaseline(H36M_16, 2, SimpleBaselineOptions())
     data = SourceData(source.to("cpu"), bone_lengths(source.joints_3d[:5, 0], H36M_16).cpu())
     inputs = InputSpec(channels="xy", dscale2d="off")
-    context = MethodContext(lifter, inputs, H36M_16, plan, data, torch.device(device))
+    context = MethodContext(lifter, inputs, H36M_16, plan, data, torch.device(device), graphs=graphs)
     return PoseAug(context, options)
 
 
@@ -90,6 +94,7 @@ class Contest:
         self.source = source_batch(rows, 0).to(torch.device(device)).knowing(None)
         self.ours, self.default_matmul_ours = (make_method(self.source, device, RELEASED) for _ in range(2))
         self.default_form = make_method(self.source, device)
+        self.graphed = make_method(self.source, device, RELEASED, graphs="on") if device != "cpu" else None
         self.twin = ReleasedIteration(device)
         camera = self.source.camera
         self.camera = torch.cat([camera.focal, camera.center, camera.distortion], -1)
@@ -101,6 +106,12 @@ class Contest:
             self.fast = use_fast_matmul()
         elif self.default_matmul is not None:
             torch.backends.mkldnn.matmul.fp32_precision = self.default_matmul
+
+    def record(self) -> None:
+        """Iterate until the steps are replayed, those with discriminators and those without."""
+        for number in range(RECORDED if self.graphed is not None else 0):
+            self.iterate(self.graphed, StepKey(1, 0, number))
+            self.graphed.step_lifter(self.source)
 
     def iterate(self, method: PoseAug, key: StepKey) -> None:
         method.lifter.train()
@@ -116,6 +127,9 @@ class Contest:
         found["propose"] = seconds(partial(self.ours.propose, self.source, key), self.device)
         found["default_form"] = seconds(partial(self.iterate, self.default_form, key), self.device)
         found["propose_default"] = seconds(partial(self.default_form.propose, self.source, key), self.device)
+        if self.graphed is not None:
+            found["graphs"] = seconds(partial(self.iterate, self.graphed, key), self.device)
+            found["lifter_graphs"] = seconds(partial(self.graphed.step_lifter, self.source), self.device)
         self.matmul(fast=False)
         found["default_matmul"] = seconds(partial(self.iterate, self.default_matmul_ours, key), self.device)
         found["twin"] = seconds(partial(self.twin.step, joints, self.camera, joints_2d, joints), self.device)
@@ -125,12 +139,13 @@ class Contest:
 def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
     torch.set_num_threads(1)
     contest = Contest(rows, device)
+    contest.record()
     turns = [contest.turn(StepKey(0, 0, number)) for number in range(2 * repeats + UNTIMED)][UNTIMED:]
     names = ("ours", "default_matmul", "default_form", "twin")
     ours, default, default_form, twin = (per_iteration([t[name] for t in turns]) for name in names)
     names = ("lifter", "propose", "propose_default")
     lifter, propose, propose_default = (statistics.median(t[name] for t in turns) for name in names)
-    return {
+    found = {
         "batch": rows,
         "device": device,
         "threads": 1,
@@ -149,6 +164,13 @@ def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
         "trained_poses_per_s_lifter": round(rows / lifter),
         "trained_poses_per_s_poseaug": round(2 * rows / (default_form + propose_default + 2 * lifter)),
     }
+    if contest.graphed is not None:
+        graphs, lifter_graphs = per_iteration([t["graphs"] for t in turns]), [t["lifter_graphs"] for t in turns]
+        found["poseaug_iteration_graphs_s"] = round(graphs, 5)
+        found["speedup_over_twin_graphs"] = round(twin / graphs, 2)
+        found["lifter_step_graphs_s"] = round(statistics.median(lifter_graphs), 5)
+        found["replayed"] = dict(contest.graphed.graphs.replayed)
+    return found
 
 
 def main() -> None:

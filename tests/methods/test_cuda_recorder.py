@@ -80,11 +80,12 @@ def test_a_recorded_step_touches_no_tensor_of_the_host_and_waits_for_none(form, 
     source = source.to(META).knowing(None)
     for number in range(4):
         method._step_augmentor(source, None, StepKey(0, 0, number))
-    for _ in range(2):
+    for number in range(2):
         method.step_lifter(source)
+        method.propose(source, StepKey(0, 0, number))
     seen = method.graphs.recorder.seen
-    assert len(seen) == 3  # the lifter's, and the augmentor's with discriminators and without
-    assert [(found, blocking) for _, found, blocking in seen] == [([], {})] * 3
+    assert len(seen) == 4  # the lifter's, the proposal, and the augmentor's with discriminators and without
+    assert [(found, blocking) for _, found, blocking in seen] == [([], {})] * 4
     assert max(operations for operations, _, _ in seen) > 500
 
 

@@ -14,7 +14,7 @@ import torch
 from dg.methods import METHODS
 from dg.methods.base import MethodContext, SourceData, StepKey
 from dg.methods.erm import ERM
-from dg.methods.graphed_steps import MOST, WARM_UP, Recorder
+from dg.methods.graphed_steps import MOST, WARM_UP, Recorder, _tensors
 from dg.methods.plan import TrainingPlan
 from dg.methods.trained_networks import TrainedNetworks
 from dg.pose.batch import InputSpec, PoseBatch
@@ -22,6 +22,7 @@ from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_16
 from dg.settings.errors import ConfigError
 from lifters import LIFTERS
+from tests.bench.launches import counted
 from tests.bench.replaying import Replaying
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_lifter import make as make_lifter
@@ -43,13 +44,14 @@ def method_for(name, recorder, skeleton=H36M_16, channels="xyd", **given):
 
 
 def update(method, number, rows=None):
-    """One update as the trainer makes it; its metrics, and what the random stream would give next."""
+    """One update as the trainer makes it; its metrics, what the random stream would give next, and the proposal."""
     channels = method.context.inputs.channels
     source, key = source_batch(method.context.skeleton, number, channels), StepKey(3, 0, number)
-    source = source if rows is None else source[:rows].knowing(None)
+    source = (source if rows is None else source[:rows]).knowing(None)
     proposed = render(method.propose(source, key), channels)
     torch.manual_seed(key.number("update"))
-    return method.update(source, None if proposed is None else proposed.augmented(), key).metrics, torch.rand(1)
+    metrics = method.update(source, None if proposed is None else proposed.augmented(), key).metrics
+    return metrics, torch.rand(1), [] if proposed is None else _tensors(proposed)
 
 
 def assert_same_updates(one, other, numbers):
@@ -57,6 +59,7 @@ def assert_same_updates(one, other, numbers):
         expected, found = update(one, number), update(other, number)
         assert torch.equal(expected[1], found[1]), f"the random stream after update {number}"
         assert {k: v.item() for k, v in expected[0].items()} == {k: v.item() for k, v in found[0].items()}
+        assert all(torch.equal(a, b) for a, b in zip(expected[2], found[2], strict=True)), f"proposal {number}"
     assert_same_state(one, other)
 
 
@@ -77,10 +80,26 @@ def test_replayed_steps_of_poseaug_leave_the_bits_of_plain_ones(form):
     assert_same_updates(plain, replayed, range(13))
     assert replayed.told == []
     assert replayed.graphs.replayed["augmentor"] == 2  # one of each kind
+    assert replayed.graphs.replayed["proposal"] == 12 - PROVEN  # the first update is the warm-up
     assert replayed.graphs.replayed["lifter"] > 8
+    assert_a_replayed_iteration_launches_little(replayed, 13)
     groups = [[o.state_dict()["param_groups"] for o in m.optimizers.values()] for m in (plain, replayed)]
     assert groups[0] == groups[1]
     assert not any(torch.is_tensor(value) for group in groups[1] for part in group for value in part.values())
+
+
+def assert_a_replayed_iteration_launches_little(method, number):
+    """What is left beside four graphs: the batch is copied in, rates are written, and answers copied out."""
+    source, key = source_batch(H36M_16, number).knowing(None), StepKey(3, 0, number)
+    assert not source.camera.pinhole  # known from now on, as of what is made of a data set's cameras
+    method.graphs.recorder._replay = lambda notes: None
+    with counted() as calls:
+        proposed = render(method.propose(source, key)).augmented().knowing(None)
+        method._step_augmentor(source, proposed, key)
+        method.step_lifter(source)
+        method.step_lifter(source)
+    assert calls.blocked == 0
+    assert calls.total <= 30
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n in LARGE)) for n in sorted(METHODS)])

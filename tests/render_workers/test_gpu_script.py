@@ -5,9 +5,10 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 
-from tests.bench.gpu import STAGES, Bench, run
+from tests.bench.gpu import STAGES, Bench, graphs, run
 
 WITHOUT = """
 import sys
@@ -44,4 +45,17 @@ def test_a_stage_that_fails_says_so_and_one_that_comes_too_late_is_left_out():
     assert "no such device" in lines[0]["error"]
     assert lines[1]["found"] == 1
     assert "left_out" in lines[2]
-    assert len(STAGES) == 9
+    assert len(STAGES) == 10
+
+
+@pytest.mark.long
+def test_graphs_are_held_against_plain_steps_by_a_stand_in_where_there_is_no_gpu():
+    found = graphs(Bench(torch.device("cpu"), True))
+    assert found.pop("stand_in") is True
+    assert set(found) == {"8_default_float32", "8_released_float32"}
+    for line in found.values():
+        assert (line["tensors_that_differ"], line["largest_difference"], line["notes"]) == (0, 0.0, [])
+        assert line["replayed"]["augmentor"] == 2
+        assert line["replayed"]["proposal"] == 8
+        assert line["replayed"]["lifter"] > 8
+        assert not any("_s" in name for name in line), "a stand-in tells no time"
