@@ -8,6 +8,7 @@ local pool does): `capture_error_mode="thread_local"`.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 import torch
 
@@ -63,7 +64,7 @@ class CudaRecorder(Recorder):
                 raise
         return graph.replay, found
 
-    def _recover(self, pool: object) -> None:
+    def _recover(self, pool: Any) -> None:  # noqa: ANN401 - PyTorch's name for a pool
         """Undo what a capture that failed leaves behind. No graph may be replayed afterwards, for those that there are
         read the seeds of the stream that is exchanged here.
         """

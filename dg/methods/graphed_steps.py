@@ -220,7 +220,7 @@ class _Step:
             both[0].append(ours)
             both[1].append(new)
         for ours, new in kinds.values():
-            torch._foreach_copy_(ours, new)
+            torch._foreach_copy_(ours, new)  # pyright: ignore[reportPrivateImportUsage] - one launch for all of a type
         for name, value in scalars.items():
             self.scalars[name].fill_(value)
         for purpose, generator in self.generators:

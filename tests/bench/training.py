@@ -109,7 +109,9 @@ class Contest:
 
     def record(self) -> None:
         """Iterate until the steps are replayed, those with discriminators and those without."""
-        for number in range(RECORDED if self.graphed is not None else 0):
+        if self.graphed is None:
+            return
+        for number in range(RECORDED):
             self.iterate(self.graphed, StepKey(1, 0, number))
             self.graphed.step_lifter(self.source)
 
