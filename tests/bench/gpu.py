@@ -15,6 +15,7 @@ the next one begins. `--device cpu --small` runs every stage in a minute, to see
     metrics     all five metrics of 543,000 frames
     start       a process until its worker is ready: with an empty folder of kernels, then with a full one
 
+Where Warp cannot be carried, `tests.bench.ptx` launches the same kernels, compiled elsewhere.
 On a GPU times are by the wall, the GPU awaited; on the CPU processor time of the process.
 """
 
