@@ -14,6 +14,8 @@ original data. Everything beyond those sentences is ours:
 * Camera change: the pose turns by an axis-angle within 180 degrees about y, `pitch_deg` about x and `roll_deg` about z,
   comes nearer or goes farther by up to `distance`, and moves in the frame by up to `shift` in x/z and y/z. Intrinsics
   are the pose's own, as for all methods here. Poses that leave the frame are dropped.
+* `rigid=random` moves poses as dg.methods.random_rigid does, in place of the learned camera change, which puts over
+  half of them outside the frame or far away (docs/results.md). The loss that spreads the camera is then left out.
 * No discriminator: it would draw the poses back to the source. What is plausible is said by the ranges alone.
 * Feedback: the released PoseAug's (`dg.methods.feedback`), the generator alone receiving a gradient. "Complementary"
   is read as: make what the lifter finds harder than the original by a demanded factor.
@@ -33,8 +35,9 @@ from torch import Tensor
 from dg.augment.generator import AugmentedPoses
 from dg.augment.joint_ranges import JointRanges
 from dg.augment.kinematic_generator import CameraReach, KinematicGenerator
+from dg.augment.random_move import LEARNED, RANDOM
 from dg.methods.base import MethodContext, StepKey
-from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions
+from dg.methods.learned_augmentation import LearnedAugmentation, LearnedAugmentationOptions, check_choice
 from dg.methods.losses import bone_length_loss
 from dg.pose.batch import PoseBatch
 
@@ -46,13 +49,15 @@ _CAMERA_SPREAD = 0.5
 class CEENetOptions(LearnedAugmentationOptions):
     """Those of every learned augmentation, and: reach_deg: the most that a joint turns. extrapolation: how much wider
     than the source's the ranges are, as a share. range_weight, spread_weight: of the losses that keep poses within the
-    ranges and spread them. pitch_deg, roll_deg, distance, shift: see `CameraReach`.
+    ranges and spread them. rigid: of the camera change, `learned`, or `random` as random_rigid moves poses; pitch_deg,
+    roll_deg, distance and shift are of the learned one, see `CameraReach`.
     """
 
     reach_deg: float = 60.0
     extrapolation: float = 0.25
     range_weight: float = 300.0
     spread_weight: float = 10.0
+    rigid: str = LEARNED
     pitch_deg: float = 30.0
     roll_deg: float = 15.0
     distance: float = 2.0
@@ -60,6 +65,7 @@ class CEENetOptions(LearnedAugmentationOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_choice("rigid", self.rigid, (LEARNED, RANDOM))
         if not 0 < self.reach_deg <= 180:
             raise ValueError(f"reach_deg must lie in (0, 180], got {self.reach_deg}")
         if min(self.extrapolation, self.range_weight, self.spread_weight) < 0:
@@ -79,21 +85,29 @@ class CEENet(LearnedAugmentation):
 
     def __init__(self, context: MethodContext, options: CEENetOptions) -> None:
         generator = KinematicGenerator(context.skeleton, options.reach_deg, options.camera)
-        super().__init__(context, options, generator)
         self.options, self.camera_change = options, generator.camera
+        if options.rigid == RANDOM:
+            generator.keep_only(("ba", "bl"))
+            del generator.camera
+        super().__init__(context, options, generator)
+        self.moves_at_random = options.rigid == RANDOM
+        self.feedback.judges_rigid = options.rigid == LEARNED
         poses = context.source.poses.joints_3d[:, 0]
         self.ranges = JointRanges(poses, context.skeleton, options.extrapolation).to(context.device)
 
     def _losses(self, original: PoseBatch, poses: AugmentedPoses, rigid_2d: Tensor) -> dict[str, Tensor]:
         beyond, lacking = self.ranges.losses(poses.bone_angle)
-        root = original.joints_3d[:, 0, self.context.skeleton.root]
-        moves = self.camera_change.moves(poses.rotation, poses.translation, root)
-        return {
+        losses = {
             "joint_range": self.options.range_weight * beyond,
             "joint_spread": self.options.spread_weight * lacking,
-            "camera_spread": self.options.spread_weight * (_CAMERA_SPREAD - moves.std(0)).relu().square().mean(),
             "bone_length": _WEIGHT_LENGTH * bone_length_loss(poses.length_ratio),
         }
+        if self.moves_at_random:
+            return losses
+        root = original.joints_3d[:, 0, self.context.skeleton.root]
+        moves = self.camera_change.moves(poses.rotation, poses.translation, root)
+        spread = (_CAMERA_SPREAD - moves.std(0)).relu().square().mean()
+        return losses | {"camera_spread": self.options.spread_weight * spread}
 
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
         proposed = super()._proposal(source, poses, key)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dg.augment.bone_length import at_limit
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
+from dg.augment.random_move import MoveRanges, move_into_frame, move_once
 from dg.augment.rigid import RigidTransform
 from dg.augment.trunk import frozen_statistics
 from dg.augment.window_transform import carry_move, carry_pose, centre_frames, check_frames, check_windows
@@ -106,6 +107,8 @@ class LearnedAugmentation(DGMethod):
         self.rates = options.rates
         self.survivors = Survivors(options.mixing, skeleton, device)
         self.generator = generator
+        # A method that sets it draws the rigid transform as random_rigid does, in place of the generator's.
+        self.moves_at_random, self.moves = False, MoveRanges()
         self._add_trained("generator", generator, options.generator_lr)
         self.offsets = SurfaceOffsets(len(skeleton), device)
         self.templates = BoneTemplates(options.templates, skeleton, context.source.template_lengths(options.templates))
@@ -140,6 +143,9 @@ class LearnedAugmentation(DGMethod):
         """What to render of the generated poses: those in the frame are valid. source: what they were made from, whose
         cameras see them.
         """
+        if self.moves_at_random:
+            random = key.generator("rigid", self.context.device)
+            return source.with_joints(move_into_frame(self._scaled(source, poses), self.moves, random)[0])
         return source.with_joints(self._rigid(source, poses, key))
 
     def _take(self, source: PoseBatch, proposed: PoseBatch, key: StepKey) -> dict[str, Tensor]:
@@ -250,13 +256,20 @@ class LearnedAugmentation(DGMethod):
         depth = None if source.depth is None else moved[..., 2] - self.offsets.of(source)
         return source.replace(joints_3d=moved, joints_2d=source.camera.project(moved), depth=depth)
 
+    def _scaled(self, original: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
+        """The poses with their new bones, in their places."""
+        joints = carry_pose(original.joints_3d, poses.bone_length, self.context.skeleton)
+        return original.replace(joints_3d=joints)
+
     def _rigid(
         self, original: PoseBatch, poses: AugmentedPoses, key: StepKey
     ) -> Float[Tensor, "batch frames joints 3"]:
         """The final poses, of all frames of the windows whose centre frames they were made from."""
+        if self.moves_at_random:
+            return move_once(self._scaled(original, poses), self.moves, key.generator("rigid", self.context.device))
         if original.joints_3d.shape[1] == 1:
             return poses.rigid[:, None]
-        scaled = carry_pose(original.joints_3d, poses.bone_length, self.context.skeleton)
+        scaled = self._scaled(original, poses).joints_3d
         turn = rotation_from_axis_angle(poses.rotation)
         return carry_move(scaled, turn, poses.translation, self.context.skeleton)
 

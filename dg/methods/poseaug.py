@@ -43,10 +43,9 @@ from torch import Tensor
 from dg.augment.extra_poses import ExtraPoses
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
-from dg.augment.random_move import MoveRanges, move_into_frame, move_once
+from dg.augment.random_move import move_once
 from dg.augment.rigid import ROTATIONS, TRANSLATIONS
 from dg.augment.trunk import frozen_statistics
-from dg.augment.window_transform import carry_pose
 from dg.methods.base import MethodContext, StepKey
 from dg.methods.discriminators import PartDiscriminator, PoseDiscriminator2D
 from dg.methods.graphed_steps import Found
@@ -158,7 +157,6 @@ class PoseAug(LearnedAugmentation):
         self.options = options
         self.learns_posture = "ba" in options.learned
         self.moves_at_random = options.rigid == "random" and "rt" in options.operations
-        self.ranges = MoveRanges()
         self.discriminator_3d = PartDiscriminator(skeleton, whole=options.kcs == "whole")
         self.discriminator_2d = PoseDiscriminator2D(skeleton)
         for name in ("discriminator_3d", "discriminator_2d"):
@@ -174,7 +172,7 @@ class PoseAug(LearnedAugmentation):
         """
         if not self.moves_at_random:
             return original.joints_2d[:, 0]
-        moved = move_once(original, self.ranges, key.generator("real rigid", self.context.device))
+        moved = move_once(original, self.moves, key.generator("real rigid", self.context.device))
         return original.camera.project(moved)[:, 0]
 
     def _with_extra(self, real: Float[Tensor, "batch joints 2"], key: StepKey) -> Float[Tensor, "batch joints 2"]:
@@ -235,22 +233,7 @@ class PoseAug(LearnedAugmentation):
         judged = self.iterations % self.options.discriminator_every == 0
         return (*super()._turn(), judged, self.pool_3d.size, self.pool_2d.size)
 
-    def _scaled(self, original: PoseBatch, poses: AugmentedPoses) -> PoseBatch:
-        """The poses with their new bones, in their places."""
-        joints = carry_pose(original.joints_3d, poses.bone_length, self.context.skeleton)
-        return original.replace(joints_3d=joints)
-
-    def _rigid(
-        self, original: PoseBatch, poses: AugmentedPoses, key: StepKey
-    ) -> Float[Tensor, "batch frames joints 3"]:
-        if not self.moves_at_random:
-            return super()._rigid(original, poses, key)
-        return move_once(self._scaled(original, poses), self.ranges, key.generator("rigid", self.context.device))
-
     def _proposal(self, source: PoseBatch, poses: AugmentedPoses, key: StepKey) -> PoseBatch:
-        if self.moves_at_random:
-            random = key.generator("rigid", self.context.device)
-            return source.with_joints(move_into_frame(self._scaled(source, poses), self.ranges, random)[0])
         proposed = super()._proposal(source, poses, key)
         if self.options.frame_test == "released":
             proposed = proposed.replace(valid=source.valid & self._released_frame_test(proposed))

@@ -229,6 +229,18 @@ def test_the_camera_loss_is_zero_for_moves_spread_over_their_limits_and_not_for_
     assert loss(0.0) == pytest.approx(10 * 0.5**2, rel=1e-3)
 
 
+def test_a_random_rigid_transform_has_no_network_and_keeps_poses_inside_the_frame():
+    method = cee_net(rigid="random", templates="off", extrapolation=100.0)
+    assert {name.split(".")[0] for name, _ in method.generator.named_parameters()} == {"bone_angle", "bone_length"}
+    source = source_batch(H36M_16)
+    metrics = method._step_augmentor(source, None, StepKey(0, 0, 0))
+    assert "loss/camera_spread" not in metrics
+    assert "loss/feedback_rigid" not in metrics
+    proposed = method.propose(source, StepKey(0, 0, 1))
+    assert proposed.valid.all()
+    assert (proposed.root_relative - source.root_relative)[:, 0].norm(dim=-1).amax(1).median() > 0.2
+
+
 def test_the_generator_learns_to_spread_the_joints_beyond_the_source():
     method = cee_net(feedback="off", generator_lr=3e-3, range_weight=0.0)
     losses = [
