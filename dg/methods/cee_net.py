@@ -14,8 +14,8 @@ original data. Everything beyond those sentences is ours:
 * Camera change: the pose turns by an axis-angle within 180 degrees about y, `pitch_deg` about x and `roll_deg` about z,
   comes nearer or goes farther by up to `distance`, and moves in the frame by up to `shift` in x/z and y/z. Intrinsics
   are the pose's own, as for all methods here. Poses that leave the frame are dropped.
-* `rigid=random` moves poses as dg.methods.random_rigid does, in place of the learned camera change, which tilts people by
-  33 degrees in the median (docs/results.md). The loss that spreads the camera is then left out.
+* `rigid=random` moves poses as dg.methods.random_rigid does, in place of the learned camera change, which tilts people
+  by 33 degrees in the median (docs/results.md). The loss that spreads the camera is then left out.
 * No discriminator: it would draw the poses back to the source. What is plausible is said by the ranges alone.
 * Feedback: the released PoseAug's (`dg.methods.feedback`), the generator alone receiving a gradient. "Complementary"
   is read as: make what the lifter finds harder than the original by a demanded factor.
