@@ -6,12 +6,10 @@ by `dg.files.checkpoint`, which runs no code of the file and compares its checks
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dg.files.checkpoint import load_file
 from lifters.base import Lifter
 
 
@@ -75,23 +73,6 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
                 "joints, channels, width and root must be those it was trained with"
             )
     lifter.load_state_dict(weights)
-
-
-def load_published_file(lifter: Lifter, path: Path) -> None:
-    """Fill a lifter from a published checkpoint file.
-
-    Args:
-        lifter: the lifter; it changes only when all weights fit.
-        path: the file.
-
-    Raises:
-        ValueError: naming the file and what is wrong with it.
-    """
-    checkpoint = load_file(path)
-    try:
-        load_published(lifter, checkpoint)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def _without_ones(value: Tensor, expected: Tensor) -> Tensor:

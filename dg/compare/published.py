@@ -18,7 +18,6 @@ RESULTS, MEANINGS = "published_results.yaml", "published_protocols.yaml"
 ANY_LIFTER = "*"
 TEXTS = ("id", "paper", "where", "train", "test", "protocol", "input_2d", "lifter", "method", "metric", "unit")
 UNITS = ("mm", "percent", "m", "bins", "ms", "epochs", "s", "h", "GB")
-PUBLISHED_REGIMES = ("DG", "DA", "supervised")
 
 
 class PublishedError(ValueError):

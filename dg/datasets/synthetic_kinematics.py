@@ -39,8 +39,6 @@ LIMITS = {
     **{f"left_{name}": limit for name, limit in _LIMBS.items()},
     **{f"right_{name}": limit for name, limit in _LIMBS.items()},
 }
-# The pelvis in the room: heading (to the left), forward lean and lean to the left in degrees, height off the floor (m).
-POSTURE = ("heading", "pitch", "roll", "airborne")
 SOFT_DEGREES = 6.0
 
 Angles = dict[str, Tensor]
@@ -53,7 +51,11 @@ _CONTACTS = {
 
 
 def within_limits(angles: Angles) -> Angles:
-    """Bend angles softly into their limits; those well inside are untouched, and `POSTURE` passes through."""
+    """Bend angles softly into their limits; those well inside are untouched.
+
+    The pelvis's place in the room passes through: `heading` (to the left), `pitch` (forward lean) and `roll` (lean to
+    the left) in degrees, `airborne` (height off the floor) in metres.
+    """
     bent = dict(angles)
     for name, (low, high) in LIMITS.items():
         if name in angles:

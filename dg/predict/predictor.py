@@ -29,7 +29,6 @@ from dg.trained.stored import StoredLifter, load_checkpoint
 
 Detector = Callable[[Sequence[np.ndarray]], list[list[Person]]]
 LEAST_JOINTS = 8  # of the lifter's, that must be found for a person to be lifted
-NO_DETECTOR = "none"
 
 
 @dataclass(frozen=True)

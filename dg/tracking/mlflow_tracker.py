@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,14 +162,14 @@ class MLflowTracker(Tracker):
 
     def log_inputs(self, inputs: Sequence[DataInput]) -> None:
         """Queue what is known of the data sets."""
-        self._put("inputs", inputs=[data.plain() for data in inputs])
+        self._put("inputs", inputs=[asdict(data) for data in inputs])
 
     def log_model(
         self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
     ) -> None:
         """Queue the path of the folder; its files are read when they are sent."""
         self._own_files.add(str(folder))
-        found = [score.plain() for score in scores]
+        found = [asdict(score) for score in scores]
         self._put("model", path=str(folder), name=name, step=step, register=register, scores=found, time=_now_ms())
 
     def flush(self, timeout_s: float = 10.0) -> bool:

@@ -8,10 +8,10 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.training.build import initialise
 from lifters.attention import DropPath, PostNormBlock, SelfAttention
 from lifters.motion_bert import MAX_FRAMES, MotionBert, MotionBertOptions
 from lifters.pose_former import PoseFormer, PoseFormerOptions
-from lifters.published import load_published_file
 
 
 def assert_same(one, other):
@@ -74,7 +74,7 @@ def test_motion_bert_has_the_published_number_of_parameters(frames, channels, op
 def test_they_compute_what_the_released_code_computes(shared, name, lifter):
     golden = np.load(shared / "conformance/sequence_lifters_golden.npz")
     lifter = lifter().eval()
-    load_published_file(lifter, shared / f"conformance/{name}.pth")
+    initialise(lifter, shared / f"conformance/{name}.pth")
     with torch.no_grad():
         output = lifter(torch.from_numpy(golden[f"{name}_in"]))
     assert output.shape == golden[f"{name}_out"].shape
@@ -92,7 +92,7 @@ def test_they_compute_what_the_released_code_computes(shared, name, lifter):
 )
 def test_published_weights_of_another_form_are_refused(shared, lifter, message):
     with pytest.raises(ValueError, match=message):
-        load_published_file(lifter(), shared / "conformance/poseformer_t9_e8.pth")
+        initialise(lifter(), shared / "conformance/poseformer_t9_e8.pth")
 
 
 # Windows
