@@ -1,9 +1,8 @@
 """`dg evaluate CHECKPOINT [targets=[NAME:ARGUMENT,...]] [key=value ...]`: a lifter on test sets."""
 
 import sys
-from collections.abc import Sequence
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA, QUARANTINED, RESOURCES
 from dg.trained.settings import EvaluateOptions, evaluate_options
 
@@ -28,12 +27,9 @@ input.""",
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = evaluate_options(args)
     # After the help, which needs no torch.
     from dg.datasets.laws import line

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dg.compare.settings import PICTURE, CompareOptions
 from dg.files.atomic import replace_file
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
 
@@ -51,12 +51,9 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Print or write the tables; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = parse_options(args)
     # After the help, which needs none of it.
     from dg.compare.comparison import compare, comparison

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -16,7 +15,7 @@ from urllib.request import urlopen
 
 from annotated_types import Interval
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import INTERRUPTED, RESOURCES
 from dg.settings.reader import read
 
@@ -53,12 +52,9 @@ class UiError(RuntimeError):
     exit_code = RESOURCES
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Serve until Ctrl-C; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = read(UiOptions, [_renamed(arg) for arg in args])
     # After the help, which needs none of it.
     from dg.tracking import tracking_uri

@@ -5,12 +5,12 @@ import logging
 import pickle
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dg.extract_depth.settings import ExtractOptions, extract_options
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA, RESOURCES, exit_code
 
 if TYPE_CHECKING:
@@ -38,12 +38,9 @@ OUT.report.json. Stopped or killed, the same command goes on where it was: what 
 _LOGGERS = ("ray.data", "ray")
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = extract_options(args)
     try:
         report = run(options)

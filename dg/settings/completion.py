@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.commands import COMMANDS
 from dg.settings.config import GROUPS, TrainConfig
 from dg.settings.errors import ConfigError
@@ -61,12 +61,9 @@ _NAMES = {
 }  # fmt: skip
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     if args[0] == "words":
         command, text, name = [*args[1:], "", "", ""][:3]
         sys.stdout.write("".join(f"{word}\n" for word in completions(command, text, name)))

@@ -1,13 +1,12 @@
 """`dg report [RUN ...] [key=value ...]`: one web page of runs, to be sent to somebody or opened years later."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from dg.compare.report.settings import ReportOptions
 from dg.compare.settings import CompareOptions
 from dg.files.atomic import replace_file
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
 
@@ -26,12 +25,9 @@ experiment in MLflow, or of one grid in it (parent=). The page needs no server, 
 _SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg train` calls them
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Write the page; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     folders = [Path(arg) for arg in args if "=" not in arg]
     options = read(ReportOptions, [_renamed(arg) for arg in args if "=" in arg])
     # After the help, which needs none of it.
