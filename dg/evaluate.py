@@ -4,7 +4,7 @@ import sys
 
 from dg.settings.command import Command
 from dg.settings.errors import DATA, QUARANTINED, RESOURCES
-from dg.trained.settings import EvaluateOptions, evaluate_options
+from dg.trained.settings import EvaluateOptions, lifter_options
 
 COMMAND = Command(
     name="evaluate",
@@ -30,7 +30,7 @@ input.""",
 @COMMAND.main
 def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    options = evaluate_options(args)
+    options = lifter_options(EvaluateOptions, args)
     # After the help, which needs no torch.
     from dg.datasets.laws import line
     from dg.evaluation.predictions import not_drawn

@@ -4,7 +4,7 @@ import sys
 
 from dg.settings.command import Command
 from dg.settings.errors import DATA
-from dg.trained.settings import ExportOptions, export_options
+from dg.trained.settings import ExportOptions, lifter_options
 
 COMMAND = Command(
     name="export",
@@ -28,7 +28,7 @@ written into the file and beside it, FILE.json. `dg evaluate model=FILE` evaluat
 @COMMAND.main
 def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    options = export_options(args)
+    options = lifter_options(ExportOptions, args)
     # After the help, which needs no torch.
     from dg.trained.exporting import export
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from sweeps.objective import Objective
 from sweeps.outcome import LEAST_TRIALS, Outcome, importance_evaluator
 
@@ -39,8 +39,7 @@ def write_optuna_page(study: optuna.Study, outcome: Outcome, path: Path) -> list
         warnings.simplefilter("ignore")  # some plots are experimental for years
         figures = list(_figures(study, outcome))
     plots = [figure.to_html(full_html=False, include_plotlyjs=not n) for n, figure in enumerate(figures)]
-    page = f"{_HEAD}{''.join(plots)}</body></html>\n"
-    replace_file(path, lambda file: file.write(page.encode()))
+    write_file(path, f"{_HEAD}{''.join(plots)}</body></html>\n")
     return [path]
 
 

@@ -6,9 +6,9 @@ from statistics import fmean
 
 from dg.compare.report.page import report_page
 from dg.compare.report.sources import runs_in_folders
-from dg.compare.settings import CompareOptions
+from dg.compare.settings import RunsOptions
 from dg.compare.stored_runs import NothingToCompareError
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from dg.tracking.labels import dataset_label, method_label
 from dg.tracking.names import TAG_METHOD, TAG_SOURCE, metric_name, target_metric
 from sweeps.options import SweepPlan
@@ -88,6 +88,6 @@ def write_report(sweep: SweepPlan, folder: Path) -> list[Path]:
         runs = runs_in_folders([folder])
     except NothingToCompareError:
         return []
-    page = report_page(runs, CompareOptions(), parent_title(sweep))
-    replace_file(folder / REPORT, lambda file: file.write(page.encode()))
+    page = report_page(runs, RunsOptions(), parent_title(sweep))
+    write_file(folder / REPORT, page)
     return [folder / REPORT]

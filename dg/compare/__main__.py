@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dg.compare.settings import PICTURE, CompareOptions
-from dg.files.atomic import replace_file
+from dg.compare.settings import PICTURE, CompareOptions, as_here
+from dg.files.atomic import write_file
 from dg.settings.command import Command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
@@ -20,7 +20,6 @@ Published numbers stand below ours where the whole protocol agrees; for the othe
     codes=(DATA,),
     examples=("dg compare", "dg compare format=latex out=table.tex", "dg compare paper=auglift table=4"),
 )
-_SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg train` calls them
 
 
 def parse_options(args: Sequence[str]) -> CompareOptions:
@@ -32,12 +31,7 @@ def parse_options(args: Sequence[str]) -> CompareOptions:
     Raises:
         ConfigError: with every problem, for keys and values that do not exist.
     """
-    return read(CompareOptions, [_renamed(arg) for arg in _joined(args)])
-
-
-def _renamed(arg: str) -> str:
-    key, equals, value = arg.partition("=")
-    return f"{_SAME_AS.get(key, key)}{equals}{value}"
+    return read(CompareOptions, as_here(_joined(args)))
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -63,16 +57,12 @@ def main(args: list[str]) -> int:
 
         write_picture(comparison(options)[0], Path(options.out))
     elif options.out:
-        _write(compare(options), Path(options.out))
+        write_file(Path(options.out), compare(options))
     else:
         print(compare(options), end="")
     if options.out:
         print(f"written to {options.out}")
     return 0
-
-
-def _write(text: str, path: Path) -> None:
-    replace_file(path, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -181,6 +181,5 @@ def save_png(figure: "Figure", path: Path) -> Path:
     Returns:
         The path.
     """
-    content = png_bytes(figure)
-    replace_file(path, lambda file: file.write(content))
+    write_file(path, png_bytes(figure))
     return path

@@ -11,7 +11,7 @@ import numpy as np
 from dg.datasets.image_depth_file import FORMAT
 from dg.extract_depth.plan import ExtractionPlan
 from dg.extract_depth.shard import FEATURES, FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
-from dg.files.atomic import replace_file
+from dg.files.atomic import replace_file, write_json
 from dg.files.safe_load import load_npz
 
 _LISTS = {UNREADABLE: "unreadable", NO_PERSON: "no_person", NOT_ALIGNED: "not_aligned"}
@@ -64,8 +64,7 @@ def merge(plan: ExtractionPlan, parts: Path, out: Path, figures: Mapping[str, An
     provenance = plan.provenance | {"digest": plan.digest}
     arrays |= {"format": np.array(FORMAT), "provenance": np.array(json.dumps(provenance, sort_keys=True))}
     replace_file(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-    text = json.dumps({"counts": report.counts, **figures, **report.lists, "provenance": provenance}, indent=1)
-    replace_file(report_file(out), lambda file: file.write(text.encode()))
+    write_json(report_file(out), {"counts": report.counts, **figures, **report.lists, "provenance": provenance})
     return report
 
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import psutil
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.settings.config import TrainConfig
 from dg.settings.reader import Settings, build, keys, quoted, split_args, suggest, to_tree
 
@@ -64,8 +64,7 @@ class ChildRun:
                 start_new_session=True,
                 env=os.environ | dict(environment or {}),
             )
-        note = json.dumps({"pid": self.process.pid}).encode()
-        replace_file(folder / PROCESS, lambda file: file.write(note))
+        write_json(folder / PROCESS, {"pid": self.process.pid})
 
     @property
     def pid(self) -> int:

@@ -6,15 +6,17 @@ from typing import Any
 
 import torch
 
+from dg.drawing.figures import png_bytes
+from dg.files.atomic import write_file, write_json
 from dg.images.reading import ImageError, find_images
 from dg.predict.arrays import PeopleArrays
-from dg.predict.document import image_document, write_document
+from dg.predict.document import image_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 from dg.predict.page import page_of, viewer_frames
-from dg.predict.picture import draw_picture, write_picture
+from dg.predict.picture import DOTS_PER_INCH, draw_picture
 from dg.predict.predictor import ImagePredictor
 from dg.predict.rerun_file import RECORDING, write_rerun
-from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note, write_page
+from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note
 
 ARRAYS = "people.npz"
 
@@ -110,12 +112,13 @@ def _write(
     place, options = out / image.name, predictor.options
     skeleton = predictor.skeleton
     document = image_document(image, people, skeleton, made_with)
-    write_document(document, place.with_name(f"{place.name}.json"))
+    write_json(place.with_name(f"{place.name}.json"), document, allow_nan=False)
     said = caption(predictor, image.camera)
     if options.picture:
-        write_picture(draw_picture(image, people, skeleton, said), place.with_name(f"{place.name}{PICTURE}"))
+        drawn = png_bytes(draw_picture(image, people, skeleton, said), DOTS_PER_INCH)
+        write_file(place.with_name(f"{place.name}{PICTURE}"), drawn)
     if options.page:
         page = page_of([(image, people)], skeleton, str(image.name), said)
-        write_page(page, place.with_name(f"{place.name}{PAGE}"))
+        write_file(place.with_name(f"{place.name}{PAGE}"), page)
     if options.rerun:
         write_rerun(place.with_name(f"{place.name}{RECORDING}"), viewer_frames([(image, people)]), skeleton)

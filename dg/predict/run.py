@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from dg.files.atomic import write_json
 from dg.images.keypoint_formats.content import open_content
 from dg.images.video import Video, is_video
-from dg.predict.document import write_document
 from dg.predict.keypoints import lift_keypoints
 from dg.predict.photographs import lift_photographs, photographs
 from dg.predict.predictor import Detector, ImagePredictor
@@ -54,7 +54,7 @@ def run(
         "without_people": tally.without_people, "unreadable": tally.unreadable, "out": str(options.out),
         "wall_s": round(time.monotonic() - start, 3), **made_with,
     }  # fmt: skip
-    write_document(summary, Path(options.out) / SUMMARY)
+    write_json(Path(options.out) / SUMMARY, summary, allow_nan=False)
     return summary
 
 

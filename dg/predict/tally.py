@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dg.files.atomic import replace_file
 from dg.predict.cameras import ImageCamera
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 from dg.predict.predictor import ImagePredictor
@@ -76,8 +74,3 @@ def still_note(frames: int) -> str:
         f"the lifter sees windows of {frames} frames: each image is shown to it as a person who stands "
         "still; sequence=true people=best takes a folder's images as one clip"
     )
-
-
-def write_page(page: str, path: Path) -> None:
-    """A web page, whole or not at all."""
-    replace_file(path, lambda file: file.write(page.encode()))

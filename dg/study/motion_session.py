@@ -15,7 +15,7 @@ from dg.analyse.checkpoints import TrainedRun
 from dg.datasets.base import PoseDataset
 from dg.evaluation.metrics import PoseErrors
 from dg.evaluation.predictions import evaluate
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.grid.child_run import finished_summary
 from dg.grid.plan import load_record
 from dg.settings.config import TrainConfig
@@ -157,8 +157,7 @@ class MotionSession:
                     "errors": errors,
                 }
                 told.append(f"{change.label} {errors[self.options.metric]:.1f}")
-        text = json.dumps(self.results, indent=1).encode()
-        replace_file(self.folder / RESULTS, lambda file: file.write(text))
+        write_json(self.folder / RESULTS, self.results)
         say(f"  {cell.name}: {' · '.join(told)}")
 
     def _missing(self, cell: TrainedCell, where: str) -> bool:

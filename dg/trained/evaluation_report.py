@@ -1,7 +1,6 @@
 """What an evaluation leaves behind: results as JSON, the errors of every frame as an npz file, a run in MLflow."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -60,16 +59,6 @@ def write_errors(results: Sequence[TargetResult], path: Path) -> None:
     """
     arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
     replace_file(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the results as a JSON file, whole or not at all.
-
-    Args:
-        summary: what `evaluation_run.summarise` returns; numbers, text, lists and mappings.
-        path: the file to write or replace.
-    """
-    replace_file(path, lambda file: file.write(json.dumps(summary, indent=1).encode()))
 
 
 def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:

@@ -13,6 +13,7 @@ from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
 from dg.datasets.laws import checked, line
 from dg.evaluation.predictions import LifterPredictor, evaluate
+from dg.files.atomic import write_json
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
@@ -26,7 +27,6 @@ from dg.trained.evaluation_report import (
     log_files,
     log_results,
     write_errors,
-    write_summary,
 )
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
@@ -205,7 +205,7 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     summary["wall_s"] = round(time.monotonic() - start, 3)
     tracker = make_tracker(uri, config.tracking.experiment, place.parent)
     summary["run_id"] = _log(tracker, options, stored, identity, results)
-    write_summary(summary, place)
+    write_json(place, summary)
     log_files(tracker, (errors, place))
     tracker.finish()
     note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
