@@ -27,6 +27,7 @@ from dg.datasets.splits import files_of
 from dg.datasets.validation import check_shape, check_split, read_arrays
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import SMPL_24
+from dg.settings.config import Positive
 
 WIDTHS = {72: 24, 156: 22, 165: 22}  # columns of `poses` -> the joints of SMPL's 24 among them; the rest are fingers
 RATES = ("mocap_framerate", "mocap_frame_rate")
@@ -46,14 +47,10 @@ class Options:
     """
 
     root: str
-    fps: float = 30.0
+    fps: Positive = 30.0
     subjects_train: tuple[str, ...] = ()
     smpl: str = ""
     label: str = "amass"
-
-    def __post_init__(self) -> None:
-        if not self.fps > 0:
-            raise ValueError(f"fps must be positive, got {self.fps}")
 
 
 class AMASS(Dataset):

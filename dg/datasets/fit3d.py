@@ -26,6 +26,7 @@ from dg.files.safe_load import FileFormatError, load_json
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 JOINTS = 25
 NEAREST_M = 0.3
@@ -44,11 +45,11 @@ class Options:
     """
 
     root: str
-    stride: int = 2
+    stride: Count = 2
     subjects_train: tuple[str, ...] = ("s03", "s04", "s05", "s07", "s08", "s09")
     subjects_test: tuple[str, ...] = ("s10", "s11")
-    fps: float = 50.0
-    size_px: int = 900
+    fps: Positive = 50.0
+    size_px: Count = 900
     keypoints: str = ""
     image_depth: str = ""
 
@@ -58,11 +59,6 @@ class Options:
             raise ValueError(
                 f"subjects_train and subjects_test must name people of {list(KNOWN_SUBJECTS)}, each once, got "
                 f"{list(subjects)}"
-            )
-        if self.stride < 1 or not self.fps > 0 or self.size_px < 1:
-            raise ValueError(
-                f"stride and size_px must be at least 1 and fps positive, got {self.stride}, {self.size_px} and "
-                f"{self.fps}"
             )
 
 

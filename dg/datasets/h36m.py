@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from dg.datasets.keypoints import is_file_of_keypoints
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 FILE = "data_3d_h36m.npz"
 DETECTIONS = "data_2d_h36m_{}.npz"
@@ -59,16 +60,16 @@ class Options:
     """
 
     root: str
-    stride: int = 1
+    stride: Count = 1
     subjects_train: tuple[str, ...] = ("S1", "S5", "S6", "S7", "S8")
     subjects_test: tuple[str, ...] = ("S9", "S11")
     validation: str = "clips"
     actions: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     keypoints: str = "gt"
-    takes: str = "videopose3d"
+    takes: Literal["videopose3d", "motionbert", "auglift", "all"] = "videopose3d"
     image_depth: str = ""
-    fps: float = 50.0
+    fps: Positive = 50.0
     label: str = "h36m"
 
     def __post_init__(self) -> None:
@@ -87,10 +88,6 @@ class Options:
                 "keypoints must be 'gt', a detector such as 'cpn_ft_h36m_dbb' or a file .npz or .json, got "
                 f"{self.keypoints!r}"
             )
-        if self.takes not in CORRUPT_TAKES:
-            raise ValueError(f"takes must be one of {list(CORRUPT_TAKES)}, got {self.takes!r}")
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
     @property
     def keypoint_file(self) -> str:

@@ -16,6 +16,7 @@ they project best onto their 2D.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -25,7 +26,7 @@ from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_di
 from dg.datasets.content import choices, content_id
 from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
 from dg.datasets.image_keypoints import with_found
-from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
+from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
 from dg.datasets.mpi_inf_3dhp_train import (
@@ -43,9 +44,8 @@ from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
+from dg.settings.config import Count, Positive
 
-PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DHP")
-INTRINSICS = ("", "estimated", "calibration")
 # AdaptPose leaves out the first frames of these two (METHODS 1.6).
 CUT_SEQUENCES, CUT_FRAMES = ("TS3", "TS4"), 100
 FOLDERS = ("", "mpi_inf_3dhp_test_set", "test")
@@ -69,31 +69,22 @@ class Options:
     """
 
     root: str
-    protocol: str = "3DHP-2929"
-    gt: str = ""
-    intrinsics: str = ""
+    protocol: Literal["3DHP-2929", "3DHP-valid", "3DHP-all", "3DHP-all-24688"] = "3DHP-2929"
+    gt: Literal["", "annot3", "univ_annot3"] = ""
+    intrinsics: Literal["", "estimated", "calibration"] = ""
     inside: bool = False
     sequences: tuple[str, ...] = SEQUENCES
-    stride: int = 1
+    stride: Count = 1
     keypoints: str = ""
     image_depth: str = ""
-    fps: float = 25.0
+    fps: Positive = 25.0
     subjects_train: tuple[str, ...] = SUBJECTS
     cameras: tuple[int, ...] = CHEST_HEIGHT
     validation: str = TAIL
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("protocol", self.protocol, PROTOCOLS),
-            ("gt", self.gt, ("", *GROUND_TRUTHS)),
-            ("intrinsics", self.intrinsics, INTRINSICS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
         if not self.sequences or not set(self.sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences must be among {list(SEQUENCES)}, got {list(self.sequences)}")
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
         if problem := self.training_part.problems():
             raise ValueError(problem)
 

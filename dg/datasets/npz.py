@@ -26,6 +26,7 @@ from dg.datasets.validation import check_joints, check_shape, check_split, read_
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 SHAPES = {
     "pose3d": (None, 17, 3),
@@ -56,19 +57,17 @@ class Options:
     """
 
     path: str
-    stride: int = 1
+    stride: Count = 1
     flip_tta: bool = False
     source_2d: str = "gt"
     keypoints: str = ""
     image_depth: str = ""
-    fps: float = 30.0
+    fps: Positive = 30.0
     train_subjects: tuple[str, ...] = ()
     validation: Literal["", "clips"] = ""
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
         if self.validation and not self.train_subjects:
             raise ValueError("validation=clips holds out clips of those who train; name them with train_subjects")
 
