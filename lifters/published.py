@@ -27,15 +27,8 @@ def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published weights to our names.
-
-    Args:
-        lifter: the lifter that they are for.
-        weights: the published weights by their own names.
-
-    Returns:
-        The weights by our names.
+def _renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights by our names.
 
     Raises:
         ValueError: for a lifter without a published form, or for a name that is no part of it.
@@ -62,7 +55,7 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         ValueError: when names or shapes do not fit.
     """
-    weights, expected = renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
+    weights, expected = _renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
     missing = sorted(set(expected) - set(weights))
     if missing:
         raise ValueError(f"the checkpoint lacks {missing[:4]}: more blocks were asked for than it has")
