@@ -18,7 +18,6 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import fit3d_frames
 from dg.datasets.image_keypoints import with_found
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
@@ -85,8 +84,8 @@ class Fit3D(Dataset):
                     cameras.append(camera)
                     labels.append((subject, action))
                     files.append(path)
-                    numbers = range(0, options.stride * len(world), options.stride)
-                    frames += fit3d_frames(subject, path.parent.name, action, numbers)
+                    numbers = range(1, options.stride * len(world) + 1, options.stride)
+                    frames += [f"{subject}/{path.parent.name}/{action}/{number:06d}" for number in numbers]
         if not joints:
             raise DataError(f"{options.root}: no exercise is left for {split!r} of {options}")
         chosen = choices(options, "root", "subjects_train", "subjects_test", "fps", "keypoints", "image_depth")
@@ -154,7 +153,8 @@ def _camera_files(folder: Path, action: str) -> list[Path]:
 def _joints(path: Path, stride: int) -> Float[Tensor, "frames 17 3"]:
     content = _read(path)
     if not isinstance(content, dict) or "joints3d_25" not in content:
-        raise DataError(f"{path}: expected {{'joints3d_25': [frames, {JOINTS}, 3]}}, got {_described(content)}")
+        found = f"the keys {sorted(content)[:10]}" if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: expected {{'joints3d_25': [frames, {JOINTS}, 3]}}, got {found}")
     values = _numbers(content["joints3d_25"], f"{path}: joints3d_25")
     check_shape(values, (None, JOINTS, 3), f"{path}: joints3d_25")
     joints = torch.from_numpy(values[::stride, : len(H36M_17)].copy())
@@ -200,7 +200,3 @@ def _numbers(value: Any, what: str) -> np.ndarray:  # noqa: ANN401
     if not np.isfinite(values).all():
         raise DataError(f"{what}: expected finite numbers, found NaN or infinity")
     return values
-
-
-def _described(value: Any) -> str:  # noqa: ANN401
-    return f"the keys {sorted(value)[:10]}" if isinstance(value, dict) else type(value).__name__

@@ -24,7 +24,6 @@ from torch import Tensor
 
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
 from dg.datasets.image_keypoints import with_found
 from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
@@ -39,7 +38,7 @@ from dg.datasets.mpi_inf_3dhp_train import (
     training_folder,
 )
 from dg.datasets.protocols import BENCHMARKS
-from dg.datasets.validation import check_joints, check_split
+from dg.datasets.validation import check_finite, check_in_front, check_joints, check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import convert_joints
@@ -151,7 +150,8 @@ def _frame_names(frames: Frames, options: Options) -> list[str]:
             f"{options.root}: does not say which frame a row is, by which keypoints and image_depth know it; give the "
             "folder of TS1 to TS6, or SPIN's file"
         )
-    return mpi_inf_3dhp_test_frames([SEQUENCES[n] for n in frames.sequence.tolist()], frames.frame.tolist())
+    places = zip(frames.sequence.tolist(), frames.frame.tolist(), strict=True)
+    return [f"{SEQUENCES[sequence]}/imageSequence/img_{frame + 1:06d}.jpg" for sequence, frame in places]
 
 
 def _content(root: Path, options: Options) -> str:
@@ -190,12 +190,10 @@ def _sequence(path: Path, name: str, options: Options) -> Frames:
         convert_joints(values[kept], MPI_INF_3DHP_17, H36M_17)
         for values in (found.pixels, found.joints["annot3"], found.joints[options.ground_truth])
     )
-    if not pixels.isfinite().all():
-        raise DataError(f"{path}: annot2: expected finite pixels, found NaN or infinity")
+    check_finite(pixels, f"{path}: annot2")
     for label, joints in (("annot3", metric), (options.ground_truth, wanted)):
         check_joints(joints, H36M_17, f"{path}: {label} (mm, divided by 1000)")
-    if (metric[..., 2] <= 0).any():
-        raise DataError(f"{path}: annot3: expected absolute joints, z forward, but some lie behind the camera")
+    check_in_front(metric, f"{path}: annot3")
     number = SEQUENCES.index(name)
     sequence = torch.full((len(kept),), number)
     calibrated = options.intrinsics == "calibration"

@@ -29,7 +29,15 @@ from dg.datasets.h36m_detections import unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.protocols import POSEBENCH, Normalise
-from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.validation import (
+    check_finite,
+    check_in_front,
+    check_joints,
+    check_shape,
+    check_split,
+    float_tensor,
+    read_arrays,
+)
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import POSEBENCH_PX, Camera, denormalise_pixels, normalise_pixels
 from dg.pose.joint_map import convert_joints
@@ -135,13 +143,8 @@ def _camera_frame(options: Options, split: str) -> PoseDataset:
     pixels = pixels[kept]
     as_h36m = convert_joints(joints, layout.skeleton, H36M_17)
     check_joints(as_h36m, H36M_17, f"{path}: {layout.joints_3d}")
-    if not pixels.isfinite().all():
-        raise DataError(f"{path}: {layout.joints_2d}: expected finite pixels, found NaN or infinity")
-    if (joints[..., 2] <= 0).any():
-        raise DataError(
-            f"{path}: {layout.joints_3d}: {int((joints[..., 2] <= 0).any(1).sum())} poses lie behind the camera; "
-            "expected absolute camera-frame joints, z forward"
-        )
+    check_finite(pixels, f"{path}: {layout.joints_2d}")
+    check_in_front(joints, f"{path}: {layout.joints_3d}")
     clip = _clips(joints)
     camera, size, fits = _camera(joints, pixels, clip, layout, path)
     joints_2d = normalise_pixels(pixels, size, longer_side=True)
@@ -189,7 +192,7 @@ def _joints(arrays: dict[str, np.ndarray], name: str, layout: Layout, path: str)
     if values.ndim == 2 and values.shape[1] == layout.joints * axes:
         values = values.reshape(-1, layout.joints, axes)
     check_shape(values, (None, layout.joints, axes), f"{path}: {name}")
-    return torch.from_numpy(np.ascontiguousarray(values[:, list(layout.select)], dtype=np.float32))
+    return float_tensor(values[:, list(layout.select)])
 
 
 def _kept(rows: int, options: Options) -> Int[Tensor, " kept"]:
@@ -249,7 +252,6 @@ def _take(path: Path, key: Any, joints: Any, options: Options) -> Take:  # noqa:
     if subject not in h36m_cameras.EXTRINSICS or not isinstance(joints, np.ndarray):
         raise DataError(f"{path}: expected arrays by (subject, action, take), got {type(joints).__name__} by {key!r}")
     check_shape(joints, (None, 32, 3), f"{path}: {key}")
-    moving = np.ascontiguousarray(joints[:: options.stride, list(MOVING_JOINTS)], dtype=np.float32)
-    metres = torch.from_numpy(moving) * METRES[options.units or "mm"]
+    metres = float_tensor(joints[:: options.stride, list(MOVING_JOINTS)]) * METRES[options.units or "mm"]
     check_joints(metres, H36M_17, f"{path}: {key}")
     return Take(subject, str(key[1]).split(" ")[0], metres, cameras_of=subject)

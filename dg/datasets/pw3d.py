@@ -19,7 +19,6 @@ from torch import Tensor
 
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import pw3d_frames
 from dg.datasets.image_keypoints import with_found
 from dg.datasets.protocols import BENCHMARKS, POSEBENCH, Normalise
 from dg.datasets.pw3d_regressed import RegressedJoints
@@ -116,7 +115,7 @@ class PW3D(Dataset):
         )
         if not options.keypoints and not options.image_depth:
             return found
-        names = [name for track in tracks for name in pw3d_frames(track.sequence.path.stem, track.frames.tolist())]
+        names = [f"{t.sequence.path.stem}/image_{frame:05d}.jpg" for t in tracks for frame in t.frames.tolist()]
         return with_found(found, names, options.keypoints, options.image_depth)
 
 

@@ -148,7 +148,7 @@ MALFORMED = {
     "no rows": (replace_in(J, lambda v: v[:0]), "at least one"),
     "rows differ": (replace_in(P, lambda v: v[1:]), "as many"),
     "NaN joints": (replace_in(J, lambda v: poke(v, (3, 2), np.nan)), "row 3"),
-    "NaN pixels": (replace_in(P, lambda v: poke(v, (3, 2), np.nan)), "finite pixels"),
+    "NaN pixels": (replace_in(P, lambda v: poke(v, (3, 2), np.nan)), "finite numbers"),
     "millimetres": (replace_in(J, lambda v: 1000 * v), "millimetres"),
     "root-relative": (replace_in(J, lambda v: v - v[:, :1]), "behind"),
     "joint missing": (replace_in(J, lambda v: poke(v, (slice(None), 15), 0.0)), "head"),
