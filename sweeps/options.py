@@ -86,13 +86,8 @@ def pruner_of(options: SearchOptions, objectives: Sequence[Objective]) -> str:
     return options.pruner if options.pruner != "auto" else "off" if why else "median"
 
 
-def trials_at_once(options: SweepOptions, config: TrainConfig) -> int:
-    """Return how many trials run at once; for `auto` as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3).
-
-    Args:
-        options: of the sweep.
-        config: of the runs, with the sizes of the render pool.
-    """
+def _trials_at_once(options: SweepOptions, config: TrainConfig) -> int:
+    """How many trials run at once; for `auto` as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3)."""
     if options.concurrency != "auto":
         return int(options.concurrency)
     if not config.needs_depth:
@@ -145,7 +140,7 @@ class SweepPlan:
     @property
     def concurrency(self) -> int:
         """The number of trials that run at once."""
-        return trials_at_once(self.options, self.rendering or self.config)
+        return _trials_at_once(self.options, self.rendering or self.config)
 
     @property
     def shares_rendering(self) -> bool:

@@ -140,11 +140,7 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
 
 
 def importance_evaluator(outcome: Outcome) -> optuna.importance.PedAnovaImportanceEvaluator:
-    """Return PED-ANOVA for a study of this size: what it calls good are five trials at least, a tenth of them at least.
-
-    Args:
-        outcome: the trials of the study.
-    """
+    """Return PED-ANOVA for a study of this size: it calls a tenth of the trials good, but five at least."""
     quantile = min(0.5, max(0.1, _GOOD_TRIALS / len(outcome.finished)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -33,11 +33,7 @@ def parent_title(sweep: SweepPlan) -> str:
 
 
 def row_tags(sweep: SweepPlan) -> dict[str, str]:
-    """Return the tags that fill the parent run's row in the table of runs.
-
-    Args:
-        sweep: the plan.
-    """
+    """Return the tags that fill the parent run's row in the table of runs."""
     searched, config = sweep.space.parameters.get("method"), sweep.config
     methods = searched.words if isinstance(searched, Choice) else (config.method["name"],)
     source = str(config.data.get("label") or config.data["name"])
@@ -45,11 +41,7 @@ def row_tags(sweep: SweepPlan) -> dict[str, str]:
 
 
 def target_figures(outcome: Outcome) -> dict[str, float]:
-    """Return MPJPE in mm on each target: of the best trial, and the mean of all, each the mean over seeds.
-
-    Args:
-        outcome: at least one finished trial.
-    """
+    """Return MPJPE in mm on each target: of the best trial, and the mean of all, each the mean over seeds."""
     best, found = outcome.best()[0], {}
     for target, seeds in best.targets.items():
         every = [fmean(trial.targets[target]) for trial in outcome.finished]

@@ -23,14 +23,7 @@ Published numbers stand below ours where the whole protocol agrees; for the othe
 
 
 def parse_options(args: Sequence[str]) -> CompareOptions:
-    """The settings of `dg compare`.
-
-    Args:
-        args: `key=value` each, or `--key value`.
-
-    Raises:
-        ConfigError: with every problem, for keys and values that do not exist.
-    """
+    """The settings of `dg compare`, `key=value` each or `--key value`. Raises ConfigError with every problem."""
     return read(CompareOptions, as_here(_joined(args)))
 
 

@@ -33,11 +33,7 @@ class Reached:
 
 
 def published_of(recipe: PublishedRecipe) -> list[PublishedResult]:
-    """Return the numbers that a recipe names, those that are no metric of ours left out.
-
-    Args:
-        recipe: with patterns of a published number's fields.
-    """
+    """Return the numbers that a recipe's patterns name, those that are no metric of ours left out."""
     return [
         result
         for result in published_results()
@@ -88,10 +84,11 @@ def reached(
         The numbers; and how many runs began from the recipe with which settings changed.
     """
     found, changed = [], {}
+    wanted = parameters_of(recipe.name, tuple(recipe.needs))
     for result in published_of(recipe):
         one = Reached(result)
         for run in runs.get(str(result.meaning.metric), ()):
-            if (run.method, run.lifter) != _plugins(recipe):
+            if (run.method, run.lifter) != (wanted["method.name"], wanted["lifter.name"]):
                 continue
             differences = tuple(changes(recipe, run.params))
             if not differences:
@@ -100,11 +97,6 @@ def reached(
                 changed.setdefault(differences, set()).add(run.started)
         found.append(one)
     return found, {differences: len(started) for differences, started in changed.items()}
-
-
-def _plugins(recipe: PublishedRecipe) -> tuple[str, str]:
-    wanted = parameters_of(recipe.name, tuple(recipe.needs))
-    return wanted["method.name"], wanted["lifter.name"]
 
 
 def _add(one: Reached, run: RunResult) -> None:

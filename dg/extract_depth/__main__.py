@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.extract_depth.settings import ExtractOptions, extract_options
+from dg.extract_depth.settings import ExtractOptions, problems
 from dg.settings.command import Command
 from dg.settings.errors import DATA, RESOURCES, exit_code
+from dg.settings.reader import read
 
 if TYPE_CHECKING:
     from dg.extract_depth.merge import Report
@@ -41,7 +42,7 @@ _LOGGERS = ("ray.data", "ray")
 @COMMAND.main
 def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    options = extract_options(args)
+    options = read(ExtractOptions, args, problems=problems)
     try:
         report = run(options)
     except KeyboardInterrupt:
@@ -52,12 +53,6 @@ def main(args: list[str]) -> int:
 
 def run(options: ExtractOptions) -> "Report":
     """Extract what is not extracted yet, and merge it with what is.
-
-    Args:
-        options: of the command.
-
-    Returns:
-        How many images gave depth, and why the others did not.
 
     Raises:
         ConfigError: for options that do not go together, and for a result that is there already.

@@ -33,11 +33,7 @@ def parent_title(plan: GridPlan) -> str:
 
 
 def parent_tags(plan: GridPlan) -> dict[str, str]:
-    """Return the tags that fill the parent run's row in the table of runs.
-
-    Args:
-        plan: the grid's cells.
-    """
+    """Return the tags that fill the parent run's row in the table of runs."""
     return {TAG_METHOD: ", ".join(_labels(plan, "method")), TAG_SOURCE: _source(plan)}
 
 
@@ -66,11 +62,7 @@ def record_comparison(records: ParentRun, folder: Path, plan: GridPlan, options:
 
 
 def summary_metrics(tables: Sequence[ComparisonTable]) -> dict[str, float]:
-    """Return for each target the best mean over seeds, and the mean of all rows.
-
-    Args:
-        tables: the grid's comparison.
-    """
+    """Return for each target the best mean over seeds, and the mean of all rows of the comparison."""
     found: dict[str, float] = {}
     for table in tables:
         pick = max if table.metric in HIGHER_IS_BETTER else min

@@ -39,12 +39,7 @@ def main() -> None:
 
 
 def _stand_in(package: str, *modules: str) -> None:
-    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for.
-
-    Args:
-        package: name of the package.
-        modules: of it that are imported, too.
-    """
+    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for."""
     if importlib.util.find_spec(package) is None:
         for name in (package, *modules):
             sys.modules[name] = types.ModuleType(name)

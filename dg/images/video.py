@@ -111,7 +111,8 @@ def write_video(path: Path, pictures: Iterator[UInt8[np.ndarray, "height width 3
             for picture in pictures:
                 even = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
                 if stream is None:
-                    stream = container.add_stream(_codec(av), rate=Fraction(fps).limit_denominator(1001))
+                    codec = next((name for name in _CODECS if name in av.codecs_available), _CODECS[-1])
+                    stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
                     stream.height, stream.width = even.shape[:2]
                     stream.pix_fmt = "yuv420p"
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
@@ -162,7 +163,3 @@ def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:  # noqa: ANN401
     rgb = frame.to_ndarray(format="rgb24")
     turns = round(getattr(frame, "rotation", 0) / _QUARTER) % 4
     return np.ascontiguousarray(np.rot90(rgb, turns))
-
-
-def _codec(av: Any) -> str:  # noqa: ANN401
-    return next((name for name in _CODECS if name in av.codecs_available), _CODECS[-1])

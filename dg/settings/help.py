@@ -62,7 +62,8 @@ def render_keys(keys: Sequence[Key], width: int = 0) -> str:
         if key.heading != heading:
             heading = key.heading
             lines += ["", f"{heading}:"]
-        lines += _wrapped(f"{key.name}={key.default}", _meaning(key), width)
+        meaning = "; ".join(part for part in (" | ".join(filter(None, key.choices)), key.meaning) if part)
+        lines += _wrapped(f"{key.name}={key.default}", meaning, width)
     return "\n".join(lines)
 
 
@@ -112,10 +113,6 @@ def _wrapped(left: str, right: str, width: int) -> list[str]:
     if len(left) > INDENT - 2:
         return [f"  {left}", *(f"  {'':{INDENT}}{line}" for line in body if line)]
     return [f"  {left:<{INDENT}}{body[0]}".rstrip(), *(f"  {'':{INDENT}}{line}" for line in body[1:])]
-
-
-def _meaning(key: Key) -> str:
-    return "; ".join(part for part in (" | ".join(filter(None, key.choices)), key.meaning) if part)
 
 
 def _default(field: "Field[Any]") -> str:

@@ -106,7 +106,8 @@ class MLflowTracker(Tracker):
         tags |= {TAG_REASON: "running", "mlflow.user": _user()}
         if parent_run_id:
             tags["mlflow.parentRunId"] = parent_run_id
-        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=_said(params), time=_now_ms())
+        said = {name: value for name, value in flatten(params).items() if value not in _EMPTY}
+        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=said, time=_now_ms())
         self._put("sweep")
         if wait:
             self.connect()
@@ -349,10 +350,6 @@ class MLflowTracker(Tracker):
 
 def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key_name(name): str(value)[:_MAX_TAG] for name, value in tags.items() if str(value)}
-
-
-def _said(params: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in flatten(params).items() if value not in _EMPTY}
 
 
 def _now_ms() -> int:

@@ -75,9 +75,3 @@ def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: st
         tracker.log_metrics(target_metrics(result.target, summary), step=0)
         rows.append({"target": result.target, "selection": selection, "protocol": result.evaluation.protocol} | summary)
     tracker.log_table(rows, SELECTIONS_TABLE)
-
-
-def log_files(tracker: Tracker, files: Sequence[Path]) -> None:
-    """The files as artifacts."""
-    for path in files:
-        tracker.log_artifact(path, FILES_FOLDER)

@@ -22,9 +22,9 @@ from dg.tracking import DataInput, Tracker, environment_tags, make_tracker, prep
 from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
+    FILES_FOLDER,
     TAG_EVALUATES,
     TargetResult,
-    log_files,
     log_results,
     write_errors,
 )
@@ -152,14 +152,8 @@ def identity_of(options: EvaluateOptions, config: TrainConfig) -> Identity:
     return identity_of_file(options.name, options.regime, lifter, config)
 
 
-def summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
-    """What the JSON file holds of lifter and results.
-
-    Args:
-        stored: the lifter as read from its file.
-        identity: the row that it has in a comparison.
-        results: one of each target.
-    """
+def _summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
+    """What the JSON file holds of lifter and results."""
     config = stored.config
     return {
         "file": str(stored.path),
@@ -201,12 +195,13 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     results = evaluate_lifter(stored, options.tta)
     errors = place.with_name(f"{place.stem}.errors.npz")
     write_errors(results, errors)
-    summary = summarise(stored, identity, results) | {"errors": str(errors)}
+    summary = _summarise(stored, identity, results) | {"errors": str(errors)}
     summary["wall_s"] = round(time.monotonic() - start, 3)
     tracker = make_tracker(uri, config.tracking.experiment, place.parent)
     summary["run_id"] = _log(tracker, options, stored, identity, results)
     write_json(place, summary)
-    log_files(tracker, (errors, place))
+    for path in (errors, place):
+        tracker.log_artifact(path, FILES_FOLDER)
     tracker.finish()
     note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
     return summary | {
@@ -214,11 +209,6 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         "see": ui_command(uri, config.tracking.experiment, experiment_id),
         "note": note,
     }
-
-
-def _input(result: TargetResult) -> DataInput:
-    data = result.dataset
-    return DataInput(data.name, data.identity, len(data), "test", result.evaluation.protocol)
 
 
 def _log(
@@ -237,6 +227,7 @@ def _log(
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     name = config.tracking.run_name or f"evaluation of {options.name}"
     run_id = tracker.start(name, identity.params, tags)
-    tracker.log_inputs([_input(r) for r in results])
+    tested = [(result.dataset, result.evaluation.protocol) for result in results]
+    tracker.log_inputs([DataInput(d.name, d.identity, len(d), "test", protocol) for d, protocol in tested])
     log_results(tracker, results, stored.selection)
     return run_id

@@ -99,9 +99,6 @@ def main(args: list[str]) -> int:
 def measure(options: LatencyOptions) -> list[Timing]:
     """Time the stages that are asked for, in their order.
 
-    Args:
-        options: of the command.
-
     Raises:
         ConfigError: an unknown lifter or network, or options that do not fit it.
         DepthCheckpointError: a network that is not there.

@@ -33,13 +33,8 @@ class RunModel:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
 
 
-def wants_model(config: TrainConfig, seconds: float) -> bool:
-    """Whether a run's lifter is to be logged as a model.
-
-    Args:
-        config: of the run.
-        seconds: that it trained.
-    """
+def _wants_model(config: TrainConfig, seconds: float) -> bool:
+    """Whether a run's lifter is to be logged as a model."""
     tracking = config.tracking
     if tracking.model == "auto":
         return bool(tracking.register) or seconds >= LONG_S
@@ -58,7 +53,7 @@ def log_lifter(tracker: Tracker, folder: Path, config: TrainConfig, summary: dic
     Returns:
         What happened, in words; empty where nothing was wanted.
     """
-    if isinstance(tracker, NullTracker) or not wants_model(config, summary["seconds"]):
+    if isinstance(tracker, NullTracker) or not _wants_model(config, summary["seconds"]):
         return ""
     start = time.monotonic()
     try:
