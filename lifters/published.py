@@ -41,7 +41,9 @@ def _renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str,
         new = _rename(name, lifter.PUBLISHED_NAMES)
         if new not in expected:
             raise ValueError(f"the checkpoint holds {name!r}, no part of {kind}; was it made by another lifter?")
-        ours[new] = _without_ones(value, expected[new])
+        # They may differ in dimensions of size one: their layers are convolutions of width one where ours are matrices.
+        theirs, own = ([size for size in tensor.shape if size > 1] for tensor in (value, expected[new]))
+        ours[new] = value.reshape(expected[new].shape) if theirs == own else value
     return ours
 
 
@@ -66,14 +68,6 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
                 "joints, channels, width and root must be those it was trained with"
             )
     lifter.load_state_dict(weights)
-
-
-def _without_ones(value: Tensor, expected: Tensor) -> Tensor:
-    """The value in the expected shape, where they differ in dimensions of size one alone: their layers are convolutions
-    of width one where ours are matrices.
-    """
-    theirs, ours = ([size for size in tensor.shape if size > 1] for tensor in (value, expected))
-    return value.reshape(expected.shape) if theirs == ours else value
 
 
 def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:

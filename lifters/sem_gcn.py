@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 from lifters.base import Count, CountOrZero, Lifter, Share
+from lifters.dropout import ReLUDropout
 from lifters.graph import GraphOutput, GraphRoot
 from lifters.recipe import Recipe
-from lifters.relu_dropout import ReLUDropout
 from lifters.row_norm import RowBatchNorm
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 from lifters.base import Count, CountOrZero, Lifter, Share
-from lifters.relu_dropout import ReLUDropout
+from lifters.dropout import ReLUDropout
 from lifters.root import JointOutput, Root
 
 

@@ -22,9 +22,8 @@ from torch.nn import functional as F
 
 from dg.pose.skeleton import Skeleton
 from lifters.base import Count, Lifter, Share
-from lifters.dropout import Dropout
+from lifters.dropout import Dropout, ReLUDropout
 from lifters.graph import GraphOutput, GraphRoot, body_matrices, body_parts, part_matrices, with_neck
-from lifters.relu_dropout import ReLUDropout
 from lifters.row_norm import RowBatchNorm
 
 _INPUT_EPSILON = 0.1

@@ -28,8 +28,8 @@ from torch.nn import functional as F
 
 from dg.pose.skeleton import Skeleton
 from lifters.base import Count, Lifter, Share
+from lifters.dropout import ReLUDropout
 from lifters.recipe import Recipe
-from lifters.relu_dropout import ReLUDropout
 from lifters.root import JointOutput, Root
 
 _MORE_FRAMES = 512  # answered for at a time when a clip is lifted

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import optuna
@@ -128,15 +129,17 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
     evaluator = importance_evaluator(outcome)
     found = {}
     for number, objective in enumerate(outcome.objectives):
-
-        def cost(trial: FrozenTrial, number: int = number, sign: int = objective.sign) -> float:
-            return sign * trial.values[number]
-
+        cost = partial(cost_of, number, objective.sign)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, target=cost)
         found[objective.name] = {name: float(shares.get(name, 0.0)) for name in outcome.space.names}
     return found
+
+
+def cost_of(number: int, sign: int, trial: FrozenTrial) -> float:
+    """One objective of a trial, as Optuna's functions take it."""
+    return sign * trial.values[number]
 
 
 def importance_evaluator(outcome: Outcome) -> optuna.importance.PedAnovaImportanceEvaluator:

@@ -7,7 +7,7 @@ from functools import cache
 
 from dg.compare.published import PublishedResult, published_results
 from dg.compare.published_rows import differences_to
-from dg.compare.results import RunResult
+from dg.compare.results import RunResult, under
 from dg.datasets.protocols import Protocol
 from dg.settings.command_line import check_plugins, flat_options, parse
 from dg.settings.config import FREE_KEYS
@@ -67,7 +67,7 @@ def changes(recipe: PublishedRecipe, params: Mapping[str, str]) -> list[str]:
     """
     wanted = parameters_of(recipe.name, tuple(recipe.needs))
     places = set(recipe.keys_of_places())
-    keys = [key for key in wanted if key in params and key not in places and not _free(key)]
+    keys = [key for key in wanted if key in params and key not in places and not under(key, _FREE)]
     return [f"{key}={params[key]}" for key in keys if params[key] != wanted[key]]
 
 
@@ -109,7 +109,3 @@ def _add(one: Reached, run: RunResult) -> None:
         one.values[run.seed] = run.values[target]
         reasons = differences_to(ours, one.result)
         one.why += [reason for reason in reasons if reason not in one.why]
-
-
-def _free(key: str) -> bool:
-    return any(key == root or key.startswith(f"{root}.") for root in _FREE)

@@ -56,9 +56,6 @@ class Views:
             joints: absolute joints in the camera frame, metres.
             pixels: their image coordinates, pixels.
             sequence: number of the sequence.
-
-        Returns:
-            The camera of each row.
         """
         rows = torch.full((len(joints),), sequence)
         focal, center, _ = solve_intrinsics(joints, pixels, torch.zeros_like(rows))

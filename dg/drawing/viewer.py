@@ -130,8 +130,9 @@ def viewer_page(title: str, fragments: Sequence[str], note: str = "") -> str:
 def _frame(frame: ViewerFrame, skeleton: Skeleton) -> dict[str, Any]:
     labels = [str(label) for label in frame.labels]
     return {
-        "poses": [_millimetres(pose, skeleton) for pose in frame.poses],
-        "references": [_millimetres(pose, skeleton) for pose in frame.references],
+        # Millimetres.
+        "poses": [_rounded(_shaped(pose, skeleton, 3) * 1000, 0) for pose in frame.poses],
+        "references": [_rounded(_shaped(pose, skeleton, 3) * 1000, 0) for pose in frame.references],
         "labels": labels + [""] * (len(frame.poses) - len(labels)),
         "joints": [_rounded(_shaped(joints, skeleton, 2), 1) for joints in frame.joints_2d],
         "picture": _address(frame.picture),
@@ -139,10 +140,6 @@ def _frame(frame: ViewerFrame, skeleton: Skeleton) -> dict[str, Any]:
         "size": list(frame.size or (1, 1)),
         "caption": frame.caption,
     }
-
-
-def _millimetres(pose: Pose, skeleton: Skeleton) -> list[float | None]:
-    return _rounded(_shaped(pose, skeleton, 3) * 1000, 0)
 
 
 def _shaped(pose: np.ndarray, skeleton: Skeleton, axes: int) -> np.ndarray:

@@ -200,12 +200,12 @@ def _conclude(options: ExtractOptions, report: "Report") -> int:
     from dg.extract_depth.merge import report_file
 
     out = Path(options.out)
-    print(f"{report.counts['fine']:,} of {report.planned:,} images; written to {out}")
+    print(f"{report.counts['fine']:,} of {report.counts['images']:,} images; written to {out}")
     if not report.failed and not report.counts["no_person"]:
         return 0
     counts = ", ".join(f"{len(found):,} {name.replace('_', ' ')}" for name, found in report.lists.items() if found)
     message = f"{counts}; listed with reasons in {report_file(out)}"
-    share = report.failed / max(report.planned, 1)
+    share = report.failed / max(report.counts["images"], 1)
     if share > options.max_unreadable or not report.counts["fine"]:
         from dg.datasets.base import DataError
 

@@ -16,7 +16,7 @@ from dg.predict.page import page_of, viewer_frames
 from dg.predict.picture import DOTS_PER_INCH, draw_picture
 from dg.predict.predictor import ImagePredictor
 from dg.predict.rerun_file import RECORDING, write_rerun
-from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note
+from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes
 
 ARRAYS = "people.npz"
 
@@ -40,16 +40,23 @@ def lift_photographs(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[
     paths = photographs(root)
     made_with = predictor.made_with()
     windows = predictor.stored.config.frames
-    for line in [*notes(predictor), *([still_note(windows)] if windows > 1 and not options.sequence else [])]:
+    for line in notes(predictor):
         say(line)
+    if windows > 1 and not options.sequence:
+        say(
+            f"the lifter sees windows of {windows} frames: each image is shown to it as a person who stands "
+            "still; sequence=true people=best takes a folder's images as one clip"
+        )
     arrays = PeopleArrays(predictor.skeleton)
-    for images in _chunks(_read(predictor, root, paths, tally, say), 0 if options.sequence else 1):
+    found = _read(predictor, root, paths, tally, say)
+    for images in filter(None, [list(found)]) if options.sequence else ([image] for image in found):
         for image, people in _lifted(predictor, images):
             _write(predictor, image, people, out, made_with)
             arrays.add(image, people)
             tally.count(image, people, say)
     if not tally.images:
-        raise ImageError(f"none of the {len(paths)} images can be read, for example {tally.first_reason}")
+        reason = next(iter(tally.unreadable.values()))
+        raise ImageError(f"none of the {len(paths)} images can be read, for example {reason}")
     if options.npz:
         arrays.write(out / ARRAYS)
     return made_with
@@ -74,18 +81,6 @@ def _read(
         except ImageError as error:
             tally.unreadable[str(name)] = str(error)
             say(f"  left out: {error}")
-
-
-def _chunks(images: Iterator[ImageInputs], size: int) -> Iterator[list[ImageInputs]]:
-    """Lists of so many; all in one for 0."""
-    chunk: list[ImageInputs] = []
-    for image in images:
-        chunk.append(image)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def _lifted(

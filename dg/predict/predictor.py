@@ -1,6 +1,6 @@
 """The lifter and the networks before it, loaded once for all images and frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dg import __version__
-from dg.images.detectors import make_detector
+from dg.images.detectors import Detector, make_detector
 from dg.images.networks import transformers_version
 from dg.images.people import Person, to_skeleton
 from dg.images.reading import read_photograph
@@ -28,7 +28,6 @@ from dg.predict.starter import STARTER
 from dg.settings.config import ConfigError
 from dg.trained.stored import StoredLifter, load_checkpoint
 
-Detector = Callable[[Sequence[np.ndarray]], list[list[Person]]]
 LEAST_JOINTS = 8  # of the lifter's, that must be found for a person to be lifted
 
 

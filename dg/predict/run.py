@@ -12,7 +12,7 @@ from dg.images.video import Video, is_video
 from dg.predict.keypoints import lift_keypoints
 from dg.predict.photographs import lift_photographs, photographs
 from dg.predict.predictor import Detector, ImagePredictor
-from dg.predict.rerun_file import check_rerun
+from dg.predict.rerun_file import load_rerun
 from dg.predict.scenes import DepthOfImage
 from dg.predict.settings import PredictOptions
 from dg.predict.tally import Say, Tally
@@ -61,7 +61,7 @@ def run(
 def _look_for_input(options: PredictOptions) -> None:
     """Raise for an input that is not there before networks are loaded or fetched."""
     if options.rerun:
-        check_rerun()
+        load_rerun()
     if options.keypoints:
         open_content(Path(options.keypoints))
     if options.images and is_video(Path(options.images)):

@@ -56,7 +56,7 @@ def render_keys(keys: Sequence[Key], width: int = 0) -> str:
         keys: from `keys_of`.
         width: of the lines in characters; 0: the terminal's, at most 110.
     """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    width = width or _terminal_width()
     lines, heading = [], ""
     for key in keys:
         if key.heading != heading:
@@ -67,25 +67,15 @@ def render_keys(keys: Sequence[Key], width: int = 0) -> str:
     return "\n".join(lines)
 
 
-def render_table(names: Sequence[tuple[str, str]], width: int = 0) -> str:
-    """Names with what they mean, as wrapped lines.
-
-    Args:
-        names: `(name, meaning)` each.
-        width: of the lines in characters; 0: the terminal's, at most 110.
-    """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+def render_table(names: Sequence[tuple[str, str]]) -> str:
+    """Pairs of a name and what it means, as wrapped lines."""
+    width = _terminal_width()
     return "\n".join(line for name, meaning in names for line in _wrapped(name, meaning, width))
 
 
-def render_text(text: str, width: int = 0) -> str:
-    """Text with its paragraphs wrapped; one with an indented line stays as it is.
-
-    Args:
-        text: paragraphs with an empty line between them.
-        width: of the lines in characters; 0: the terminal's, at most 110.
-    """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+def render_text(text: str) -> str:
+    """Text with its paragraphs wrapped; one with an indented line stays as it is."""
+    width = _terminal_width()
     parts = text.strip().split("\n\n")
     return "\n\n".join(p if re.search(r"^ ", p, re.M) else textwrap.fill(p, width) for p in parts)
 
@@ -106,6 +96,10 @@ def plugin_help(group: str, name: str, plugin: type[Any], options: type[Any] | N
     own = "" if not keys or said.startswith(f"{listed.__name__}(") else said
     shown = render_keys(keys) if keys else "  none"
     return "\n".join(part for part in (f"{group}={name}: {about}", f"\nits options:\n{shown}", own) if part)
+
+
+def _terminal_width() -> int:
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
 
 
 def _wrapped(left: str, right: str, width: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from dg.datasets.base import PoseDataset
 from dg.evaluation.metrics import PoseErrors
 from dg.evaluation.predictions import Evaluation
-from dg.files.atomic import replace_file
 from dg.tracking import Tracker
 from dg.tracking.names import SELECTIONS_TABLE, target_metrics
 
@@ -48,17 +46,6 @@ class TargetResult:
         arrays |= {name: getattr(data, name).cpu().numpy() for name in ("subject", "action", "clip")}
         arrays |= {"subjects": np.array(data.subjects), "actions": np.array(data.actions)}
         return arrays | {"protocol": np.array(self.evaluation.protocol)}
-
-
-def write_errors(results: Sequence[TargetResult], path: Path) -> None:
-    """Write the errors of every frame as an npz file, under names such as `TARGET/mpjpe_mm`.
-
-    Args:
-        results: evaluations, one for each target; rows keep the order of the data sets.
-        path: the file to write or replace.
-    """
-    arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
-    replace_file(path, lambda file: np.savez_compressed(file, **arrays))
 
 
 def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:

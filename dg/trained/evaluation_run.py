@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
 from dg.datasets.laws import checked, line
 from dg.evaluation.predictions import LifterPredictor, evaluate
-from dg.files.atomic import write_json
+from dg.files.atomic import replace_file, write_json
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
@@ -26,7 +27,6 @@ from dg.trained.evaluation_report import (
     TAG_EVALUATES,
     TargetResult,
     log_results,
-    write_errors,
 )
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
@@ -144,14 +144,6 @@ def _gpus_per_actor(config: TrainConfig) -> Iterator[float]:
 # -- results
 
 
-def identity_of(options: EvaluateOptions, config: TrainConfig) -> Identity:
-    """Who the lifter is: its run, or its file."""
-    if options.checkpoint:
-        return identity_of_run(config)
-    lifter = Path(options.model).suffix.lstrip(".") if options.model else config.lifter["name"]
-    return identity_of_file(options.name, options.regime, lifter, config)
-
-
 def _summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
     """What the JSON file holds of lifter and results."""
     config = stored.config
@@ -188,13 +180,20 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     stored.check_places(("targets", *of_drawing(config)))  # before anything is opened or written
     if config.threads:
         torch.set_num_threads(config.threads)
-    identity = identity_of(options, config)
+    # Who the lifter is: its run, or its file.
+    if options.checkpoint:
+        identity = identity_of_run(config)
+    else:
+        lifter = Path(options.model).suffix.lstrip(".") if options.model else config.lifter["name"]
+        identity = identity_of_file(options.name, options.regime, lifter, config)
     uri = tracking_uri(config.tracking.uri)
     # Before the work: it finds out whether there is a store.
     experiment_id = prepare(uri, config.tracking.experiment)
     results = evaluate_lifter(stored, options.tta)
     errors = place.with_name(f"{place.stem}.errors.npz")
-    write_errors(results, errors)
+    # Rows keep the order of the data sets.
+    arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
+    replace_file(errors, lambda file: np.savez_compressed(file, **arrays))
     summary = _summarise(stored, identity, results) | {"errors": str(errors)}
     summary["wall_s"] = round(time.monotonic() - start, 3)
     tracker = make_tracker(uri, config.tracking.experiment, place.parent)

@@ -103,18 +103,15 @@ def _comparison(runs: Sequence[ReportRun], options: RunsOptions) -> list[str]:
 
 
 def _sheet(sheet: Sheet) -> str:
-    heads = "".join(f"<th{_kind(i, sheet)}>{html.escape(str(name))}</th>" for i, name in enumerate(sheet.frame))
+    kinds = ["" if place < sheet.labels else ' class="n"' for place in range(len(sheet.frame.columns))]
+    heads = "".join(f"<th{kind}>{html.escape(str(n))}</th>" for kind, n in zip(kinds, sheet.frame, strict=True))
     rows = []
     for line in sheet.lines:
-        cells = "".join(f"<td{_kind(i, sheet)}>{_cell(str(text))}</td>" for i, text in enumerate(line))
+        cells = "".join(f"<td{kind}>{_cell(str(t))}</td>" for kind, t in zip(kinds, line, strict=True))
         rows.append(f"<tr>{cells}</tr>")
     notes = "".join(f"<li>{_cell(text)}</li>" for text in [*sheet.notes, *sheet.remarks])
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<h3>{html.escape(sheet.title)}</h3>{table}<ul class="notes">{notes}</ul>'
-
-
-def _kind(place: int, sheet: Sheet) -> str:
-    return "" if place < sheet.labels else ' class="n"'
 
 
 def _cell(text: str) -> str:

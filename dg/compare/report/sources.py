@@ -201,12 +201,9 @@ def _last_sheet(client: "MlflowClient", run_id: str, folder: Path) -> bytes:
     """The contact sheet of the last evaluation; MLflow writes its step into the name of the file."""
     images = [a.path for a in _listed(client, run_id, "images") if Path(a.path).name.startswith(_SHEETS)]
     whole = [path for path in images if path.endswith(".png")]
-    return _fetched(client, run_id, max(whole, key=_step_of), folder) if whole else b""
-
-
-def _step_of(path: str) -> int:
-    found = re.search(r"[%+]step[%+](\d+)[%+]", path)
-    return int(found[1]) if found else -1
+    steps = {path: re.search(r"[%+]step[%+](\d+)[%+]", path) for path in whole}
+    last = max(whole, key=lambda path: int(found[1]) if (found := steps[path]) else -1, default="")
+    return _fetched(client, run_id, last, folder) if last else b""
 
 
 # -- files ------------------------------------------------------------------------------------------------------------
