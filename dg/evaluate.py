@@ -1,11 +1,10 @@
 """`dg evaluate CHECKPOINT [targets=[NAME:ARGUMENT,...]] [key=value ...]`: a lifter on test sets."""
 
 import sys
-from collections.abc import Sequence
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA, QUARANTINED, RESOURCES
-from dg.trained.settings import EvaluateOptions, evaluate_options
+from dg.trained.settings import EvaluateOptions, lifter_options
 
 COMMAND = Command(
     name="evaluate",
@@ -28,13 +27,10 @@ input.""",
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
-    options = evaluate_options(args)
+    options = lifter_options(EvaluateOptions, args)
     # After the help, which needs no torch.
     from dg.datasets.laws import line
     from dg.evaluation.predictions import not_drawn

@@ -1,11 +1,10 @@
 """`dg export CHECKPOINT format=torchscript|onnx out=FILE`: a lifter as a file that needs nothing of this project."""
 
 import sys
-from collections.abc import Sequence
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA
-from dg.trained.settings import ExportOptions, export_options
+from dg.trained.settings import ExportOptions, lifter_options
 
 COMMAND = Command(
     name="export",
@@ -26,13 +25,10 @@ written into the file and beside it, FILE.json. `dg evaluate model=FILE` evaluat
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
-    options = export_options(args)
+    options = lifter_options(ExportOptions, args)
     # After the help, which needs no torch.
     from dg.trained.exporting import export
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from dg.cluster.address import API_SERVER, clusters_here
 from dg.cluster.guardian import guarded_runs
 from dg.files.plain_text import one_line
 from dg.runs.status_file import ENDED, read_status
-from dg.settings.command import Command, fail, run_command
+from dg.settings.command import Command, fail
 from dg.settings.config import ConfigError
 from dg.settings.errors import DATA, RESOURCES
 from dg.settings.reader import read
@@ -44,12 +44,9 @@ COMMAND = Command(
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = read(StatusOptions, args)
     if options.run:
         return _show_folder(Path(options.run))

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lifters.root import JointOutput
+from lifters.base import Count, Positive, Share
+from lifters.root import Root
 
 # The most rows that a CUDA kernel of PyTorch's attention starts with (pytorch issue 142228).
 ROWS_AT_ONCE = 65_535
@@ -28,24 +29,17 @@ class TransformerOptions:
     root: `zero` (set to zero, not learned) or `predicted` (the published form).
     """
 
-    frames: int
-    width: int
-    depth: int
-    heads: int
-    mlp_ratio: float
-    drop_path: float
-    root: str
+    frames: Count
+    width: Count
+    depth: Count
+    heads: Count
+    mlp_ratio: Positive
+    drop_path: Share
+    root: Root
 
     def __post_init__(self) -> None:
-        JointOutput.check(self.root)
-        if min(self.width, self.depth, self.heads) < 1 or self.width % self.heads:
-            raise ValueError(
-                "width, depth and heads must be positive and width a multiple of heads, got "
-                f"width={self.width}, depth={self.depth}, heads={self.heads}"
-            )
-        if self.mlp_ratio <= 0:
-            raise ValueError(f"mlp_ratio must be positive, got {self.mlp_ratio}")
-        DropPath.check(self.drop_path)
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads, got width={self.width}, heads={self.heads}")
 
     def drop_path_schedule(self) -> list[float]:
         """Return each block's chance: it rises in equal steps from 0 at the first block to `drop_path` at the last."""
@@ -57,14 +51,7 @@ class DropPath(nn.Module):
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        self.check(p)
         self.p = p
-
-    @staticmethod
-    def check(p: float) -> None:
-        """Raise ValueError for a chance outside [0, 1)."""
-        if not 0 <= p < 1:
-            raise ValueError(f"drop_path must be in [0, 1), got {p}")
 
     def forward(self, x: Float[Tensor, "rows *tokens width"], branch: Float[Tensor, "rows *tokens width"]) -> Tensor:
         """Add the branch to `x`; in training, rows leave it out with chance `p`.

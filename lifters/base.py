@@ -2,13 +2,20 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import fields, replace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
+from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 from lifters.recipe import Recipe
+
+# Of options, which `dg.settings.plugins.make_options` checks by their types.
+Count = Annotated[int, Gt(0)]
+CountOrZero = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+Share = Annotated[float, Ge(0), Lt(1)]
 
 
 class Lifter(nn.Module, ABC):

@@ -3,13 +3,15 @@
 Nothing here is learned. Graph networks predict every joint, the root too; `GraphOutput` moves it to the origin.
 """
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 
-ROOTS = ("centred", "predicted")
+GraphRoot = Literal["centred", "predicted"]
 _ARM = ("collar", "shoulder", "elbow", "wrist", "hand")
 _LEG = ("hip", "knee", "ankle", "foot")
 _LIMBS = (("left", _ARM), ("right", _ARM), ("left", _LEG), ("right", _LEG))
@@ -18,19 +20,12 @@ _LIMBS = (("left", _ARM), ("right", _ARM), ("left", _LEG), ("right", _LEG))
 class GraphOutput(nn.Module):
     """`[joints, batch, 3]` of a graph network to `[batch, 1, joints, 3]`.
 
-    root `centred`: every joint minus the predicted root. Raises ValueError for a root handling that does not exist.
+    root `centred`: every joint minus the predicted root.
     """
 
-    def __init__(self, skeleton: Skeleton, root: str) -> None:
+    def __init__(self, skeleton: Skeleton, root: GraphRoot) -> None:
         super().__init__()
-        self.check(root)
         self.root = skeleton.root if root == "centred" else None
-
-    @staticmethod
-    def check(root: str) -> None:
-        """Raise ValueError for a root handling that does not exist."""
-        if root not in ROOTS:
-            raise ValueError(f"root must be one of {list(ROOTS)}, got {root!r}")
 
     def forward(self, nodes: Float[Tensor, "joints batch 3"]) -> Float[Tensor, "batch 1 joints 3"]:
         """Put the batch first, insert an axis of one frame, and subtract the root where it is `centred`."""

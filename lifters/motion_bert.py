@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 from lifters.attention import PreNormBlock, TransformerOptions
-from lifters.base import Lifter
+from lifters.base import Count, Lifter, Positive, Share
 from lifters.recipe import Recipe
+from lifters.root import Root
 
 MAX_FRAMES = 243
 _SPREAD = 0.02
@@ -41,25 +42,20 @@ class MotionBertOptions(TransformerOptions):
     layer norm.
     """
 
-    frames: int = 1
-    width: int = 512
-    depth: int = 5
-    heads: int = 8
-    mlp_ratio: float = 2.0
-    drop_path: float = 0.0
-    root: str = "zero"
-    representation: int = 512
-    norm_eps: float = 1e-6
+    frames: Count = 1
+    width: Count = 512
+    depth: Count = 5
+    heads: Count = 8
+    mlp_ratio: Positive = 2.0
+    drop_path: Share = 0.0
+    root: Root = "zero"
+    representation: Count = 512
+    norm_eps: Positive = 1e-6
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.frames <= MAX_FRAMES:
+        if self.frames > MAX_FRAMES:
             raise ValueError(f"frames must be 1 to {MAX_FRAMES}, got {self.frames}")
-        if self.representation < 1 or self.norm_eps <= 0:
-            raise ValueError(
-                "representation and norm_eps must be positive, got "
-                f"representation={self.representation}, norm_eps={self.norm_eps}"
-            )
 
 
 Joints = Float[Tensor, "batch frames joints width"]

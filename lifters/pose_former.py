@@ -18,7 +18,7 @@ and keys: they are left out there, with equal outputs and gradients. Any odd num
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -26,30 +26,28 @@ from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
 from lifters.attention import BLOCKS, TransformerOptions
-from lifters.base import Lifter
+from lifters.base import Count, Lifter, Positive, Share
 from lifters.recipe import Recipe
-from lifters.root import JointOutput
+from lifters.root import JointOutput, Root
 
 
 @dataclass(frozen=True)
 class PoseFormerOptions(TransformerOptions):
     """norm: `pre` (the original) or `post` (AugLift). depth: of the spatial and of the temporal blocks alike."""
 
-    frames: int = 1
-    width: int = 32
-    depth: int = 4
-    heads: int = 8
-    mlp_ratio: float = 2.0
-    drop_path: float = 0.1
-    root: str = "zero"
-    norm: str = "pre"
+    frames: Count = 1
+    width: Count = 32
+    depth: Count = 4
+    heads: Count = 8
+    mlp_ratio: Positive = 2.0
+    drop_path: Share = 0.1
+    root: Root = "zero"
+    norm: Literal["pre", "post"] = "pre"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.frames < 1 or self.frames % 2 == 0:
+        if self.frames % 2 == 0:
             raise ValueError(f"frames must be odd, so that there is a centre frame, got {self.frames}")
-        if self.norm not in BLOCKS:
-            raise ValueError(f"norm must be one of {list(BLOCKS)}, got {self.norm!r}")
 
 
 class PoseFormer(Lifter):

@@ -6,12 +6,10 @@ by `dg.files.checkpoint`, which runs no code of the file and compares its checks
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from dg.files.checkpoint import load_file
 from lifters.base import Lifter
 
 
@@ -29,15 +27,8 @@ def published_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     return {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
 
 
-def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published weights to our names.
-
-    Args:
-        lifter: the lifter that they are for.
-        weights: the published weights by their own names.
-
-    Returns:
-        The weights by our names.
+def _renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published weights by our names.
 
     Raises:
         ValueError: for a lifter without a published form, or for a name that is no part of it.
@@ -50,7 +41,9 @@ def renamed_weights(lifter: Lifter, weights: Mapping[str, Tensor]) -> dict[str, 
         new = _rename(name, lifter.PUBLISHED_NAMES)
         if new not in expected:
             raise ValueError(f"the checkpoint holds {name!r}, no part of {kind}; was it made by another lifter?")
-        ours[new] = _without_ones(value, expected[new])
+        # They may differ in dimensions of size one: their layers are convolutions of width one where ours are matrices.
+        theirs, own = ([size for size in tensor.shape if size > 1] for tensor in (value, expected[new]))
+        ours[new] = value.reshape(expected[new].shape) if theirs == own else value
     return ours
 
 
@@ -64,7 +57,7 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         ValueError: when names or shapes do not fit.
     """
-    weights, expected = renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
+    weights, expected = _renamed_weights(lifter, published_weights(checkpoint)), lifter.state_dict()
     missing = sorted(set(expected) - set(weights))
     if missing:
         raise ValueError(f"the checkpoint lacks {missing[:4]}: more blocks were asked for than it has")
@@ -75,31 +68,6 @@ def load_published(lifter: Lifter, checkpoint: Mapping[str, Any]) -> None:
                 "joints, channels, width and root must be those it was trained with"
             )
     lifter.load_state_dict(weights)
-
-
-def load_published_file(lifter: Lifter, path: Path) -> None:
-    """Fill a lifter from a published checkpoint file.
-
-    Args:
-        lifter: the lifter; it changes only when all weights fit.
-        path: the file.
-
-    Raises:
-        ValueError: naming the file and what is wrong with it.
-    """
-    checkpoint = load_file(path)
-    try:
-        load_published(lifter, checkpoint)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _without_ones(value: Tensor, expected: Tensor) -> Tensor:
-    """The value in the expected shape, where they differ in dimensions of size one alone: their layers are convolutions
-    of width one where ours are matrices.
-    """
-    theirs, ours = ([size for size in tensor.shape if size > 1] for tensor in (value, expected))
-    return value.reshape(expected.shape) if theirs == ours else value
 
 
 def _rename(name: str, rules: tuple[tuple[str, str], ...]) -> str:

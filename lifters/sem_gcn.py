@@ -18,10 +18,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
-from lifters.base import Lifter
-from lifters.graph import GraphOutput
+from lifters.base import Count, CountOrZero, Lifter, Share
+from lifters.dropout import ReLUDropout
+from lifters.graph import GraphOutput, GraphRoot
 from lifters.recipe import Recipe
-from lifters.relu_dropout import ReLUDropout
 from lifters.row_norm import RowBatchNorm
 
 
@@ -29,15 +29,10 @@ from lifters.row_norm import RowBatchNorm
 class SemGCNOptions:
     """blocks: residual blocks of two graph convolutions. root: `centred` (zero) or `predicted` (released code)."""
 
-    width: int = 128
-    blocks: int = 4
-    dropout: float = 0.0
-    root: str = "centred"
-
-    def __post_init__(self) -> None:
-        GraphOutput.check(self.root)
-        if self.width < 1 or self.blocks < 0:
-            raise ValueError(f"width must be positive and blocks not negative, got {self.width} and {self.blocks}")
+    width: Count = 128
+    blocks: CountOrZero = 4
+    dropout: Share = 0.0
+    root: GraphRoot = "centred"
 
 
 class SemanticConvolution(nn.Module):

@@ -12,24 +12,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dg.pose.skeleton import Skeleton
-from lifters.base import Lifter
-from lifters.relu_dropout import ReLUDropout
-from lifters.root import JointOutput
+from lifters.base import Count, CountOrZero, Lifter, Share
+from lifters.dropout import ReLUDropout
+from lifters.root import JointOutput, Root
 
 
 @dataclass(frozen=True)
 class SimpleBaselineOptions:
     """root: `zero` outputs every joint but the root, which is set to zero (PoseAug); `predicted` outputs all."""
 
-    width: int = 1024
-    blocks: int = 2
-    dropout: float = 0.25
-    root: str = "zero"
-
-    def __post_init__(self) -> None:
-        JointOutput.check(self.root)
-        if self.width < 1 or self.blocks < 0:
-            raise ValueError(f"width must be positive and blocks not negative, got {self.width} and {self.blocks}")
+    width: Count = 1024
+    blocks: CountOrZero = 2
+    dropout: Share = 0.25
+    root: Root = "zero"
 
 
 class _Layer(nn.Module):

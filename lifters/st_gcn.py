@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dg.pose.skeleton import Skeleton
-from lifters.base import Lifter
-from lifters.dropout import Dropout
-from lifters.graph import GraphOutput, body_matrices, body_parts, part_matrices, with_neck
-from lifters.relu_dropout import ReLUDropout
+from lifters.base import Count, Lifter, Share
+from lifters.dropout import Dropout, ReLUDropout
+from lifters.graph import GraphOutput, GraphRoot, body_matrices, body_parts, part_matrices, with_neck
 from lifters.row_norm import RowBatchNorm
 
 _INPUT_EPSILON = 0.1
@@ -37,16 +36,11 @@ class STGCNOptions:
     `centred` (zero) or `predicted` (released code).
     """
 
-    width: int = 128
-    graph_dropout: float = 0.05
-    body_dropout: float = 0.25
-    dropout: float = 0.1
-    root: str = "centred"
-
-    def __post_init__(self) -> None:
-        GraphOutput.check(self.root)
-        if self.width < 1:
-            raise ValueError(f"width must be positive, got {self.width}")
+    width: Count = 128
+    graph_dropout: Share = 0.05
+    body_dropout: Share = 0.25
+    dropout: Share = 0.1
+    root: GraphRoot = "centred"
 
 
 class GraphConvolution(nn.Module):

@@ -38,11 +38,6 @@ class StreamingVideoPose3D:
         self._newest: Tensor | None = None
         self._frames = 0
 
-    @property
-    def multiply_adds(self) -> int:
-        """Multiply-adds for one frame of one row."""
-        return sum(weight.numel() for layer in self.layers for weight, _ in layer.weights) + self.last[0].numel()
-
     @torch.no_grad()
     def push(self, features: Float[Tensor, "batch frames joints channels"]) -> Float[Tensor, "batch answered joints 3"]:
         """Take the clips' next frames; the answers that have become possible, `delay` frames behind them.

@@ -27,10 +27,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dg.pose.skeleton import Skeleton
-from lifters.base import Lifter
+from lifters.base import Count, Lifter, Share
+from lifters.dropout import ReLUDropout
 from lifters.recipe import Recipe
-from lifters.relu_dropout import ReLUDropout
-from lifters.root import JointOutput
+from lifters.root import JointOutput, Root
 
 _MORE_FRAMES = 512  # answered for at a time when a clip is lifted
 
@@ -40,12 +40,11 @@ class VideoPose3DOptions:
     """widths: kernel widths in frames, all odd. root: `zero` (PoseAug) or `predicted` (the original)."""
 
     widths: tuple[int, ...] = (1, 1, 1, 1, 1)
-    width: int = 1024
-    dropout: float = 0.25
-    root: str = "zero"
+    width: Count = 1024
+    dropout: Share = 0.25
+    root: Root = "zero"
 
     def __post_init__(self) -> None:
-        JointOutput.check(self.root)
         if not self.widths or any(w < 1 or w % 2 == 0 for w in self.widths):
             raise ValueError(f"widths must be odd and at least one, got {list(self.widths)}")
 
@@ -95,7 +94,10 @@ class TemporalConvolution(nn.Module):
 
 
 class ResidualBlock(nn.ModuleList):
-    """A wide convolution and one of width 1, added to the frames in the middle of what they looked at."""
+    """A wide convolution and one of width 1, added to the frames in the middle of what they looked at.
+
+    strided: whether windows lie side by side; otherwise every window is answered.
+    """
 
     def __init__(self, width: int, kernel: int, dilation: int, dropout: float) -> None:
         wide = TemporalConvolution(width, width, kernel, dilation, dropout)
@@ -105,15 +107,7 @@ class ResidualBlock(nn.ModuleList):
     def middles(
         self, x: Float[Tensor, "batch frames width"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames width"]:
-        """Select the frames that the block's outputs belong to.
-
-        Args:
-            x: features of the frames.
-            strided: whether windows lie side by side; otherwise every window is answered.
-
-        Returns:
-            The middle frame of each window.
-        """
+        """Select the middle frame of each window, to which the block's outputs belong."""
         if strided:
             return x[:, self.kernel // 2 :: self.kernel]
         cut = self.kernel // 2 * self.dilation
@@ -122,15 +116,7 @@ class ResidualBlock(nn.ModuleList):
     def forward(
         self, x: Float[Tensor, "batch frames width"], strided: bool
     ) -> Float[Tensor, "batch fewer_frames width"]:
-        """Apply the block in its strided or dilated form.
-
-        Args:
-            x: features of the frames.
-            strided: whether windows lie side by side; otherwise every window is answered.
-
-        Returns:
-            Features of the frames that have their full window.
-        """
+        """Apply the block in its strided or dilated form, to the frames that have their full window."""
         y = x
         for convolution in self:
             y = convolution(y, strided)

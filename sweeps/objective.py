@@ -113,7 +113,9 @@ def parse_objective(text: str, targets: Sequence[str]) -> Objective:
     oracles = [f"{ORACLE}:{name}" for name in names]
     head, _, wanted = where.partition(":")
     if head == ORACLE:
-        found = [i for i, target in enumerate(targets) if wanted in _spellings(target)]
+        # `synthetic:near` as given, `near`, and `synthetic_near` as results may call it.
+        spelled = [(t, name, f"{t.partition(':')[0]}_{name}") for t, name in zip(targets, names, strict=True)]
+        found = [number for number, spellings in enumerate(spelled) if wanted in spellings]
         if len(found) == 1:
             return Objective(f"{ORACLE}:{names[found[0]]}{end}", found[0], figure)
         what = "names more than one target" if found else "names no target of these runs"
@@ -157,11 +159,6 @@ def names_of(objectives: Sequence[Objective]) -> str:
 def suffix_of(objectives: Sequence[Objective]) -> str:
     """What an oracle study carries in its name and folder, such as `-oracle-near`."""
     return "".join("-" + o.name.replace(":", "-") for o in objectives if o.is_oracle)
-
-
-def _spellings(target: str) -> tuple[str, str, str]:
-    """`synthetic:near` as given, `near`, and `synthetic_near` as results may call it."""
-    return target, _short(target), f"{target.partition(':')[0]}_{_short(target)}"
 
 
 def _short(target: str) -> str:

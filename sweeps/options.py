@@ -86,21 +86,6 @@ def pruner_of(options: SearchOptions, objectives: Sequence[Objective]) -> str:
     return options.pruner if options.pruner != "auto" else "off" if why else "median"
 
 
-def trials_at_once(options: SweepOptions, config: TrainConfig) -> int:
-    """Return how many trials run at once; for `auto` as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3).
-
-    Args:
-        options: of the sweep.
-        config: of the runs, with the sizes of the render pool.
-    """
-    if options.concurrency != "auto":
-        return int(options.concurrency)
-    if not config.needs_depth:
-        return MOST_AT_ONCE
-    capacity = config.render.actors * config.render.per_actor
-    return min(MOST_AT_ONCE, max(1, math.ceil(capacity / config.render.lookahead)))
-
-
 # Called with the study, its `outcome.Outcome` of at least one point, and the sweep's folder: writes what was found into
 # it, and returns what to print and the files. Both types are heavy to import.
 Report = Callable[..., tuple[str, list[Path]]]
@@ -144,11 +129,11 @@ class SweepPlan:
 
     @property
     def concurrency(self) -> int:
-        """The number of trials that run at once."""
-        return trials_at_once(self.options, self.rendering or self.config)
-
-    @property
-    def shares_rendering(self) -> bool:
-        """Whether the trials are given one render service."""
-        wanted = self.options.service == "auto" and self.concurrency > 1
-        return wanted and self.rendering is not None and self.config.pool == "ray"
+        """How many trials run at once; for `auto` as many as keep the render workers busy, 1 to 4 (SYSTEMS 3.3)."""
+        config = self.rendering or self.config
+        if self.options.concurrency != "auto":
+            return int(self.options.concurrency)
+        if not config.needs_depth:
+            return MOST_AT_ONCE
+        capacity = config.render.actors * config.render.per_actor
+        return min(MOST_AT_ONCE, max(1, math.ceil(capacity / config.render.lookahead)))

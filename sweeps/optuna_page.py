@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from sweeps.objective import Objective
-from sweeps.outcome import LEAST_TRIALS, Outcome, importance_evaluator
+from sweeps.outcome import LEAST_TRIALS, Outcome, cost_of, importance_evaluator
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -39,8 +39,7 @@ def write_optuna_page(study: optuna.Study, outcome: Outcome, path: Path) -> list
         warnings.simplefilter("ignore")  # some plots are experimental for years
         figures = list(_figures(study, outcome))
     plots = [figure.to_html(full_html=False, include_plotlyjs=not n) for n, figure in enumerate(figures)]
-    page = f"{_HEAD}{''.join(plots)}</body></html>\n"
-    replace_file(path, lambda file: file.write(page.encode()))
+    write_file(path, f"{_HEAD}{''.join(plots)}</body></html>\n")
     return [path]
 
 
@@ -50,14 +49,17 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
     names, several = outcome.space.names, len(outcome.space.names) > 1
     for number, objective in enumerate(outcome.objectives):
         # With a target Optuna draws no line of the best so far, as it does not know which way is better.
-        value = partial(_cost, number, 1) if outcome.objectives[1:] else None
+        value = partial(cost_of, number, 1) if outcome.objectives[1:] else None
         named = {"target": value, "target_name": _axis(objective)}
         yield visualization.plot_optimization_history(study, **named)
         yield visualization.plot_slice(study, params=list(names), **named)
         if several and len(outcome.finished) >= LEAST_TRIALS:
             evaluator = importance_evaluator(outcome)
             yield visualization.plot_param_importances(
-                study, evaluator=evaluator, target=partial(_cost, number, objective.sign), target_name=_axis(objective)
+                study,
+                evaluator=evaluator,
+                target=partial(cost_of, number, objective.sign),
+                target_name=_axis(objective),
             )
         if several:
             yield visualization.plot_parallel_coordinate(study, params=list(names), **named)
@@ -67,10 +69,6 @@ def _figures(study: optuna.Study, outcome: Outcome) -> "Iterator[Figure]":
     elif any(trial.state == TrialState.PRUNED for trial in study.get_trials(deepcopy=False)):
         yield visualization.plot_intermediate_values(study)
     yield visualization.plot_timeline(study)
-
-
-def _cost(number: int, sign: int, trial: FrozenTrial) -> float:
-    return sign * trial.values[number]
 
 
 def _axis(objective: Objective) -> str:

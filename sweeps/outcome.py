@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import fmean
 
 import optuna
@@ -128,10 +129,7 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
     evaluator = importance_evaluator(outcome)
     found = {}
     for number, objective in enumerate(outcome.objectives):
-
-        def cost(trial: FrozenTrial, number: int = number, sign: int = objective.sign) -> float:
-            return sign * trial.values[number]
-
+        cost = partial(cost_of, number, objective.sign)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             shares = optuna.importance.get_param_importances(study, evaluator=evaluator, target=cost)
@@ -139,12 +137,13 @@ def importances_of(study: optuna.Study, outcome: Outcome) -> dict[str, dict[str,
     return found
 
 
-def importance_evaluator(outcome: Outcome) -> optuna.importance.PedAnovaImportanceEvaluator:
-    """Return PED-ANOVA for a study of this size: what it calls good are five trials at least, a tenth of them at least.
+def cost_of(number: int, sign: int, trial: FrozenTrial) -> float:
+    """One objective of a trial, as Optuna's functions take it."""
+    return sign * trial.values[number]
 
-    Args:
-        outcome: the trials of the study.
-    """
+
+def importance_evaluator(outcome: Outcome) -> optuna.importance.PedAnovaImportanceEvaluator:
+    """Return PED-ANOVA for a study of this size: it calls a tenth of the trials good, but five at least."""
     quantile = min(0.5, max(0.1, _GOOD_TRIALS / len(outcome.finished)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

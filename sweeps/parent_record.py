@@ -6,9 +6,9 @@ from statistics import fmean
 
 from dg.compare.report.page import report_page
 from dg.compare.report.sources import runs_in_folders
-from dg.compare.settings import CompareOptions
+from dg.compare.settings import RunsOptions
 from dg.compare.stored_runs import NothingToCompareError
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from dg.tracking.labels import dataset_label, method_label
 from dg.tracking.names import TAG_METHOD, TAG_SOURCE, metric_name, target_metric
 from sweeps.options import SweepPlan
@@ -33,11 +33,7 @@ def parent_title(sweep: SweepPlan) -> str:
 
 
 def row_tags(sweep: SweepPlan) -> dict[str, str]:
-    """Return the tags that fill the parent run's row in the table of runs.
-
-    Args:
-        sweep: the plan.
-    """
+    """Return the tags that fill the parent run's row in the table of runs."""
     searched, config = sweep.space.parameters.get("method"), sweep.config
     methods = searched.words if isinstance(searched, Choice) else (config.method["name"],)
     source = str(config.data.get("label") or config.data["name"])
@@ -45,11 +41,7 @@ def row_tags(sweep: SweepPlan) -> dict[str, str]:
 
 
 def target_figures(outcome: Outcome) -> dict[str, float]:
-    """Return MPJPE in mm on each target: of the best trial, and the mean of all, each the mean over seeds.
-
-    Args:
-        outcome: at least one finished trial.
-    """
+    """Return MPJPE in mm on each target: of the best trial, and the mean of all, each the mean over seeds."""
     best, found = outcome.best()[0], {}
     for target, seeds in best.targets.items():
         every = [fmean(trial.targets[target]) for trial in outcome.finished]
@@ -88,6 +80,6 @@ def write_report(sweep: SweepPlan, folder: Path) -> list[Path]:
         runs = runs_in_folders([folder])
     except NothingToCompareError:
         return []
-    page = report_page(runs, CompareOptions(), parent_title(sweep))
-    replace_file(folder / REPORT, lambda file: file.write(page.encode()))
+    page = report_page(runs, RunsOptions(), parent_title(sweep))
+    write_file(folder / REPORT, page)
     return [folder / REPORT]

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from dg.grid.child_run import read_with_train
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.command_line import parse
 from dg.settings.config import TrainConfig
 from dg.settings.errors import DATA, FAILED, RESOURCES, ConfigError
@@ -35,12 +35,9 @@ other keys, or several at once: dg sweep search.""",
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     refused = {PARAMETER: "the sweep chooses it; for one value use dg train"} | REFUSED
     options, shared = read_with_train(ReferenceDepthOptions, args, refused, problems)
     config = parse(shared)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from dg.grid.child_run import read_with_train
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA, FAILED, RESOURCES, ConfigError
 from sweeps.objective import SECONDS, any_oracle, names_of, parse_objectives
 from sweeps.options import REFUSED, SearchOptions, SweepPlan, problems, pruner_of
@@ -35,12 +35,9 @@ what to search, one argument a key, or all in one:
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     space = [arg for arg in args if arg.startswith(("space=", "space."))]
     given = read_space(space)
     options, shared = read_with_train(SearchOptions, [arg for arg in args if arg not in space], REFUSED, problems)

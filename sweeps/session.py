@@ -42,9 +42,6 @@ def run(program: str, make_plan: Callable[[], SweepPlan], args: Sequence[str]) -
         program: the command, such as `dg sweep search`, for the one that resumes.
         make_plan: raises ConfigError for settings that cannot be.
         args: what the user gave.
-
-    Returns:
-        The exit code.
     """
     session = None
     try:
@@ -133,7 +130,8 @@ class Session:
             retried = self.driver.prepare()
             self.reporter.greet(len(retried))
             rendering = None
-            if self.sweep.shares_rendering and self.sweep.rendering is not None:
+            shares = self.sweep.options.service == "auto" and self.sweep.concurrency > 1
+            if shares and self.sweep.config.pool == "ray" and self.sweep.rendering is not None:
                 rendering = ends.enter_context(SharedRendering(self.sweep.rendering, self.sweep.concurrency))
             self.reporter.share(rendering)
             args = self._args() | (rendering.args() if rendering else {})

@@ -7,7 +7,7 @@ method=erm|poseaug          one of these            lifter.width=[256, 512]  the
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,11 +157,6 @@ def read_space(args: Sequence[str]) -> dict[str, Parameter]:
     if not found:
         raise ConfigError(f"nothing to search: give space.KEY=... or space=FILE.yaml; {HOW}")
     return found
-
-
-def as_floats(parameter: Parameter) -> Parameter:
-    """The same range for a key that takes any number, where its ends were spelled as whole ones."""
-    return replace(parameter, whole=False) if isinstance(parameter, Range) else parameter
 
 
 def _read_yaml(value: str) -> dict[str, Any]:

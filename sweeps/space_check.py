@@ -1,7 +1,7 @@
 """Whether dg.train would take every value that a search may try: asked before anything starts."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, get_type_hints
 
 from dg.settings.command_line import check_plugins, parse, table_of
@@ -10,7 +10,7 @@ from dg.settings.errors import ConfigError, OptionError
 from dg.settings.plugins import resolve
 from dg.settings.reader import keys, members, suggest
 from sweeps.options import REFUSED
-from sweeps.space import Choice, Parameter, Space, Value, args_of, as_floats
+from sweeps.space import Choice, Parameter, Range, Space, Value, args_of
 
 _NOT_SEARCHED = {
     "out": "the sweep gives each run its folder",
@@ -58,7 +58,13 @@ def check_space(given: Mapping[str, Parameter], shared: Sequence[str]) -> Checke
     if any(found):
         raise ConfigError("\n".join(problem for problem in found if problem))
     base = parse(list(shared))
-    parameters = {name: _typed(name, parameter, given, base) for name, parameter in given.items()}
+    # A range of any numbers where the key takes them, although its ends were spelled `1..3`.
+    parameters = {
+        name: replace(parameter, whole=False)
+        if isinstance(parameter, Range) and _kinds(name, given, base) == {float}
+        else parameter
+        for name, parameter in given.items()
+    }
     tried, found = [], []
     for point in _tried(parameters):
         reason = refusal([*shared, *args_of(point)])
@@ -91,14 +97,9 @@ def idle_keys(checked: CheckedSpace) -> list[str]:
         digests = [config.digest() for point, config in checked.tried if set(point) == {name}]
         if len(digests) > 1 and len(set(digests)) == 1:
             idle.append(name)
-    if "d_ref" in checked.space.names and all(scales_by_nothing(config) for config in checked.configs):
+    if "d_ref" in checked.space.names and all(c.dscale2d_resolved in ("off", "box") for c in checked.configs):
         idle.append("d_ref")
     return idle
-
-
-def scales_by_nothing(config: TrainConfig) -> bool:
-    """Whether d_ref is used nowhere."""
-    return config.dscale2d_resolved in ("off", "box")
 
 
 def renders(checked: CheckedSpace) -> TrainConfig | None:
@@ -125,11 +126,6 @@ def _not_searched(name: str) -> str:
 def _own(arg: str, given: Mapping[str, Parameter]) -> list[str]:
     key = arg.partition("=")[0]
     return [key] if key in given else []
-
-
-def _typed(name: str, parameter: Parameter, given: Mapping[str, Parameter], base: TrainConfig) -> Parameter:
-    """A range of any numbers where the key takes them, although its ends were spelled `1..3`."""
-    return as_floats(parameter) if _kinds(name, given, base) == {float} else parameter
 
 
 def _kinds(name: str, given: Mapping[str, Parameter], base: TrainConfig) -> set[Any]:

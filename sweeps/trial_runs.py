@@ -79,11 +79,7 @@ def run_title(request: TrialRequest, seed: int) -> str:
 
 
 def named_means(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a finished trial tells of itself in Optuna, under the names of its runs' metrics in MLflow.
-
-    Args:
-        runs: of the seeds, as the trial's fact `runs` has them.
-    """
+    """Return what a finished trial tells of itself in Optuna, under the names of its runs' metrics in MLflow."""
     found: dict[str, Any] = {"val/mpjpe_mm": round(fmean(run["source_val"] for run in runs), 3)}
     for target in runs[0]["targets"]:
         found[target_metric(target, "mpjpe_mm")] = round(fmean(run["targets"][target] for run in runs), 3)

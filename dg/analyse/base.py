@@ -111,11 +111,11 @@ class Analysis(ABC):
         """Look at the checkpoints. Raises AnalysisError for one that cannot serve, and says which could."""
 
 
-def change_percent(value: float, reference: float) -> float | None:
-    """Return by how many percent a value lies above a reference; None where the reference is zero.
+def change_percent(value: float | None, reference: float | None) -> float | None:
+    """Return by how many percent a value lies above a reference; None where the reference is zero or one is not known.
 
     Args:
         value: any unit.
         reference: same unit.
     """
-    return None if reference == 0 else 100 * (value / reference - 1)
+    return None if value is None or not reference else 100 * (value / reference - 1)

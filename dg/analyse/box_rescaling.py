@@ -7,10 +7,11 @@ time, on 3DPW with detected 2D: SimpleBaseline 164.5 to 147.4 mm, PoseFormer 126
 
 from dataclasses import replace
 
-from dg.analyse.base import Analysis, Comparison, Findings, Table, Value, change_percent
+from dg.analyse.base import Analysis, Comparison, Findings, Table, Value
 from dg.analyse.checkpoints import AnalysisError, TrainedRun
-from dg.analyse.figures import Panel, grouped_bars
-from dg.analyse.stratified import error_figures
+from dg.analyse.figures import grouped_bars
+from dg.analyse.stratified import error_of_variants
+from dg.datasets.base import PoseDataset
 from dg.pose.boxes import box_size, rescale_boxes
 
 OFF, ON = "as they are", "rescaled"
@@ -28,15 +29,17 @@ class BoxRescaling(Analysis):
                     "give checkpoints of dscale2d=off"
                 )
         sizes = {run.label: float(box_size(run.source("train").poses.joints_2d).mean()) for run in comparison.runs}
-        rows: list[dict[str, Value]] = []
-        panels = []
-        for title, target in comparison.titled_targets():
-            bars: dict[str, list[float | None]] = {}
-            for run in comparison.runs:
-                found = self._of_run(comparison, run, target, sizes[run.label])
-                rows += [{"target": title} | row for row in found]
-                bars[run.label] = [row["mean"] for row in found]  # type: ignore[misc]
-            panels.append(Panel(title, [f"boxes {OFF}", f"boxes {ON}"], bars))
+
+        def variants(run: TrainedRun, target: str) -> dict[str, tuple[PoseDataset, dict[str, Value]]]:
+            dataset = run.with_depth(run.target(target))
+            poses = dataset.poses
+            given = {OFF: poses.joints_2d, ON: rescale_boxes(poses.joints_2d, sizes[run.label])}
+            return {
+                name: (replace(dataset, poses=poses.replace(joints_2d=seen)), {"box": float(box_size(seen).mean())})
+                for name, seen in given.items()
+            }
+
+        rows, panels = error_of_variants(comparison, "boxes", [f"boxes {OFF}", f"boxes {ON}"], variants)
         notes = [
             *(f"{label}: mean box of its training poses {size:.3f}" for label, size in sizes.items()),
             "box: mean of a pose's width and height, the frame's width being 2; trained without rescaling",
@@ -47,18 +50,3 @@ class BoxRescaling(Analysis):
             panels, f"mean {comparison.quantity}", "2D boxes rescaled to the training set's mean at test time"
         )
         return Findings([table], comparison.oracles(""), {"boxes": figure})
-
-    def _of_run(self, comparison: Comparison, run: TrainedRun, target: str, size: float) -> list[dict[str, Value]]:
-        dataset = run.with_depth(run.target(target))
-        poses = dataset.poses
-        rows: list[dict[str, Value]] = []
-        first: float | None = None
-        for name, joints_2d in ((OFF, poses.joints_2d), (ON, rescale_boxes(poses.joints_2d, size))):
-            error = comparison.error(run, replace(dataset, poses=poses.replace(joints_2d=joints_2d)))
-            figures = error_figures(error)
-            assert figures["mean"] is not None
-            first = figures["mean"] if first is None else first
-            change = {"change_percent": change_percent(figures["mean"], first)}
-            box: dict[str, Value] = {"box": float(box_size(joints_2d).mean())}
-            rows.append({"boxes": name, "frames": len(error), "checkpoint": run.label} | box | figures | change)
-        return rows

@@ -73,7 +73,8 @@ class TrainedRun:
         self.checks: dict[str, str] = {}  # part of the data -> what the laws say of it
         self.device = device_of(self.config)
         self.predictor = LifterPredictor(stored.lifter.to(self.device), stored.inputs)
-        self.target = cache(self._load_target)
+        # A target's test part on the run's skeleton.
+        self.target = cache(lambda name: self._on_skeleton(load_target(name, checks=self.config.data_checks)))
         self.source = cache(self._load_source)
         self._options = check_plugins(self.config)
         self._live: LiveDepth | None = None
@@ -131,10 +132,6 @@ class TrainedRun:
         """Close the render pool of the run's live depth, if one was opened."""
         if self._live is not None:
             self._live.pool.close()
-
-    def _load_target(self, name: str) -> PoseDataset:
-        """A target's test part on the run's skeleton."""
-        return self._on_skeleton(load_target(name, checks=self.config.data_checks))
 
     def _load_source(self, split: str) -> PoseDataset:
         """A part of what the run was trained on, without depth."""

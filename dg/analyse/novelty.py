@@ -10,7 +10,7 @@ Departure: of a larger training set `poses` evenly spaced ones are clustered, so
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -22,13 +22,13 @@ from dg.analyse.checkpoints import AnalysisError, TrainedRun
 from dg.analyse.stratified import StratifiedAnalysis
 from dg.datasets.base import PoseDataset
 from dg.pose.batch import PoseBatch
+from dg.settings.config import CountOrZero
 
 CLUSTERS = 100
 POSES_PER_CLUSTER = 50
 RESTARTS = 10
 SEED = 42
 INSTALL = "pip install -c constraints.txt -e '.[novelty]'"
-PROTOTYPES = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,8 @@ class NoveltyOptions:
     at most, evenly spaced; 0: all.
     """
 
-    prototypes: str = "train"
-    poses: int = 50_000
-
-    def __post_init__(self) -> None:
-        if self.prototypes not in PROTOTYPES:
-            raise ValueError(f"prototypes must be one of {list(PROTOTYPES)}, got {self.prototypes!r}")
-        if self.poses < 0:
-            raise ValueError(f"poses must be positive, or 0 for all, got {self.poses}")
+    prototypes: Literal["train", "val"] = "train"
+    poses: CountOrZero = 50_000
 
 
 def flat_poses_mm(poses: PoseBatch) -> Float[Tensor, "frames coordinates"]:

@@ -8,7 +8,7 @@ hand.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -27,8 +27,6 @@ RADII_PX = {
 }  # fmt: skip
 PERSON_PX = 300.0
 NEARER_M = 0.010
-RADIUS_OF = ("occluded", "occluder")
-SCALES = ("area", "height")
 _CHUNK = 16_384  # frames at a time
 
 
@@ -38,13 +36,8 @@ class OcclusionOptions:
     scale: of the radii, `area` (square root of the box area; released code) or `height` (of the box; documentation).
     """
 
-    radius_of: str = "occluded"
-    scale: str = "area"
-
-    def __post_init__(self) -> None:
-        for name, known in (("radius_of", RADIUS_OF), ("scale", SCALES)):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
+    radius_of: Literal["occluded", "occluder"] = "occluded"
+    scale: Literal["area", "height"] = "area"
 
 
 def joint_radii(skeleton: Skeleton) -> Float[Tensor, " joints"]:

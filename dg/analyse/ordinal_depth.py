@@ -12,10 +12,10 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.analyse.base import Analysis, Comparison, Findings, Table, Value, change_percent
+from dg.analyse.base import Analysis, Comparison, Findings, Table, Value
 from dg.analyse.checkpoints import AnalysisError, TrainedRun
-from dg.analyse.figures import Panel, grouped_bars
-from dg.analyse.stratified import error_figures
+from dg.analyse.figures import grouped_bars
+from dg.analyse.stratified import error_of_variants
 from dg.datasets.base import PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.ordinal_depth import DepthBins
@@ -67,16 +67,8 @@ class OrdinalDepth(Analysis):
                     f"{run.path}: its lifter sees inputs={run.config.inputs}, without a depth channel to replace; give "
                     "checkpoints of inputs=xyd"
                 )
-        rows: list[dict[str, Value]] = []
-        panels = []
-        for title, target in comparison.titled_targets():
-            bars: dict[str, list[float | None]] = {}
-            for run in comparison.runs:
-                found = self._of_run(comparison, run, target)
-                rows += [{"target": title} | row for row in found]
-                bars[run.label] = [row["mean"] for row in found]  # type: ignore[misc]
-            ticks = ["as trained", *(f"truth\n{name}" for name in (EXACT, *self.options.bins))]
-            panels.append(Panel(title, ticks, bars))
+        ticks = ["as trained", *(f"truth\n{name}" for name in (EXACT, *self.options.bins))]
+        rows, panels = error_of_variants(comparison, "depth", ticks, self._given)
         side_by_side = ("bins", "depth_error_m", "mean", "change_percent")
         notes = [
             "ORACLE: all rows but the first are given ground-truth depth relative to the pelvis",
@@ -90,8 +82,8 @@ class OrdinalDepth(Analysis):
         truth = comparison.oracles("the depth channel itself, in all rows but the first")
         return Findings([table], truth, {"ordinal_depth": figure})
 
-    def _of_run(self, comparison: Comparison, run: TrainedRun, target: str) -> list[dict[str, Value]]:
-        """A row for each depth, the run's own first."""
+    def _given(self, run: TrainedRun, target: str) -> dict[str, tuple[PoseDataset, dict[str, Value]]]:
+        """The target with each depth, the run's own first."""
         own = run.with_depth(run.target(target))
         truth = own.poses.joints_3d[..., 2]
         root = own.poses.skeleton.root
@@ -104,23 +96,7 @@ class OrdinalDepth(Analysis):
             bins = DepthBins.parse(text)
             coarse = with_relative_depth(own.poses, bins.quantise(truth, root))
             given[f"ground truth, {text}"] = (coarse, float(bins.count(truth, root).float().mean()))
-        return self._rows(comparison, run, own, given)
-
-    def _rows(
-        self,
-        comparison: Comparison,
-        run: TrainedRun,
-        own: PoseDataset,
-        given: dict[str, tuple[PoseBatch, float | None]],
-    ) -> list[dict[str, Value]]:
-        rows: list[dict[str, Value]] = []
-        first: float | None = None
-        for name, (poses, count) in given.items():
-            error = comparison.error(run, replace(own, poses=poses))
-            figures = error_figures(error)
-            assert figures["mean"] is not None
-            first = figures["mean"] if first is None else first
-            facts: dict[str, Value] = {"bins": count, "depth_error_m": relative_depth_error_m(poses)}
-            change = {"change_percent": change_percent(figures["mean"], first)}
-            rows.append({"depth": name, "frames": len(error), "checkpoint": run.label} | facts | figures | change)
-        return rows
+        return {
+            name: (replace(own, poses=poses), {"bins": count, "depth_error_m": relative_depth_error_m(poses)})
+            for name, (poses, count) in given.items()
+        }

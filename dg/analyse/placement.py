@@ -7,7 +7,6 @@ far each distribution lies from the target's (the 1-Wasserstein distance, in the
 the alignment alone, parts=both what the lifter is trained on. Needs a checkpoint-STEP.pt, which holds the method.
 """
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -15,10 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.analyse.base import Analysis, Comparison, Findings, Table, Value
-from dg.analyse.checkpoints import AnalysisError
-from dg.analyse.novelty import evenly_spaced
 from dg.analyse.stratified import percentile
-from dg.analyse.viewpoints import PERCENTS, augmented
+from dg.analyse.viewpoints import PERCENTS, TARGET, SetsOptions, in_frame, sets_of
 from dg.drawing.figures import canvas, colour, dress
 from dg.pose.batch import PoseBatch
 
@@ -28,17 +25,6 @@ if TYPE_CHECKING:
 QUANTITIES = {"scale": "2D scale", "root_x": "root x", "root_y": "root y"}
 _STEPS = 512  # of the quantile functions whose mean distance is taken
 _BINS = 40
-
-
-@dataclass(frozen=True)
-class PlacementOptions:
-    """poses: of the source that are drawn, and of each target."""
-
-    poses: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.poses < 1:
-            raise ValueError(f"poses must be at least 1, got {self.poses}")
 
 
 def placement(poses: PoseBatch) -> dict[str, Float[Tensor, " poses"]]:
@@ -64,26 +50,15 @@ def distance(one: Float[Tensor, " poses"], other: Float[Tensor, " others"]) -> f
 class Placement(Analysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = PlacementOptions
+    Options: ClassVar[type] = SetsOptions
 
     def run(self, comparison: Comparison) -> Findings:
         """Compare the placement of source poses, of each checkpoint's poses and of the targets."""
-        sets: dict[str, PoseBatch] = {}
-        for run in comparison.runs:
-            source, made = augmented(run, self.options.poses)
-            sets.setdefault(f"source {run.source('train').name}", source)
-            sets[f"augmented by {run.label}"] = made
-        targets = []
-        for title, target in comparison.titled_targets():
-            targets.append(f"target {title}")
-            sets[targets[-1]] = evenly_spaced(comparison.runs[0].target(target).poses, self.options.poses)
-        found = {}
-        for name, poses in sets.items():
-            # What leaves the frame is never trained on; of a target, everybody is tested on.
-            seen = poses if name in targets else poses[poses.valid]
-            if len(seen) == 0:
-                raise AnalysisError(f"{name}: not one of {len(poses)} poses lies in the frame")
-            found[name] = placement(seen)
+        sets = sets_of(comparison, self.options.poses)
+        targets = [name for name in sets if name.startswith(TARGET)]
+        # Of a target, everybody is tested on.
+        seen = {name: poses if name in targets else in_frame(name, poses) for name, poses in sets.items()}
+        found = {name: placement(poses) for name, poses in seen.items()}
         rows = [_row(name, q, values, found, targets) for name, values in found.items() for q in QUANTITIES]
         notes = [
             "scale: width plus height of a pose's 2D box; all in half image widths (half longer sides where a data set "
@@ -100,7 +75,7 @@ def _row(
 ) -> dict[str, Value]:
     own = values[quantity]
     percentiles = {f"p{p}": percentile(own, p) for p in PERCENTS}
-    away = {f"to {t.removeprefix('target ')}": distance(own, found[t][quantity]) for t in targets}
+    away = {f"to {t.removeprefix(TARGET)}": distance(own, found[t][quantity]) for t in targets}
     return {"set": name, "quantity": QUANTITIES[quantity], "poses": len(own), **percentiles, **away}
 
 
@@ -115,7 +90,7 @@ def draw(sets: dict[str, dict[str, Tensor]]) -> "Figure":
         for column, (name, values) in enumerate(sets.items()):
             own, axis = values[quantity].clamp(low - rim, high + rim), axes[row, column]
             shares = torch.full_like(own, 100 / len(own)).numpy()
-            kind = 0 if name.startswith("source") else 2 if name.startswith("target") else 1
+            kind = 0 if name.startswith("source") else 2 if name.startswith(TARGET) else 1
             axis.hist(own.numpy(), bins=_BINS, range=(low - rim, high + rim), weights=shares, color=colour(kind))
             axis.axvline(float(values[quantity].median()), color="#222222", linewidth=0.8, linestyle="--")
             title = f"{name}: {len(own):,} poses" if row == 0 else ""

@@ -15,6 +15,7 @@ from dg.analyse.base import Comparison
 from dg.analyse.checkpoints import AnalysisError
 from dg.analyse.stratified import StratifiedAnalysis
 from dg.datasets.base import PoseDataset
+from dg.settings.config import Positive
 
 LARGEST_PX = 100.0
 
@@ -25,11 +26,7 @@ class ReliabilityOptions:
     1920 for MPI-INF-3DHP, 1920 for 3DPW divided by its longer side.
     """
 
-    side_px: float = 1000.0
-
-    def __post_init__(self) -> None:
-        if not self.side_px > 0:
-            raise ValueError(f"side_px must be positive, got {self.side_px}")
+    side_px: Positive = 1000.0
 
 
 def detection_error_px(

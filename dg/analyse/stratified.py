@@ -1,7 +1,7 @@
 """Errors by groups of test frames, as AugLift's post-hoc analyses show them (METHODS 4.8)."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import ClassVar
 
@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.analyse.base import Analysis, Comparison, Findings, Table, Value, change_percent
+from dg.analyse.checkpoints import TrainedRun
 from dg.analyse.figures import Panel, grouped_bars
 from dg.datasets.base import PoseDataset
 
@@ -101,10 +102,8 @@ class StratifiedAnalysis(Analysis):
             first: float | None = None
             for label, error in errors.items():
                 figures = error_figures(error[chosen])
-                mean, change = figures["mean"], None
-                if first is not None and mean is not None:
-                    change = change_percent(mean, first)
-                first = mean if first is None else first
+                change = change_percent(figures["mean"], first)
+                first = figures["mean"] if first is None else first
                 rows.append(place | {"checkpoint": label} | figures | {"change_percent": change})
         return rows
 
@@ -113,6 +112,35 @@ class StratifiedAnalysis(Analysis):
         ticks = [f"{name}\nn={int(c.sum()):,}" for name, c in zip(self.names, chosen, strict=True)]
         bars = {label: [error_figures(error[c])["mean"] for c in chosen] for label, error in errors.items()}
         return Panel(title, ticks, bars)
+
+
+def error_of_variants(
+    comparison: Comparison,
+    column: str,
+    ticks: Sequence[str],
+    variants_of: Callable[[TrainedRun, str], Mapping[str, tuple[PoseDataset, Mapping[str, Value]]]],
+) -> tuple[list[dict[str, Value]], list[Panel]]:
+    """Return rows and panels of every run's error on variants of each target, with the change against the first one.
+
+    Args:
+        comparison: the runs and targets.
+        column: what the table calls a variant.
+        ticks: what the figure calls each of them.
+        variants_of: a run and a target -> by name the changed data, and what the table says of it besides.
+    """
+    rows: list[dict[str, Value]] = []
+    panels = []
+    for title, target in comparison.titled_targets():
+        bars: dict[str, list[float | None]] = {run.label: [] for run in comparison.runs}
+        for run in comparison.runs:
+            for name, (dataset, facts) in variants_of(run, target).items():
+                error = comparison.error(run, dataset)
+                bars[run.label].append(float(error.mean()))
+                change = {"change_percent": change_percent(bars[run.label][-1], bars[run.label][0])}
+                place = {"target": title, column: name, "frames": len(error), "checkpoint": run.label}
+                rows.append({**place, **facts, **error_figures(error), **change})
+        panels.append(Panel(title, ticks, bars))
+    return rows, panels
 
 
 def error_figures(error: Float[Tensor, " frames"]) -> dict[str, float | None]:

@@ -33,13 +33,14 @@ class Tail(Analysis):
         points: list[dict[str, Value]] = []
         panels = []
         for title, target in comparison.titled_targets():
-            first: dict[str, float] | None = None
+            first: dict[str, float] = {}
             lines, words = {}, {}
             for run in comparison.runs:
                 error = comparison.error(run, run.target(target))
                 found = tail_figures(error)
                 place: dict[str, Value] = {"target": title, "frames": len(error), "checkpoint": run.label}
-                rows.append(place | found | _changes(found, first))
+                changes = {f"{p}_change_percent": change_percent(found[p], first.get(p)) for p in ("p50", "p90")}
+                rows.append(place | found | changes)
                 first = first or found
                 curve = [percentile(error, p) for p in PERCENTS]
                 points += [
@@ -58,8 +59,3 @@ class Tail(Analysis):
         heading = "Error that a share of the frames does not exceed"
         figure = curves(panels, comparison.quantity, "% of frames", heading, marks=(50, 90))
         return Findings(tables, comparison.oracles(""), {"curve": figure})
-
-
-def _changes(found: dict[str, float], first: dict[str, float] | None) -> dict[str, float | None]:
-    names = ("p50", "p90")
-    return {f"{n}_change_percent": None if first is None else change_percent(found[n], first[n]) for n in names}

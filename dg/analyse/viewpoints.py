@@ -23,25 +23,23 @@ from dg.drawing.figures import canvas, dress
 from dg.methods.base import StepKey
 from dg.methods.diagnosis import proposals
 from dg.pose.batch import PoseBatch
+from dg.settings.config import Count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+TARGET = "target "  # begins the names of targets' sets
 PERCENTS = (5, 25, 50, 75, 95)
 QUANTITIES = ("azimuth_deg", "elevation_deg", "root_x_m", "root_y_m", "root_z_m")
 _BELIEVED_OFFSET_M = 0.1  # of a surface before its joint: proposals do not depend on the source's depth
 
 
 @dataclass(frozen=True)
-class ViewpointsOptions:
+class SetsOptions:
     """poses: of the source that are drawn, and of each target."""
 
-    poses: int = 4096
-
-    def __post_init__(self) -> None:
-        if self.poses < 1:
-            raise ValueError(f"poses must be at least 1, got {self.poses}")
+    poses: Count = 4096
 
 
 def described(poses: PoseBatch) -> dict[str, Float[Tensor, " poses"]]:
@@ -85,28 +83,44 @@ def augmented(run: TrainedRun, count: int) -> tuple[PoseBatch, PoseBatch]:
     )
 
 
+def sets_of(comparison: Comparison, count: int) -> dict[str, PoseBatch]:
+    """The poses of each source, of each run's method and of each target, by what they are called.
+
+    Args:
+        comparison: the runs and targets.
+        count: of the source's poses that are drawn, and of each target's.
+    """
+    sets: dict[str, PoseBatch] = {}
+    for run in comparison.runs:
+        source, made = augmented(run, count)
+        sets.setdefault(f"source {run.source('train').name}", source)
+        sets[f"augmented by {run.label}"] = made
+    for title, target in comparison.titled_targets():
+        sets[f"{TARGET}{title}"] = evenly_spaced(comparison.runs[0].target(target).poses, count)
+    return sets
+
+
+def in_frame(name: str, poses: PoseBatch) -> PoseBatch:
+    """The poses that lie in the frame: others are never trained on. Raises AnalysisError where there is none.
+
+    Args:
+        name: what the set is called.
+        poses: of the set.
+    """
+    if not poses.valid.any():
+        raise AnalysisError(f"{name}: not one of {len(poses)} poses lies in the frame")
+    return poses[poses.valid]
+
+
 class Viewpoints(Analysis):
     """See the module's docstring."""
 
-    Options: ClassVar[type] = ViewpointsOptions
+    Options: ClassVar[type] = SetsOptions
 
     def run(self, comparison: Comparison) -> Findings:
         """Compare viewpoints and root positions of the source poses, of the augmented poses and of the targets."""
-        sets: dict[str, PoseBatch] = {}
-        seen_data = []
-        for run in comparison.runs:
-            source, made = augmented(run, self.options.poses)
-            if run.config.data not in seen_data:
-                seen_data.append(run.config.data)
-                sets[f"source {run.source('train').name}"] = source
-            sets[f"augmented by {run.label}"] = made
-        for title, target in comparison.titled_targets():
-            sets[f"target {title}"] = evenly_spaced(comparison.runs[0].target(target).poses, self.options.poses)
-        # What leaves the frame is never trained on.
-        found = {name: described(poses[poses.valid]) for name, poses in sets.items()}
-        for name, values in found.items():
-            if len(values["azimuth_deg"]) == 0:
-                raise AnalysisError(f"{name}: not one of {len(sets[name])} poses lies in the frame")
+        sets = sets_of(comparison, self.options.poses)
+        found = {name: described(in_frame(name, poses)) for name, poses in sets.items()}
         shares = [_shares(name, sets[name], values) for name, values in found.items()]
         spread = [_spread(name, q, values[q]) for name, values in found.items() for q in QUANTITIES]
         notes = [

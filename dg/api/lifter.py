@@ -17,7 +17,7 @@ from dg.pose.skeleton import Skeleton
 from dg.trained.evaluation_run import PROTOCOL, evaluate_on
 from dg.trained.evaluation_run import load_lifter as load_stored
 from dg.trained.lifting import PixelPoses, lift_poses
-from dg.trained.settings import SUFFIXES, evaluate_options
+from dg.trained.settings import SUFFIXES, EvaluateOptions, lifter_options
 from dg.trained.stored import StoredLifter
 from dg.training.build import device_of
 from dg.training.problem import on_skeleton
@@ -206,5 +206,5 @@ def load_lifter(
     path = Path(place).expanduser().absolute()
     key = "model=" if trust or path.suffix.lower() in SUFFIXES["onnx"] else "published=" if "lifter" in settings else ""
     given = {"weights": weights, "trust": str(trust).lower(), **settings}
-    options = evaluate_options([f"{key}{path}", *(f"{name}={value}" for name, value in given.items())])
+    options = lifter_options(EvaluateOptions, [f"{key}{path}", *(f"{name}={value}" for name, value in given.items())])
     return TrainedLifter(load_stored(options))

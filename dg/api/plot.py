@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from dg.drawing.pose import PoseFigure, check_poses, draw_pose
 from dg.drawing.viewer import ViewerFrame, viewer_fragment, viewer_page
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import H36M_16, H36M_17, Skeleton
 
@@ -61,7 +61,7 @@ class PoseView:
             drawn = io.BytesIO()
             self.figure().savefig(drawn, format=place.suffix[1:].lower())
             content = drawn.getvalue()
-        replace_file(place, lambda file: file.write(content))
+        write_file(place, content)
 
     def _repr_html_(self) -> str:
         # In a frame of its own: a notebook's page may not run the scripts of its outputs where they stand.

@@ -40,9 +40,6 @@ def aim(
         frame: rotation matrices.
         axis: unit vectors in the frames' own coordinates.
         direction: unit or zero vectors that the axes are to point along.
-
-    Returns:
-        The turned frames.
     """
     a = (frame @ axis[..., None])[..., 0]
     middle, across = a + direction, unit(a - direction)

@@ -133,9 +133,6 @@ def fit_absolute(rest: RestBody, targets: Float[Tensor, "batch 24 3"]) -> BodyPo
     Args:
         rest: the body at rest.
         targets: targets of SMPL's joints as `place_targets` returns them, camera frame, metres.
-
-    Returns:
-        The posed bodies in the camera frame.
     """
     at = partial(constant, device=targets.device)
     positions = targets.clone()
@@ -177,9 +174,6 @@ def fit_relative(
         rest: the body at rest.
         targets: targets of SMPL's joints as `place_targets` returns them, camera frame, metres.
         reference: the same of the poses before augmentation.
-
-    Returns:
-        The posed bodies in the camera frame.
     """
     at = partial(constant, device=targets.device)
     scale = torch.ones_like(targets[..., 0])

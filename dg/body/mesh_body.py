@@ -1,6 +1,7 @@
 """What the open body and SMPL have in common: a rest mesh, the analytic mapping and skinning."""
 
 import hashlib
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -12,22 +13,15 @@ from dg.body.rest import RestBody
 from dg.body.skin import blend_matrix, skin
 from dg.pose.skeleton import Skeleton
 
-BONE_SCALES = ("absolute", "relative")
+BoneScale = Literal["absolute", "relative"]
 # Part of the digest: to be raised when the mapping or skinning changes what is rendered from the same rest body.
 MAPPING_VERSION = 3
-
-
-def check_bone_scale(bone_scale: str) -> None:
-    """Raise ValueError for a name that is not in BONE_SCALES."""
-    if bone_scale not in BONE_SCALES:
-        raise ValueError(f"bone_scale must be one of {list(BONE_SCALES)}, got {bone_scale!r}")
 
 
 class MeshBody(Body):
     """A body made of a rest mesh in SMPL's conventions. Runs on whichever device the joints are on."""
 
-    def __init__(self, rest: RestBody, bone_scale: str) -> None:
-        check_bone_scale(bone_scale)
+    def __init__(self, rest: RestBody, bone_scale: BoneScale) -> None:
         self.bone_scale, self.uses_reference = bone_scale, bone_scale == "relative"
         self.faces = rest.faces
         name = f"{rest.digest()}/{bone_scale}/{MAPPING_VERSION}"
@@ -48,17 +42,8 @@ class MeshBody(Body):
     ) -> BodyPose:
         """Pose the rest body by the scale `bone_scale`; `dg.body.fit` describes the two scales.
 
-        Args:
-            joints_3d: absolute joints in the camera frame, metres.
-            skeleton: H36M-17 or H36M-16.
-            reference: the poses of the same rows before augmentation. Without it a pose is its own reference, so
-                `relative` keeps the body's bone lengths.
-
-        Returns:
-            The posed bodies on the device of the joints.
-
-        Raises:
-            ValueError: for another skeleton.
+        Without a reference a pose is its own, so `relative` keeps the body's bone lengths. Raises ValueError for
+        another skeleton than H36M-17 or H36M-16.
         """
         rest, _ = self._on(joints_3d.device)
         targets = place_targets(joints_3d.to(rest.joints), skeleton)

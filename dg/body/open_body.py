@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dg.body.mesh_body import MeshBody, check_bone_scale
+from dg.body.mesh_body import BoneScale, MeshBody
 from dg.body.rest import RestBody, human36m_landmarks
 from dg.files.safe_load import load_npz
 
@@ -19,10 +19,7 @@ class OpenBody(MeshBody):
     class Options:
         """bone_scale: `absolute` (joints land on their targets) or `relative` (AugLift's paper); METHODS 4.4."""
 
-        bone_scale: str = "absolute"
-
-        def __post_init__(self) -> None:
-            check_bone_scale(self.bone_scale)
+        bone_scale: BoneScale = "absolute"
 
     def __init__(self, options: Options = Options()) -> None:
         super().__init__(load_open_body(), options.bone_scale)

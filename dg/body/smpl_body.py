@@ -6,16 +6,16 @@ Following AugLift-DG (METHODS 4.4) the mesh is decimated once, from 13,776 trian
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from scipy.spatial import KDTree
 
-from dg.body.mesh_body import MeshBody, check_bone_scale
+from dg.body.mesh_body import BoneScale, MeshBody
 from dg.body.rest import RestBody, human36m_landmarks
 from dg.body.smpl_file import SMPLFile, read_smpl
-
-MIN_FACES = 200
 
 
 class SMPLBody(MeshBody):
@@ -28,13 +28,8 @@ class SMPLBody(MeshBody):
         """
 
         path: str
-        faces: int = 3000
-        bone_scale: str = "absolute"
-
-        def __post_init__(self) -> None:
-            check_bone_scale(self.bone_scale)
-            if self.faces < MIN_FACES:
-                raise ValueError(f"faces must be at least {MIN_FACES} for a body to keep its limbs, got {self.faces}")
+        faces: Annotated[int, Ge(200)] = 3000  # with fewer a body does not keep its limbs
+        bone_scale: BoneScale = "absolute"
 
     def __init__(self, options: Options) -> None:
         super().__init__(decimated(read_smpl(options.path), options.faces), options.bone_scale)

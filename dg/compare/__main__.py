@@ -4,9 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dg.compare.settings import PICTURE, CompareOptions
-from dg.files.atomic import replace_file
-from dg.settings.command import Command, run_command
+from dg.compare.settings import PICTURE, CompareOptions, as_here
+from dg.files.atomic import write_file
+from dg.settings.command import Command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
 
@@ -20,24 +20,11 @@ Published numbers stand below ours where the whole protocol agrees; for the othe
     codes=(DATA,),
     examples=("dg compare", "dg compare format=latex out=table.tex", "dg compare paper=auglift table=4"),
 )
-_SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg train` calls them
 
 
 def parse_options(args: Sequence[str]) -> CompareOptions:
-    """The settings of `dg compare`.
-
-    Args:
-        args: `key=value` each, or `--key value`.
-
-    Raises:
-        ConfigError: with every problem, for keys and values that do not exist.
-    """
-    return read(CompareOptions, [_renamed(arg) for arg in _joined(args)])
-
-
-def _renamed(arg: str) -> str:
-    key, equals, value = arg.partition("=")
-    return f"{_SAME_AS.get(key, key)}{equals}{value}"
+    """The settings of `dg compare`, `key=value` each or `--key value`. Raises ConfigError with every problem."""
+    return read(CompareOptions, as_here(_joined(args)))
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -51,12 +38,9 @@ def _joined(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Print or write the tables; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = parse_options(args)
     # After the help, which needs none of it.
     from dg.compare.comparison import compare, comparison
@@ -66,16 +50,12 @@ def _main(args: list[str]) -> int:
 
         write_picture(comparison(options)[0], Path(options.out))
     elif options.out:
-        _write(compare(options), Path(options.out))
+        write_file(Path(options.out), compare(options))
     else:
         print(compare(options), end="")
     if options.out:
         print(f"written to {options.out}")
     return 0
-
-
-def _write(text: str, path: Path) -> None:
-    replace_file(path, lambda file: file.write(text.encode()))
 
 
 if __name__ == "__main__":

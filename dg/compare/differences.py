@@ -17,7 +17,7 @@ def add_differences(table: ComparisonTable, baseline: str) -> None:
     if not baseline:
         return
     table.baseline = baseline
-    pairs = [(row, baseline_row(table, row, baseline)) for row in table.rows if row.method != baseline]
+    pairs = [(row, _baseline_row(table, row, baseline)) for row in table.rows if row.method != baseline]
     if pairs and not any(reference for _, reference in pairs):
         table.remarks.append(
             f"no differences: no row of {baseline} has the input and lifter of another (baseline=NAME)"
@@ -32,17 +32,8 @@ def add_differences(table: ComparisonTable, baseline: str) -> None:
                 table.differences.append(Difference(row, column, paired_interval(shifts) if shifts else None))
 
 
-def baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
-    """Return the baseline's row to compare a row with.
-
-    Args:
-        table: where to look.
-        row: the row to compare.
-        baseline: name of the baseline method.
-
-    Returns:
-        None where there is no such row, or several that the settings do not tell apart.
-    """
+def _baseline_row(table: ComparisonTable, row: Row, baseline: str) -> Row | None:
+    """The baseline's row of the same input and lifter; None for none, or several that no setting tells apart."""
     fitting = [r for r in table.rows if r.method == baseline and (r.inputs, r.lifter) == (row.inputs, row.lifter)]
     if len(fitting) > 1:
         fitting = [r for r in fitting if _shared(r) == _shared(row)]

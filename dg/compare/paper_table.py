@@ -72,13 +72,13 @@ def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str)
         return PaperCell(entry, ABSENT)
     fitting, why = [], []
     for run in runs:
-        if not same_method(entry, run):
+        if not _same_method(entry, run):
             continue
         for target, protocol in run.protocols.items():
             ours = Protocol.parse(protocol)
-            reasons = ours.differences(meaning.protocol) + training_differences(entry, run)
+            reasons = ours.differences(meaning.protocol) + _training_differences(entry, run)
             if not reasons:
-                fitting.append(_only(run, target))
+                fitting.append(replace(run, values={target: run.values[target]}, protocols={target: protocol}))
             elif ours.dataset == meaning.protocol.dataset:
                 why.append(f"{run.method} {run.inputs} {run.lifter} on {target}: {'; '.join(reasons)}")
     if fitting:
@@ -89,26 +89,16 @@ def _fill_one(entry: PublishedResult, runs: Sequence[RunResult], selection: str)
     return PaperCell(entry, DIFFERENT if why else EMPTY, why=list(dict.fromkeys(why)))
 
 
-def same_method(entry: PublishedResult, run: RunResult) -> bool:
-    """Return whether a run has the entry's method, input and lifter; any lifter fits where the paper names none.
-
-    Args:
-        entry: the published number.
-        run: a result of ours.
-    """
+def _same_method(entry: PublishedResult, run: RunResult) -> bool:
+    """Whether a run has the entry's method, input and lifter; any lifter fits where the paper names none."""
     m = entry.meaning
     ours = (run.method, run.regime, run.inputs)
     lifter = m.lifter == ANY_LIFTER or (run.lifter, run.lifter_frames) == (m.lifter, m.lifter_frames)
     return ours == (m.method, m.regime, m.inputs) and lifter
 
 
-def training_differences(entry: PublishedResult, run: RunResult) -> list[str]:
-    """Return how a run's training data and input scale differ from those of the paper's row, ours named first.
-
-    Args:
-        entry: the published number.
-        run: a result of ours.
-    """
+def _training_differences(entry: PublishedResult, run: RunResult) -> list[str]:
+    """How a run's training data and input scale differ from those of the paper's row, ours named first."""
     found, meaning = [], entry.meaning
     trained, two_d = training_set(run.params), training_2d(run.params)
     if trained != meaning.train:
@@ -159,8 +149,11 @@ def _sheet(cells: Sequence[PaperCell], selection: str, remarks: Sequence[str]) -
     rows: dict[tuple[str, ...], dict[tuple[str, ...], PaperCell]] = {}
     columns: dict[tuple[str, ...], None] = {}
     for cell in cells:
-        column = _column(cell.published)
-        key = _row(cell.published)
+        entry = cell.published
+        column = entry.test, entry.protocol, f"{entry.metric} ({entry.unit})"
+        # Of the 2D, the test side belongs to the column.
+        in_training = entry.meaning.source_2d_train or entry.input_2d
+        key = entry.method, entry.lifter, entry.meaning.regime, entry.train, in_training
         while column in rows.get(key, {}):  # the paper prints two numbers for it
             key = (*key[:-1], f"{key[-1]} (again)")
         columns[column] = None
@@ -176,8 +169,11 @@ def _sheet(cells: Sequence[PaperCell], selection: str, remarks: Sequence[str]) -
     ours = f"ours: {SELECTION_TITLES[selection]}"
     remarks = [*remarks, *_explanations(cells)]
     fixed = [f"{names[i]} {next(iter(rows))[i]}" for i in range(3, len(names)) if i not in shown]
-    title = f"{first.paper}, {first.where} · {' · '.join([*fixed, _chosen(cells), ours])}"
-    return Sheet.of(title, [names[i] for i in shown] + heads, lines, len(shown), [LEGEND, *_places(columns)], remarks)
+    oracle = any(c.published.meaning.selection == "oracle" for c in cells)
+    chosen = "paper: ORACLE selection, the best epoch on the test set" if oracle else "paper: selection not stated"
+    title = f"{first.paper}, {first.where} · {' · '.join([*fixed, chosen, ours])}"
+    places = dict.fromkeys(f"{test}: {protocol}" for test, protocol, _ in columns)
+    return Sheet.of(title, [names[i] for i in shown] + heads, lines, len(shown), [LEGEND, *places], remarks)
 
 
 def _explanations(cells: Sequence[PaperCell]) -> list[str]:
@@ -187,35 +183,9 @@ def _explanations(cells: Sequence[PaperCell]) -> list[str]:
     return list(dict.fromkeys(filled + why + notes))
 
 
-def _places(columns: Mapping[tuple[str, ...], None]) -> list[str]:
-    return list(dict.fromkeys(f"{test}: {protocol}" for test, protocol, _ in columns))
-
-
-def _chosen(cells: Sequence[PaperCell]) -> str:
-    oracle = any(c.published.meaning.selection == "oracle" for c in cells)
-    return "paper: ORACLE selection, the best epoch on the test set" if oracle else "paper: selection not stated"
-
-
-def _column(entry: PublishedResult) -> tuple[str, str, str]:
-    return entry.test, entry.protocol, f"{entry.metric} ({entry.unit})"
-
-
-def _row(entry: PublishedResult) -> tuple[str, ...]:
-    return entry.method, entry.lifter, entry.meaning.regime, entry.train, _two_d(entry)
-
-
-def _two_d(entry: PublishedResult) -> str:
-    """2D in training: the test side belongs to the column."""
-    return entry.meaning.source_2d_train or entry.input_2d
-
-
 def _number(value: float) -> str:
     """At least one decimal, more where the paper prints more."""
     return f"{value:.1f}" if round(value, 1) == value else f"{value:g}"
-
-
-def _only(run: RunResult, target: str) -> RunResult:
-    return replace(run, values={target: run.values[target]}, protocols={target: run.protocols[target]})
 
 
 def _configurations(runs: Sequence[RunResult], selection: str, metric: str) -> list[Configuration]:

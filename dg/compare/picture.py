@@ -32,7 +32,9 @@ def write_picture(tables: Sequence[ComparisonTable], path: Path) -> None:
         panels = band.subplots(1, len(table.columns), sharey=True, squeeze=False)[0]
         for panel, column, header in zip(panels, table.columns, table.headers(), strict=True):
             _draw(panel, table, column, header)
-        panels[0].set_yticks(range(_row_count(table)), _row_labels(table), fontsize=8)
+        labels = [_wrapped(table.labels(row)) for row in table.rows]
+        labels += [f"{_wrapped([*row.labels, row.settings])}\n{row.source}" for row in table.published]
+        panels[0].set_yticks(range(_row_count(table)), labels, fontsize=8)
         panels[0].invert_yaxis()
     save_png(figure, path)
 
@@ -64,11 +66,6 @@ def _draw(panel: "Axes", table: ComparisonTable, column: Column, header: str) ->
 
 def _row_count(table: ComparisonTable) -> int:
     return len(table.rows) + len(table.published)
-
-
-def _row_labels(table: ComparisonTable) -> list[str]:
-    ours = [_wrapped(table.labels(row)) for row in table.rows]
-    return ours + [f"{_wrapped([*row.labels, row.settings])}\n{row.source}" for row in table.published]
 
 
 def _wrapped(words: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ RESULTS, MEANINGS = "published_results.yaml", "published_protocols.yaml"
 ANY_LIFTER = "*"
 TEXTS = ("id", "paper", "where", "train", "test", "protocol", "input_2d", "lifter", "method", "metric", "unit")
 UNITS = ("mm", "percent", "m", "bins", "ms", "epochs", "s", "h", "GB")
-PUBLISHED_REGIMES = ("DG", "DA", "supervised")
 
 
 class PublishedError(ValueError):
@@ -164,15 +163,9 @@ def _benchmark_fields(sets: Mapping[str, Any]) -> dict[str, Any]:
     """What a rule sets, its benchmark spelled out; the 2D source and the depth are the entry's own."""
     found = dict(sets)
     if "benchmark" in found:
-        b = BENCHMARKS[found.pop("benchmark")]
-        found = {
-            "dataset": b.dataset,
-            "flavour": b.flavour,
-            "frames": b.frames,
-            "joints": b.joints,
-            "tta": b.tta,
-            "norm": b.norm,
-        } | found
+        benchmark = BENCHMARKS[found.pop("benchmark")]
+        spelled = ("dataset", "flavour", "frames", "joints", "tta", "norm")
+        found = {name: getattr(benchmark, name) for name in spelled} | found
     return found
 
 

@@ -10,7 +10,6 @@ from dg.datasets.protocols import Protocol
 from dg.tracking.names import NO_DEPTH
 
 OFF, SIMILAR, ALL = "off", "similar", "all"
-PUBLISHED_CHOICES = (OFF, SIMILAR, ALL)
 STANDARD_TRAIN = "Human3.6M S1,S5,S6,S7,S8"
 _SHOWN_REASONS = 8
 

@@ -23,9 +23,6 @@ Runs = Mapping[str, Sequence[RunResult]]
 def listing(options: "RecipesOptions") -> str:
     """The recipes as Markdown.
 
-    Args:
-        options: of the command.
-
     Raises:
         ConfigError: for a name with which no recipe begins.
         TrackingError: for a store that cannot be read.
@@ -103,17 +100,13 @@ def _in_full(recipe: PublishedRecipe, runs: Runs, remark: str, selection: str) -
 
 def _numbers(found: Sequence[Reached], selection: str) -> Sheet:
     lines = [
-        [one.result.id, one.result.test, one.result.metric, _published(one), spell(list(one.values.values())),
-         str(one.result.meaning.protocol), "; ".join(one.why)]
-        for one in found
+        [r.id, r.test, r.metric, f"{r.value:g} {r.unit}", spell(list(one.values.values())), str(r.meaning.protocol),
+         "; ".join(one.why)]
+        for one in found if (r := one.result)
     ]  # fmt: skip
     head = ["id", "test", "metric", "published", "ours", "its protocol", "ours differs"]
     source = found[0].result.source
     return Sheet.of(f"{source}; ours: {SELECTION_TITLES[selection]}", head, lines, 3)
-
-
-def _published(one: Reached) -> str:
-    return f"{one.result.value:g} {one.result.unit}"
 
 
 def _spelled(value: str | tuple[str, ...]) -> str:

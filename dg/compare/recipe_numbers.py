@@ -7,7 +7,7 @@ from functools import cache
 
 from dg.compare.published import PublishedResult, published_results
 from dg.compare.published_rows import differences_to
-from dg.compare.results import RunResult
+from dg.compare.results import RunResult, under
 from dg.datasets.protocols import Protocol
 from dg.settings.command_line import check_plugins, flat_options, parse
 from dg.settings.config import FREE_KEYS
@@ -33,11 +33,7 @@ class Reached:
 
 
 def published_of(recipe: PublishedRecipe) -> list[PublishedResult]:
-    """Return the numbers that a recipe names, those that are no metric of ours left out.
-
-    Args:
-        recipe: with patterns of a published number's fields.
-    """
+    """Return the numbers that a recipe's patterns name, those that are no metric of ours left out."""
     return [
         result
         for result in published_results()
@@ -71,7 +67,7 @@ def changes(recipe: PublishedRecipe, params: Mapping[str, str]) -> list[str]:
     """
     wanted = parameters_of(recipe.name, tuple(recipe.needs))
     places = set(recipe.keys_of_places())
-    keys = [key for key in wanted if key in params and key not in places and not _free(key)]
+    keys = [key for key in wanted if key in params and key not in places and not under(key, _FREE)]
     return [f"{key}={params[key]}" for key in keys if params[key] != wanted[key]]
 
 
@@ -88,10 +84,11 @@ def reached(
         The numbers; and how many runs began from the recipe with which settings changed.
     """
     found, changed = [], {}
+    wanted = parameters_of(recipe.name, tuple(recipe.needs))
     for result in published_of(recipe):
         one = Reached(result)
         for run in runs.get(str(result.meaning.metric), ()):
-            if (run.method, run.lifter) != _plugins(recipe):
+            if (run.method, run.lifter) != (wanted["method.name"], wanted["lifter.name"]):
                 continue
             differences = tuple(changes(recipe, run.params))
             if not differences:
@@ -100,11 +97,6 @@ def reached(
                 changed.setdefault(differences, set()).add(run.started)
         found.append(one)
     return found, {differences: len(started) for differences, started in changed.items()}
-
-
-def _plugins(recipe: PublishedRecipe) -> tuple[str, str]:
-    wanted = parameters_of(recipe.name, tuple(recipe.needs))
-    return wanted["method.name"], wanted["lifter.name"]
 
 
 def _add(one: Reached, run: RunResult) -> None:
@@ -117,7 +109,3 @@ def _add(one: Reached, run: RunResult) -> None:
         one.values[run.seed] = run.values[target]
         reasons = differences_to(ours, one.result)
         one.why += [reason for reason in reasons if reason not in one.why]
-
-
-def _free(key: str) -> bool:
-    return any(key == root or key.startswith(f"{root}.") for root in _FREE)

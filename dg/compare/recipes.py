@@ -1,10 +1,9 @@
 """`dg recipes [NAME] [key=value ...]`: published experiments that can be run here, and how near our runs come."""
 
 import sys
-from collections.abc import Sequence
 
 from dg.compare.settings import RecipesOptions
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA
 from dg.settings.reader import read
 
@@ -21,12 +20,9 @@ place of the recipe's, and recipe.PLACE=... says where its data lie. `dg recipes
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Print the recipes; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = read(RecipesOptions, args, positional="name")
     # After the help, which needs none of it.
     from dg.compare.recipe_listing import listing

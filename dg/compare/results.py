@@ -57,7 +57,7 @@ class RunResult:
         """The parameters that must be equal for two runs to have had the same data and the same training cost."""
         # Where the content of the training data is known, it does not matter where they lay.
         free = (*_FREE, "data.path", "data.keypoints", "data.image_depth") if self.params.get(CONTENT) else _FREE
-        return {k: v for k, v in self.params.items() if _under(k, _BUDGET) and not _under(k, free)}
+        return {k: v for k, v in self.params.items() if under(k, _BUDGET) and not under(k, free)}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -71,7 +71,7 @@ class RunResult:
             inert.append("f_ref")
         if self.inputs == "xy":
             inert.append("depth_clip")
-        return {k: v for k, v in self.params.items() if not _under(k, inert)}
+        return {k: v for k, v in self.params.items() if not under(k, inert)}
 
     @property
     def lifter_frames(self) -> int:
@@ -97,5 +97,11 @@ def training_2d(params: Mapping[str, str]) -> str:
     return DETECTORS.get(source, source)
 
 
-def _under(name: str, roots: Sequence[str]) -> bool:
+def under(name: str, roots: Sequence[str]) -> bool:
+    """Whether a parameter is one of some, or an option of one.
+
+    Args:
+        name: of the parameter.
+        roots: the others.
+    """
     return any(name == root or name.startswith(f"{root}.") for root in roots)

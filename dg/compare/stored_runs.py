@@ -112,11 +112,7 @@ def _all_runs(client: "MlflowClient", uri: str, experiment: str, parent: str) ->
 
 
 def table_reader(uri: str) -> Callable[["Run"], list[dict[str, Any]]]:
-    """Return what reads the table of every selection and metric of a run; no rows where a run has none.
-
-    Args:
-        uri: tracking store.
-    """
+    """Return what reads the table of every selection and metric of a run; no rows where a run has none."""
     client = client_of(tracking_uri(uri))
     return lambda run: _selection_rows(client, run)
 
@@ -167,7 +163,9 @@ def spell_left_out(left_out: Counter[str]) -> str:
 def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
     """What a run says about itself; its parameters stand in for tags that it lacks."""
     tags = _plain(run.data.tags)
-    params = {name: value for name, value in _renamed(_plain(run.data.params)).items() if value not in _NOT_SAID}
+    params = {name: value for name, value in _plain(run.data.params).items() if value not in _NOT_SAID}
+    # As runs of earlier versions called it.
+    params |= {"training": params.pop("recipe")} if "recipe" in params else {}
     inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
     dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
     blind = inputs == "xy" and dscale2d == "off"
@@ -199,11 +197,6 @@ def _made_of(metrics: Mapping[str, float]) -> dict[str, float]:
         if name.startswith(prefix)
     }
     return {name: value for name, value in found.items() if math.isfinite(value)}
-
-
-def _renamed(params: dict[str, str]) -> dict[str, str]:
-    """Parameters under today's names: `training` was `recipe` in runs of earlier versions."""
-    return {"training" if name == "recipe" else name: value for name, value in params.items()}
 
 
 def _plain(texts: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ never share a row.
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dg.compare.bootstrap import Interval
@@ -238,7 +238,7 @@ def with_depth(protocol: str, depth: str) -> str:
 
 
 def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column]]:
-    concrete = _concrete_columns(runs)
+    concrete = [Column(t, run.protocols[t], run.depth) for run in runs if run.depth != NO_DEPTH for t in run.values]
     rows: dict[tuple[str, ...], Row] = {}
     for run in runs:
         row = Row(run.method, run.input_label, run.lifter, run.settings, run.adapted_to, run.oracle)
@@ -249,11 +249,6 @@ def _rows_and_columns(runs: Sequence[RunResult]) -> tuple[list[Row], list[Column
                 row.add(column, run)
     columns = sorted({c for row in rows.values() for c in row.cells}, key=lambda c: (c.depth, c.target, c.protocol))
     return [rows[key] for key in sorted(rows)], columns
-
-
-def _concrete_columns(runs: Iterable[RunResult]) -> list[Column]:
-    """Columns of the runs that use depth."""
-    return [Column(t, run.protocols[t], run.depth) for run in runs if run.depth != NO_DEPTH for t in run.values]
 
 
 def _columns_of(run: RunResult, target: str, concrete: Sequence[Column]) -> list[Column]:

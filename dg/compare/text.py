@@ -32,16 +32,6 @@ def sheets_of(tables: Sequence[ComparisonTable]) -> list[Sheet]:
     return sheets
 
 
-def tables_to_markdown(tables: Sequence[ComparisonTable]) -> str:
-    """Return the tables as Markdown text."""
-    return to_markdown(sheets_of(tables))
-
-
-def tables_to_latex(tables: Sequence[ComparisonTable]) -> str:
-    """Return the tables as LaTeX text."""
-    return to_latex(sheets_of(tables))
-
-
 def tables_to_csv(tables: Sequence[ComparisonTable]) -> str:
     """One line for each cell that holds a number, ours or published, with everything that identifies it."""
     lines = []
@@ -59,9 +49,9 @@ def tables_to_csv(tables: Sequence[ComparisonTable]) -> str:
 
 
 FORMATS: dict[str, Callable[[Sequence[ComparisonTable]], str]] = {
-    "markdown": tables_to_markdown,
+    "markdown": lambda tables: to_markdown(sheets_of(tables)),
     "csv": tables_to_csv,
-    "latex": tables_to_latex,
+    "latex": lambda tables: to_latex(sheets_of(tables)),
 }
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import webbrowser
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Annotated
@@ -16,13 +15,13 @@ from urllib.request import urlopen
 
 from annotated_types import Interval
 
-from dg.settings.command import Command, run_command
+from dg.compare.settings import as_here
+from dg.settings.command import Command
 from dg.settings.errors import INTERRUPTED, RESOURCES
 from dg.settings.reader import read
 
 HOST, FIRST_PORT, PORTS = "127.0.0.1", 5000, 20
 START_S, LOOK_S = 600.0, 2.0
-_SAME_AS = {"tracking.uri": "tracking_uri", "tracking.experiment": "experiment"}  # as `dg train` calls them
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,10 @@ class UiError(RuntimeError):
     exit_code = RESOURCES
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Serve until Ctrl-C; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
-    options = read(UiOptions, [_renamed(arg) for arg in args])
+    options = read(UiOptions, as_here(args))
     # After the help, which needs none of it.
     from dg.tracking import tracking_uri
     from dg.tracking.experiment_page import runs_address
@@ -151,11 +147,6 @@ def _end(server: "subprocess.Popen[str]") -> None:
             process.terminate()
     for process in psutil.wait_procs(family, timeout=10)[1]:
         process.kill()
-
-
-def _renamed(arg: str) -> str:
-    key, equals, value = arg.partition("=")
-    return f"{_SAME_AS.get(key, key)}{equals}{value}"
 
 
 if __name__ == "__main__":

@@ -24,9 +24,10 @@ from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.datasets.content import content_id
 from dg.datasets.h36m_room import Take, centred, seen_by_four
 from dg.datasets.splits import files_of
-from dg.datasets.validation import check_shape, check_split, read_arrays
+from dg.datasets.validation import check_finite, check_shape, check_split, read_arrays
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import SMPL_24
+from dg.settings.config import Positive
 
 WIDTHS = {72: 24, 156: 22, 165: 22}  # columns of `poses` -> the joints of SMPL's 24 among them; the rest are fingers
 RATES = ("mocap_framerate", "mocap_frame_rate")
@@ -46,14 +47,10 @@ class Options:
     """
 
     root: str
-    fps: float = 30.0
+    fps: Positive = 30.0
     subjects_train: tuple[str, ...] = ()
     smpl: str = ""
     label: str = "amass"
-
-    def __post_init__(self) -> None:
-        if not self.fps > 0:
-            raise ValueError(f"fps must be positive, got {self.fps}")
 
 
 class AMASS(Dataset):
@@ -123,9 +120,8 @@ def _checked(poses: np.ndarray, trans: np.ndarray, path: Path) -> tuple[np.ndarr
         raise DataError(f"{path}: poses: expected [frames, {' or '.join(map(str, WIDTHS))}], got {list(poses.shape)}")
     check_shape(poses, (None, poses.shape[1]), f"{path}: poses")
     check_shape(trans, (len(poses), 3), f"{path}: trans")
-    for name, values in (("poses", poses), ("trans", trans)):
-        if not np.isfinite(values).all():
-            raise DataError(f"{path}: {name}: expected finite numbers, found NaN or infinity")
+    check_finite(torch.from_numpy(poses), f"{path}: poses")
+    check_finite(torch.from_numpy(trans), f"{path}: trans")
     turn = np.linalg.norm(poses[:, :66].reshape(len(poses), 22, 3), axis=-1).max()
     if turn > LARGEST_TURN:
         raise DataError(f"{path}: poses: expected axis-angles in radians, but one is {turn:.0f} long: degrees?")

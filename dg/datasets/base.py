@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, get_args, get_origin
+from typing import Any, ClassVar, get_origin
 from urllib.parse import parse_qsl
 
 import torch
@@ -129,14 +129,13 @@ class Dataset(ABC):
         """Read the options in the text after a target's colon.
 
         The text is `PLACE?option=value&option=value`, where PLACE is the option named by `located_by`; parts of a tuple
-        are joined by `+`. Raises DataError for a value of another type.
+        are joined by `+`. Values stay text, which `dg.settings.plugins.make_options` types and checks.
         """
         place, _, query = argument.partition("?")
-        kinds = {f.name: f.type for f in fields(cls.Options)}
-        options: dict[str, Any] = {cls.located_by: home(place)}
-        for name, text in parse_qsl(query, keep_blank_values=True):
-            options[name] = _value_of(text.replace(" ", "+"), kinds.get(name, str), name, argument)
-        return options
+        lists = {f.name for f in fields(cls.Options) if get_origin(f.type) is tuple}
+        given = {name: text.replace(" ", "+") for name, text in parse_qsl(query, keep_blank_values=True)}
+        parted = {name: text.split("+") if name in lists else text for name, text in given.items()}
+        return {cls.located_by: home(place)} | parted
 
     @classmethod
     def target_options(cls, argument: str) -> tuple[dict[str, Any], str]:
@@ -147,27 +146,10 @@ class Dataset(ABC):
 
         Returns:
             The options, and the label where the data set has no such option of its own, else an empty one.
-
-        Raises:
-            DataError: for a value of another type.
         """
         options = cls.options_for_target(argument)
         own = {f.name for f in fields(cls.Options)}
         return options, "" if "label" in own else str(options.pop("label", ""))
-
-
-def _value_of(text: str, kind: Any, name: str, argument: str) -> Any:  # noqa: ANN401
-    if get_origin(kind) is tuple:
-        return tuple(_value_of(part, get_args(kind)[0], name, argument) for part in text.split("+"))
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise DataError(f"target {argument!r}: {name} must be true or false, got {text!r}")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except (ValueError, TypeError) as error:
-        spelled = getattr(kind, "__name__", str(kind))
-        raise DataError(f"target {argument!r}: {name} must be of type {spelled}, got {text!r}") from error
 
 
 def content_digest(*tensors: Tensor) -> str:

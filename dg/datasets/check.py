@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dg.datasets import DATASETS
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.config import ConfigError
 from dg.settings.errors import DATA, FAILED
 from dg.settings.reader import split_args
@@ -26,12 +26,9 @@ It ends with 1 where something looks wrong.""",
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Print the findings of every split; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     from dg.settings.plugins import make_options, resolve
 
     names, pairs = split_args(args, positional=True)

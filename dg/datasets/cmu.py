@@ -21,6 +21,7 @@ from dg.datasets.h36m_room import Take, centred, seen_by_four
 from dg.datasets.splits import files_of
 from dg.datasets.validation import check_joints, check_split
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 # Joint -> the bone at whose end it lies; the pelvis is the middle of the hips, as in Human3.6M.
 ENDS = {
@@ -54,14 +55,10 @@ class Options:
     """
 
     root: str
-    stride: int = 1
+    stride: Count = 1
     subjects_train: tuple[str, ...] = ()
-    fps: float = 120.0
+    fps: Positive = 120.0
     label: str = "cmu"
-
-    def __post_init__(self) -> None:
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
 
 class CMU(Dataset):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dg.datasets.base import DataError
 from dg.pose.boxes import box_size
-from dg.pose.joint_map import convert_joints, joint_map
+from dg.pose.joint_map import convert_joints, convertible, joint_map
 from dg.pose.joint_order import orders_of
 from dg.pose.skeleton import H36M_17, Skeleton
 
@@ -62,16 +62,6 @@ def check_confidence(confidence: Tensor, what: str) -> None:
     if low < -ROUNDING or high > 1 + ROUNDING:
         hint = "divide percent by 100" if 1 + ROUNDING < high <= 100 else "scale scores to that range"
         raise DataError(f"{what}: expected confidence in [0, 1], found {low:.3g} to {high:.3g}; {hint}")
-
-
-def check_finite(values: Tensor, what: str) -> None:
-    """Raise DataError that names the first row with NaN or infinity."""
-    wrong = ~values.isfinite().flatten(1).all(1)
-    if wrong.any():
-        raise DataError(
-            f"{what}: expected finite numbers, but {int(wrong.sum())} of {len(values)} rows hold NaN or infinity, the "
-            f"first is row {int(wrong.nonzero()[0])}; leave those rows out"
-        )
 
 
 def fill_missing(
@@ -222,7 +212,7 @@ def _readings(
     """Other readings of the 2D in words, and how far each lies from the projection."""
     given = sample.given[sample.rows]
     for order in orders_of(len(sample.stated)):
-        if order.name != sample.stated.name and _convertible(order):
+        if order.name != sample.stated.name and convertible(order, H36M_17):
             yield f"if they are in the order of {order.name}, not {sample.stated.name}", sample.distance(given, order)
     for words, parts in (("", (*ARMS, *LEGS)), (" of the arms", ARMS), (" of the legs", LEGS)):
         yield f"with left and right{words} swapped", sample.distance(given, flip=_swap(parts))
@@ -295,11 +285,3 @@ def _swap(parts: tuple[str, ...]) -> list[int]:
         left, right = H36M_17.index(f"left_{part}"), H36M_17.index(f"right_{part}")
         order[left], order[right] = right, left
     return order
-
-
-def _convertible(order: Skeleton) -> bool:
-    try:
-        joint_map(order, H36M_17)
-    except ValueError:
-        return False
-    return True

@@ -18,7 +18,6 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import fit3d_frames
 from dg.datasets.image_keypoints import with_found
 from dg.datasets.splits import clips_of
 from dg.datasets.validation import check_joints, check_shape, check_split
@@ -26,6 +25,7 @@ from dg.files.safe_load import FileFormatError, load_json
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 JOINTS = 25
 NEAREST_M = 0.3
@@ -44,11 +44,11 @@ class Options:
     """
 
     root: str
-    stride: int = 2
+    stride: Count = 2
     subjects_train: tuple[str, ...] = ("s03", "s04", "s05", "s07", "s08", "s09")
     subjects_test: tuple[str, ...] = ("s10", "s11")
-    fps: float = 50.0
-    size_px: int = 900
+    fps: Positive = 50.0
+    size_px: Count = 900
     keypoints: str = ""
     image_depth: str = ""
 
@@ -58,11 +58,6 @@ class Options:
             raise ValueError(
                 f"subjects_train and subjects_test must name people of {list(KNOWN_SUBJECTS)}, each once, got "
                 f"{list(subjects)}"
-            )
-        if self.stride < 1 or not self.fps > 0 or self.size_px < 1:
-            raise ValueError(
-                f"stride and size_px must be at least 1 and fps positive, got {self.stride}, {self.size_px} and "
-                f"{self.fps}"
             )
 
 
@@ -89,8 +84,8 @@ class Fit3D(Dataset):
                     cameras.append(camera)
                     labels.append((subject, action))
                     files.append(path)
-                    numbers = range(0, options.stride * len(world), options.stride)
-                    frames += fit3d_frames(subject, path.parent.name, action, numbers)
+                    numbers = range(1, options.stride * len(world) + 1, options.stride)
+                    frames += [f"{subject}/{path.parent.name}/{action}/{number:06d}" for number in numbers]
         if not joints:
             raise DataError(f"{options.root}: no exercise is left for {split!r} of {options}")
         chosen = choices(options, "root", "subjects_train", "subjects_test", "fps", "keypoints", "image_depth")
@@ -158,7 +153,8 @@ def _camera_files(folder: Path, action: str) -> list[Path]:
 def _joints(path: Path, stride: int) -> Float[Tensor, "frames 17 3"]:
     content = _read(path)
     if not isinstance(content, dict) or "joints3d_25" not in content:
-        raise DataError(f"{path}: expected {{'joints3d_25': [frames, {JOINTS}, 3]}}, got {_described(content)}")
+        found = f"the keys {sorted(content)[:10]}" if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: expected {{'joints3d_25': [frames, {JOINTS}, 3]}}, got {found}")
     values = _numbers(content["joints3d_25"], f"{path}: joints3d_25")
     check_shape(values, (None, JOINTS, 3), f"{path}: joints3d_25")
     joints = torch.from_numpy(values[::stride, : len(H36M_17)].copy())
@@ -204,7 +200,3 @@ def _numbers(value: Any, what: str) -> np.ndarray:  # noqa: ANN401
     if not np.isfinite(values).all():
         raise DataError(f"{what}: expected finite numbers, found NaN or infinity")
     return values
-
-
-def _described(value: Any) -> str:  # noqa: ANN401
-    return f"the keys {sorted(value)[:10]}" if isinstance(value, dict) else type(value).__name__

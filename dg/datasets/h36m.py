@@ -9,24 +9,23 @@ import re
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from dg.datasets import h36m_cameras
 from dg.datasets.base import DataError, Dataset, PoseDataset
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import h36m_frames
 from dg.datasets.h36m_detections import Detections, read_detections, take_2d, unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.image_keypoints import with_found
 from dg.datasets.keypoints import is_file_of_keypoints
 from dg.datasets.splits import clips_of
-from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.validation import check_joints, check_shape, check_split, float_tensor, read_arrays
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 FILE = "data_3d_h36m.npz"
 DETECTIONS = "data_2d_h36m_{}.npz"
@@ -59,16 +58,16 @@ class Options:
     """
 
     root: str
-    stride: int = 1
+    stride: Count = 1
     subjects_train: tuple[str, ...] = ("S1", "S5", "S6", "S7", "S8")
     subjects_test: tuple[str, ...] = ("S9", "S11")
     validation: str = "clips"
     actions: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     keypoints: str = "gt"
-    takes: str = "videopose3d"
+    takes: Literal["videopose3d", "motionbert", "auglift", "all"] = "videopose3d"
     image_depth: str = ""
-    fps: float = 50.0
+    fps: Positive = 50.0
     label: str = "h36m"
 
     def __post_init__(self) -> None:
@@ -87,10 +86,6 @@ class Options:
                 "keypoints must be 'gt', a detector such as 'cpn_ft_h36m_dbb' or a file .npz or .json, got "
                 f"{self.keypoints!r}"
             )
-        if self.takes not in CORRUPT_TAKES:
-            raise ValueError(f"takes must be one of {list(CORRUPT_TAKES)}, got {self.takes!r}")
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
     @property
     def keypoint_file(self) -> str:
@@ -149,10 +144,10 @@ def _frames_of(names: dict[str, list[str]], takes: list[Take], stride: int) -> l
     """Name of each row's frame, in the order of `seen_by_four`."""
     clips = [(subject, action) for subject, actions in names.items() for action in actions]
     return [
-        name
+        f"{subject}/{action}.{camera.id}/{frame:06d}"
         for (subject, action), take in zip(clips, takes, strict=True)
         for camera in h36m_cameras.INTRINSICS
-        for name in h36m_frames(subject, action, camera.id, range(0, stride * len(take.joints), stride))
+        for frame in range(1, stride * len(take.joints) + 1, stride)
     ]
 
 
@@ -235,6 +230,6 @@ def _joints_of(path: Path, subject: str, action: str, take: Any) -> Float[Tensor
     if not isinstance(take, np.ndarray):
         raise DataError(f"{what}: expected an array [rows, 32, 3], got {type(take).__name__}")
     check_shape(take, (None, 32, 3), what)
-    joints = torch.from_numpy(np.ascontiguousarray(take[:, list(MOVING_JOINTS)], dtype=np.float32))
+    joints = float_tensor(take[:, list(MOVING_JOINTS)])
     check_joints(joints, H36M_17, what)
     return joints

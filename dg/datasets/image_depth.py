@@ -20,7 +20,7 @@ from dg.datasets.base import DataError, PoseDataset, content_digest
 from dg.datasets.content import content_id
 from dg.datasets.detected_2d import check_fit
 from dg.datasets.image_depth_file import ImageDepth, read_image_depth
-from dg.datasets.image_rows import as_seen_by, by_longer_side, check_shape_of_images, clips_of_kept, matches
+from dg.datasets.image_rows import as_seen_by, by_longer_side, check_shape_of_images, clips_of_kept, matches, used_rows
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17, Skeleton
@@ -54,14 +54,8 @@ def with_image_depth(dataset: PoseDataset, images: Sequence[str], path: str) -> 
     normalised = by_longer_side(found.joints_px[:, joints], found.size)
     row = matches(found.names, found.image, normalised, images, poses)
     root = joints[poses.skeleton.root]
-    usable = row >= 0
-    usable[usable] = np.isfinite(found.depth[row[usable], root])
-    kept, row = torch.from_numpy(np.flatnonzero(usable)), row[usable]
-    if not len(row):
-        raise DataError(
-            f"{path}: has no depth for any of the {len(images)} rows of {dataset.name}; its images are called "
-            f"{found.names[0]!r}, theirs {images[0]!r}"
-        )
+    row = np.where(np.isfinite(found.depth[row, root]), row, -1)
+    kept, row = used_rows(row, path, "depth", found.names, images)
     seen = _Seen.of(found, row, joints, root)
     camera = poses.camera[kept]
     check_shape_of_images(found.size[row], camera, path)

@@ -19,12 +19,12 @@ from dg.datasets.content import content_id
 from dg.datasets.detected_2d import check_fit, check_places, fill_missing
 from dg.datasets.image_depth import with_image_depth
 from dg.datasets.image_depth_file import FORMAT, read_image_depth
-from dg.datasets.image_rows import as_seen_by, by_longer_side, check_shape_of_images, clips_of_kept, matches
+from dg.datasets.image_rows import as_seen_by, by_longer_side, check_shape_of_images, clips_of_kept, matches, used_rows
 from dg.datasets.keypoints import Keypoints, read_keypoints
 from dg.datasets.validation import read_arrays
 from dg.pose.camera import Camera
-from dg.pose.joint_map import joint_map
-from dg.pose.skeleton import H36M_17, Skeleton
+from dg.pose.joint_map import convertible
+from dg.pose.skeleton import H36M_17
 
 
 def with_found(dataset: PoseDataset, images: Sequence[str], keypoints: str, image_depth: str) -> PoseDataset:
@@ -60,18 +60,12 @@ def with_keypoints(dataset: PoseDataset, images: Sequence[str], path: str) -> tu
         DataError: the file cannot be read, has none of the images, or is not 2D of these people.
     """
     found, source_2d = _read(path)
-    if not _convertible(found.skeleton, dataset.poses.skeleton):
+    if not convertible(found.skeleton, dataset.poses.skeleton):
         dataset = replace(dataset, poses=dataset.poses.convert(H36M_17))
     found = found.convert(dataset.poses.skeleton)
     poses = dataset.poses
     row = matches(found.names, found.image, _comparable(found, path), images, poses)
-    usable = row >= 0
-    kept, row = torch.from_numpy(np.flatnonzero(usable)), row[usable]
-    if not len(row):
-        raise DataError(
-            f"{path}: has no 2D for any of the {len(images)} rows of {dataset.name}; its images are called "
-            f"{found.names[0]!r}, theirs {images[0]!r}"
-        )
+    kept, row = used_rows(row, path, "2D", found.names, images)
     some, clip = poses[kept], clips_of_kept(dataset.clip, kept)
     given = torch.from_numpy(_as_camera_sees(found.take(row), some.camera, path))
     known = given.isfinite().all(-1)
@@ -87,6 +81,7 @@ def with_keypoints(dataset: PoseDataset, images: Sequence[str], path: str) -> tu
     if poses.skeleton == H36M_17:
         check_fit(filled.joints_2d, H36M_17, some.joints_2d[:, 0], clip, f"{path}: 2D", known=~filled.missing)
     check_places(filled.joints_2d, f"{path}: 2D")
+    left_out = f"{len(images) - len(row):,} of {len(images):,} rows have no 2D in the file; left out"
     some = some.replace(joints_2d=filled.joints_2d[:, None], confidence=confidence)
     changed = replace(
         dataset,
@@ -96,9 +91,9 @@ def with_keypoints(dataset: PoseDataset, images: Sequence[str], path: str) -> tu
         digest=content_digest(some.joints_3d, some.joints_2d),
         content=content_id(dataset.identity, kept.numpy(), Path(path)),
         source_2d=source_2d,
-        notes=dataset.notes | filled.notes() | {"without_2d": _left_out(len(images) - len(row), len(images))},
+        notes=dataset.notes | filled.notes() | {"without_2d": left_out},
     )
-    return changed, [name for name, use in zip(images, usable, strict=True) if use]
+    return changed, [images[int(number)] for number in kept]
 
 
 def _read(path: str) -> tuple[Keypoints, str]:
@@ -111,14 +106,6 @@ def _read(path: str) -> tuple[Keypoints, str]:
     found = read_image_depth(path)
     rows = Keypoints(found.names, found.image, found.joints_px, found.skeleton, found.confidence, found.size)
     return rows, str(found.provenance["source_2d"])
-
-
-def _convertible(source: Skeleton, target: Skeleton) -> bool:
-    try:
-        joint_map(source, target)
-    except ValueError:
-        return source == target
-    return True
 
 
 def _comparable(found: Keypoints, path: str) -> np.ndarray:
@@ -139,7 +126,3 @@ def _as_camera_sees(found: Keypoints, camera: Camera, path: str) -> np.ndarray:
         return found.joints_2d * camera.extent.amax(-1).cpu().numpy()[:, None, None]
     check_shape_of_images(found.size, camera, path)
     return as_seen_by(camera, found.joints_2d, found.size)
-
-
-def _left_out(rows: int, of: int) -> str:
-    return f"{rows:,} of {of:,} rows have no 2D in the file; left out"

@@ -63,6 +63,27 @@ def matches(
     return _each_once(best, nearest)
 
 
+def used_rows(
+    row: Int[np.ndarray, " rows"], path: str, what: str, names: Sequence[str], images: Sequence[str]
+) -> tuple[Int[Tensor, " kept"], Int[np.ndarray, " kept"]]:
+    """Return which rows of a data set have one in the file, and which that is. Raises DataError where none has.
+
+    Args:
+        row: the file's row of each row, -1 where there is none.
+        path: the file, for the message.
+        what: that the file has, for the message.
+        names: names of the file's images.
+        images: name of each row's image of the data set.
+    """
+    kept = np.flatnonzero(row >= 0)
+    if not len(kept):
+        raise DataError(
+            f"{path}: has no {what} for any of the {len(images)} rows; its images are called {names[0]!r}, theirs "
+            f"{images[0]!r}"
+        )
+    return torch.from_numpy(kept), row[kept]
+
+
 def as_seen_by(
     camera: Camera, pixels: Float[np.ndarray, "rows joints 2"], size: Float[np.ndarray, "rows 2"]
 ) -> Float32[np.ndarray, "rows joints 2"]:
@@ -89,11 +110,17 @@ def check_shape_of_images(size: Float[np.ndarray, "rows 2"], camera: Camera, pat
         )
 
 
-def clips_of_kept(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"]) -> Int[Tensor, " kept"]:
-    """Number the clips of the rows that are kept; a clip also ends where rows are missing."""
+def clips_of_kept(clip: Int[Tensor, " rows"], kept: Int[Tensor, " kept"], stride: int = 1) -> Int[Tensor, " kept"]:
+    """Number the clips of the rows that are kept; a clip also ends where rows are missing.
+
+    Args:
+        clip: number of each row's clip.
+        kept: numbers of the rows that are kept, rising.
+        stride: every which row was to be kept.
+    """
     if not len(kept):
         return clip[kept]
-    breaks = (clip[kept].diff() != 0) | (kept.diff() != 1)
+    breaks = (clip[kept].diff() != 0) | (kept.diff() != stride)
     return torch.cat([torch.zeros(1, dtype=torch.long), breaks.long().cumsum(0)])
 
 

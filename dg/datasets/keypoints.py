@@ -138,52 +138,35 @@ def _mapped(matrix: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _read_npz(path: Path) -> Keypoints:
     arrays = read_arrays(path, ["image"], optional=_ARRAYS)
     names, image = _named(arrays["image"], path)
-    read = _pixel_rows if "joints_2d" in arrays else _data_set_rows
-    return read(arrays, path, names, image)
-
-
-def _pixel_rows(arrays: dict[str, np.ndarray], path: Path, names: tuple[str, ...], image: np.ndarray) -> Keypoints:
-    joints = arrays["joints_2d"]
-    check_shape(joints, (None, joints.shape[1] if joints.ndim == 3 else 17, 2), f"{path}: joints_2d")
-    skeleton = _skeleton(arrays, joints.shape[1], path)
-    return Keypoints(
-        names,
-        _one_each(image, joints, path),
-        _floats(joints),
-        skeleton,
-        confidence=_of_joints(arrays, "confidence", joints, path),
-        size=_sizes(arrays, "size", len(joints), path),
-        depth=_of_joints(arrays, "depth", joints, path),
-    )
-
-
-def _data_set_rows(arrays: dict[str, np.ndarray], path: Path, names: tuple[str, ...], image: np.ndarray) -> Keypoints:
-    if "pose2d" in arrays:
-        flat = arrays["pose2d"]
-    elif {"pose3d", "intrinsics"} <= set(arrays):
-        camera = np.broadcast_to(arrays["intrinsics"], (len(arrays["pose3d"]), 4))[:, None]
-        flat = arrays["pose3d"][..., :2] / arrays["pose3d"][..., 2:] * camera[..., :2] + camera[..., 2:]
-    else:
-        raise DataError(
-            f"{path}: expected joints_2d in pixels, or a data set's pose2d, or its pose3d and intrinsics, beside "
-            f"image; it has {npz_names(path)}"
-        )
-    check_shape(flat, (None, len(H36M_17), 2), f"{path}: pose2d")
-    return Keypoints(
-        names,
-        _one_each(image, flat, path),
-        _floats(flat),
-        H36M_17,
-        confidence=_of_joints(arrays, "confidence", flat, path),
-        size=_sizes(arrays, "res", len(flat), path),
-        normalised=True,
-    )
-
-
-def _one_each(image: np.ndarray, joints: np.ndarray, path: Path) -> np.ndarray:
+    of_data_set = "joints_2d" not in arrays
+    joints = _of_data_set(arrays, path) if of_data_set else arrays["joints_2d"]
+    count = joints.shape[1] if joints.ndim == 3 and not of_data_set else len(H36M_17)
+    check_shape(joints, (None, count, 2), f"{path}: {'pose2d' if of_data_set else 'joints_2d'}")
     if len(image) != len(joints):
         raise DataError(f"{path}: image: expected one name for each of {len(joints)} poses, got {len(image)}")
-    return image
+    return Keypoints(
+        names,
+        image,
+        _floats(joints),
+        H36M_17 if of_data_set else _skeleton(arrays, count, path),
+        confidence=_of_joints(arrays, "confidence", joints, path),
+        size=_sizes(arrays, "res" if of_data_set else "size", len(joints), path),
+        depth=None if of_data_set else _of_joints(arrays, "depth", joints, path),
+        normalised=of_data_set,
+    )
+
+
+def _of_data_set(arrays: dict[str, np.ndarray], path: Path) -> np.ndarray:
+    """The 2D of a data set's own archive, or the projection of its 3D."""
+    if "pose2d" in arrays:
+        return arrays["pose2d"]
+    if {"pose3d", "intrinsics"} <= set(arrays):
+        camera = np.broadcast_to(arrays["intrinsics"], (len(arrays["pose3d"]), 4))[:, None]
+        return arrays["pose3d"][..., :2] / arrays["pose3d"][..., 2:] * camera[..., :2] + camera[..., 2:]
+    raise DataError(
+        f"{path}: expected joints_2d in pixels, or a data set's pose2d, or its pose3d and intrinsics, beside "
+        f"image; it has {npz_names(path)}"
+    )
 
 
 def _of_joints(

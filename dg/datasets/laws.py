@@ -20,7 +20,7 @@ from dg.pose.skeleton import Skeleton
 SAMPLE = 20_000
 CHUNK = 65_536
 NOTE = "checks"  # among a data set's notes: what `examined` found
-REFUSE, WARN = "refuse", "warn"
+REFUSE = "refuse"
 
 # Metres, from the shortest bone of a child's hip to a tall person's shank, with room for marker-based joints.
 HUMAN_BONE_M = (0.04, 0.60)

@@ -16,6 +16,7 @@ they project best onto their 2D.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Int
@@ -23,9 +24,8 @@ from torch import Tensor
 
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import mpi_inf_3dhp_test_frames
 from dg.datasets.image_keypoints import with_found
-from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, GROUND_TRUTHS, Annotations, read_annotations
+from dg.datasets.mpi_inf_3dhp_annotations import ACTIVITIES, FILE, Annotations, read_annotations
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
 from dg.datasets.mpi_inf_3dhp_files import GROUND_TRUTH, Frames, read_file
 from dg.datasets.mpi_inf_3dhp_train import (
@@ -38,14 +38,13 @@ from dg.datasets.mpi_inf_3dhp_train import (
     training_folder,
 )
 from dg.datasets.protocols import BENCHMARKS
-from dg.datasets.validation import check_joints, check_split
+from dg.datasets.validation import check_finite, check_in_front, check_joints, check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
+from dg.settings.config import Count, Positive
 
-PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DHP")
-INTRINSICS = ("", "estimated", "calibration")
 # AdaptPose leaves out the first frames of these two (METHODS 1.6).
 CUT_SEQUENCES, CUT_FRAMES = ("TS3", "TS4"), 100
 FOLDERS = ("", "mpi_inf_3dhp_test_set", "test")
@@ -69,31 +68,22 @@ class Options:
     """
 
     root: str
-    protocol: str = "3DHP-2929"
-    gt: str = ""
-    intrinsics: str = ""
+    protocol: Literal["3DHP-2929", "3DHP-valid", "3DHP-all", "3DHP-all-24688"] = "3DHP-2929"
+    gt: Literal["", "annot3", "univ_annot3"] = ""
+    intrinsics: Literal["", "estimated", "calibration"] = ""
     inside: bool = False
     sequences: tuple[str, ...] = SEQUENCES
-    stride: int = 1
+    stride: Count = 1
     keypoints: str = ""
     image_depth: str = ""
-    fps: float = 25.0
+    fps: Positive = 25.0
     subjects_train: tuple[str, ...] = SUBJECTS
     cameras: tuple[int, ...] = CHEST_HEIGHT
     validation: str = TAIL
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("protocol", self.protocol, PROTOCOLS),
-            ("gt", self.gt, ("", *GROUND_TRUTHS)),
-            ("intrinsics", self.intrinsics, INTRINSICS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} must be one of {list(known)}, got {value!r}")
         if not self.sequences or not set(self.sequences) <= set(SEQUENCES):
             raise ValueError(f"sequences must be among {list(SEQUENCES)}, got {list(self.sequences)}")
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
         if problem := self.training_part.problems():
             raise ValueError(problem)
 
@@ -160,7 +150,8 @@ def _frame_names(frames: Frames, options: Options) -> list[str]:
             f"{options.root}: does not say which frame a row is, by which keypoints and image_depth know it; give the "
             "folder of TS1 to TS6, or SPIN's file"
         )
-    return mpi_inf_3dhp_test_frames([SEQUENCES[n] for n in frames.sequence.tolist()], frames.frame.tolist())
+    places = zip(frames.sequence.tolist(), frames.frame.tolist(), strict=True)
+    return [f"{SEQUENCES[sequence]}/imageSequence/img_{frame + 1:06d}.jpg" for sequence, frame in places]
 
 
 def _content(root: Path, options: Options) -> str:
@@ -199,12 +190,10 @@ def _sequence(path: Path, name: str, options: Options) -> Frames:
         convert_joints(values[kept], MPI_INF_3DHP_17, H36M_17)
         for values in (found.pixels, found.joints["annot3"], found.joints[options.ground_truth])
     )
-    if not pixels.isfinite().all():
-        raise DataError(f"{path}: annot2: expected finite pixels, found NaN or infinity")
+    check_finite(pixels, f"{path}: annot2")
     for label, joints in (("annot3", metric), (options.ground_truth, wanted)):
         check_joints(joints, H36M_17, f"{path}: {label} (mm, divided by 1000)")
-    if (metric[..., 2] <= 0).any():
-        raise DataError(f"{path}: annot3: expected absolute joints, z forward, but some lie behind the camera")
+    check_in_front(metric, f"{path}: annot3")
     number = SEQUENCES.index(name)
     sequence = torch.full((len(kept),), number)
     calibrated = options.intrinsics == "calibration"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dg.datasets.base import DataError
 from dg.datasets.intrinsics import solve_intrinsics
+from dg.datasets.validation import check_in_front
 
 SEQUENCES = ("TS1", "TS2", "TS3", "TS4", "TS5", "TS6")
 # Median over a file, px. Other frames, another order of joints or another camera lie ten times as far off.
@@ -55,9 +56,6 @@ class Views:
             joints: absolute joints in the camera frame, metres.
             pixels: their image coordinates, pixels.
             sequence: number of the sequence.
-
-        Returns:
-            The camera of each row.
         """
         rows = torch.full((len(joints),), sequence)
         focal, center, _ = solve_intrinsics(joints, pixels, torch.zeros_like(rows))
@@ -134,12 +132,7 @@ def check_projection(
         views: the camera of each row.
         what: file and array, for the message.
     """
-    behind = (joints[..., 2] <= 0).any(1)
-    if behind.any():
-        raise DataError(
-            f"{what}: {int(behind.sum())} of {len(behind)} poses lie behind the camera, the first in row "
-            f"{int(behind.nonzero()[0])}; expected the camera frame, z forward, and 2D of the same people"
-        )
+    check_in_front(joints, what)
     if not (views.focal > 0).all():
         raise DataError(
             f"{what}: the 2D mirrors the 3D (focal lengths {views.focal[0].tolist()} px fit best); expected x right, y "

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from dg.datasets.base import DataError
 from dg.datasets.mpi_inf_3dhp_cameras import SEQUENCES, Views, check_projection, placed
-from dg.datasets.validation import check_joints, check_shape, read_arrays
+from dg.datasets.validation import check_finite, check_joints, check_shape, float_tensor, read_arrays
 from dg.files.safe_load import npz_names
 from dg.pose.camera import denormalise_pixels
 from dg.pose.joint_map import convert_joints, joint_map
@@ -93,7 +93,8 @@ def _spin(arrays: dict[str, np.ndarray], path: str) -> Frames:
         )
     numbers = torch.tensor([[int(part) for part in match.groups()] for match in matches if match])
     joints, pixels = (
-        convert_joints(_tensor(arrays[name][..., :width]), SPIN_24, H36M_17) for name, width in (("S", 3), ("part", 2))
+        convert_joints(float_tensor(arrays[name][..., :width]), SPIN_24, H36M_17)
+        for name, width in (("S", 3), ("part", 2))
     )
     _check_values(joints, pixels, H36M_17, path, ("S", "part"))
     sequence = numbers[:, 0] - 1
@@ -104,7 +105,7 @@ def _spin(arrays: dict[str, np.ndarray], path: str) -> Frames:
 def _poseaug(arrays: dict[str, np.ndarray], path: str) -> Frames:
     for name, width in (("pose3d", 3), ("pose2d", 2)):
         check_shape(arrays[name], (None, len(H36M_16), width), f"{path}: {name}")
-    joints, flat = _tensor(arrays["pose3d"]), _tensor(arrays["pose2d"])
+    joints, flat = float_tensor(arrays["pose3d"]), float_tensor(arrays["pose2d"])
     if len(joints) != len(flat):
         raise DataError(f"{path}: expected as many 2D as 3D poses, got {len(flat)} and {len(joints)}")
     _check_values(joints, flat, H36M_16, path, ("pose3d", "pose2d"))
@@ -149,13 +150,4 @@ def _placed(
 
 def _check_values(joints: Tensor, flat: Tensor, skeleton: Skeleton, path: str, names: tuple[str, str]) -> None:
     check_joints(joints, skeleton, f"{path}: {names[0]}")
-    bad = ~flat.isfinite().flatten(1).all(1)
-    if bad.any():
-        raise DataError(
-            f"{path}: {names[1]}: expected finite 2D, but {int(bad.sum())} rows hold NaN or infinity, the first is "
-            f"row {int(bad.nonzero()[0])}"
-        )
-
-
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    check_finite(flat, f"{path}: {names[1]}")

@@ -19,11 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.datasets.base import DataError, PoseDataset, content_digest
-from dg.datasets.frame_names import mpi_inf_3dhp_train_frames
 from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.mpi_inf_3dhp_cameras import Views, check_projection, placed
 from dg.datasets.splits import VALIDATION_SHARE
-from dg.datasets.validation import check_joints
+from dg.datasets.validation import check_in_front, check_joints
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera, normalise_pixels
 from dg.pose.joint_map import convert_joints
@@ -89,11 +88,7 @@ class _Clip:
 
 
 def training_folder(root: Path) -> Path | None:
-    """Return the folder that holds S1 to S8, or None where there is none.
-
-    Args:
-        root: that folder, or the one it lies in.
-    """
+    """Return the folder that holds S1 to S8, which may lie in the one that is named; None where there is none."""
     if not root.is_dir():
         return None
     return next((root / name for name in FOLDERS if any((root / name).glob(f"S[1-8]/Seq[12]/{FILE}"))), None)
@@ -137,9 +132,9 @@ def load_training(folder: Path, part: TrainingPart, split: str) -> tuple[PoseDat
     """
     clips = [clip for path in files_of(folder, part, split) for clip in _clips(path, part, split)]
     names = [
-        name
+        f"{clip.subject}/{clip.sequence}/video_{clip.camera}/{frame + 1:06d}"
         for clip in clips
-        for name in mpi_inf_3dhp_train_frames(clip.subject, clip.sequence, clip.camera, clip.frames.tolist())
+        for frame in clip.frames.tolist()
     ]
     return _dataset(clips, part), names
 
@@ -180,8 +175,7 @@ def _seen(
 ) -> _Clip:
     """With the camera's intrinsics from all frames, so that every split has the same."""
     what = f"{path}: camera {place[2]}"
-    if (metric[..., 2] <= 0).any():
-        raise DataError(f"{what}: annot3: expected absolute joints, z forward, but some lie behind the camera")
+    check_in_front(metric, f"{what}: annot3")
     focal, center, _ = solve_intrinsics(metric, flat, torch.zeros(len(flat), dtype=torch.long))
     size = torch.full_like(focal, SIDE_PX)
     check_projection(metric, flat, Views(size, focal, center), f"{what}: annot2 and annot3")

@@ -19,13 +19,23 @@ from torch import Tensor
 
 from dg.datasets.base import DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import content_id
-from dg.datasets.detected_2d import Found, check_confidence, check_finite, check_fit, check_places, fill_missing
+from dg.datasets.detected_2d import Found, check_confidence, check_fit, check_places, fill_missing
 from dg.datasets.image_keypoints import with_found
+from dg.datasets.image_rows import clips_of_kept
 from dg.datasets.splits import held_out
-from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.validation import (
+    check_finite,
+    check_in_front,
+    check_joints,
+    check_shape,
+    check_split,
+    float_tensor,
+    read_arrays,
+)
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count, Positive
 
 SHAPES = {
     "pose3d": (None, 17, 3),
@@ -56,19 +66,17 @@ class Options:
     """
 
     path: str
-    stride: int = 1
+    stride: Count = 1
     flip_tta: bool = False
     source_2d: str = "gt"
     keypoints: str = ""
     image_depth: str = ""
-    fps: float = 30.0
+    fps: Positive = 30.0
     train_subjects: tuple[str, ...] = ()
     validation: Literal["", "clips"] = ""
     label: str = ""
 
     def __post_init__(self) -> None:
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
         if self.validation and not self.train_subjects:
             raise ValueError("validation=clips holds out clips of those who train; name them with train_subjects")
 
@@ -104,18 +112,18 @@ class CrossDataset(Dataset):
             rows = rows[~found.empty[rows]]
             if not len(rows):
                 raise DataError(f"{options.path}: pose2d: expected some rows in which a joint was found, got none")
-        joints = _tensor(arrays["pose3d"])[rows, None]
-        camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))[rows]
-        joints_2d = _tensor(arrays["pose2d"])[rows, None] if "pose2d" in arrays else None
+        joints = float_tensor(arrays["pose3d"])[rows, None]
+        camera = _camera(float_tensor(arrays["intrinsics"]), float_tensor(arrays["res"]))[rows]
+        joints_2d = float_tensor(arrays["pose2d"])[rows, None] if "pose2d" in arrays else None
         joints_2d = joints_2d if found is None else found.joints_2d[rows, None]
-        confidence = _tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
+        confidence = float_tensor(arrays["confidence"])[rows, None] if "confidence" in arrays else None
         poses = PoseBatch.from_joints(joints, camera, H36M_17, joints_2d).replace(confidence=confidence)
         dataset = PoseDataset(
             name=options.label or Path(options.path).stem,
             poses=poses,
             subject=torch.from_numpy(subject.astype(np.int64))[rows],
             action=torch.from_numpy(action.astype(np.int64))[rows],
-            clip=_clips(clip[rows], rows, options.stride),
+            clip=clips_of_kept(clip, rows, options.stride),
             subjects=tuple(str(n) for n in names),
             actions=tuple(str(n) for n in actions),
             fps=options.fps / options.stride,
@@ -184,10 +192,6 @@ def _images(arrays: dict[str, np.ndarray], path: str) -> np.ndarray:
     return np.char.decode(names, "utf-8") if names.dtype.kind == "S" else names
 
 
-def _tensor(values: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-
-
 def _camera(intrinsics: Float[Tensor, "rows 4"], size_px: Float[Tensor, "rows 2"]) -> Camera:
     return Camera(
         focal=intrinsics[:, :2],
@@ -222,27 +226,23 @@ def _check(arrays: dict[str, np.ndarray], options: Options) -> None:
         if values.shape[:1] != (rows,) or (name in NAMES and values.ndim != 1):
             raise DataError(f"{path}: {name}: expected {rows} rows as in pose3d, got {list(values.shape)}")
     for name in numbers[1:]:
-        check_finite(_tensor(arrays[name]), f"{path}: {name}")
+        check_finite(float_tensor(arrays[name]), f"{path}: {name}")
     if "confidence" in arrays:
-        check_confidence(_tensor(arrays["confidence"]), f"{path}: confidence")
+        check_confidence(float_tensor(arrays["confidence"]), f"{path}: confidence")
     if (arrays["intrinsics"][:, :2] <= 0).any() or (arrays["res"] <= 0).any():
         raise DataError(f"{path}: focal lengths in intrinsics and sizes in res must be positive")
-    joints = _tensor(arrays["pose3d"])
+    joints = float_tensor(arrays["pose3d"])
     check_joints(joints, H36M_17, f"{path}: pose3d")
     _check_projection(arrays, joints, options)
 
 
 def _check_projection(arrays: dict[str, np.ndarray], joints: Float[Tensor, "rows joints 3"], options: Options) -> None:
-    path, behind = options.path, (joints[..., 2] <= 0).any(1)
-    if behind.any():
-        raise DataError(
-            f"{path}: pose3d: {int(behind.sum())} poses lie behind the camera (z <= 0), first at row "
-            f"{int(behind.nonzero()[0])}; expected absolute camera-frame joints, z forward"
-        )
+    path = options.path
+    check_in_front(joints, f"{path}: pose3d")
     if "pose2d" not in arrays or options.source_2d != "gt":
         return
-    camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))
-    projected, given = camera.project(joints), _tensor(arrays["pose2d"])
+    camera = _camera(float_tensor(arrays["intrinsics"]), float_tensor(arrays["res"]))
+    projected, given = camera.project(joints), float_tensor(arrays["pose2d"])
     gap = float((projected - given).abs().max())
     if gap > LARGEST_2D_GAP:
         _check_fit(arrays, given, projected, _runs(arrays["clip"], path), path)
@@ -257,11 +257,11 @@ def _detected(arrays: dict[str, np.ndarray], clip: Int[Tensor, " rows"], options
     """The 2D of a detector with what it did not find filled in. Raises DataError where it is not what it says."""
     if "pose2d" not in arrays or options.source_2d == "gt":
         return None
-    what, given = f"{options.path}: pose2d", _tensor(arrays["pose2d"])
-    camera = _camera(_tensor(arrays["intrinsics"]), _tensor(arrays["res"]))
-    confidence = _tensor(arrays["confidence"]) if "confidence" in arrays else None
+    what, given = f"{options.path}: pose2d", float_tensor(arrays["pose2d"])
+    camera = _camera(float_tensor(arrays["intrinsics"]), float_tensor(arrays["res"]))
+    confidence = float_tensor(arrays["confidence"]) if "confidence" in arrays else None
     found = fill_missing(given, confidence, camera.extent, clip, H36M_17)
-    projected = camera.project(_tensor(arrays["pose3d"]))
+    projected = camera.project(float_tensor(arrays["pose3d"]))
     _check_fit(arrays, given, projected, clip, options.path, ~found.missing)
     check_places(found.joints_2d, what)
     return found
@@ -275,15 +275,9 @@ def _check_fit(
     path: str,
     known: Bool[Tensor, "rows 17"] | None = None,
 ) -> None:
-    size = _tensor(arrays["res"])
+    size = float_tensor(arrays["res"])
     in_pixels = size if bool((size.amax(-1) > 2).all()) else None
     check_fit(given, H36M_17, projected, clip, f"{path}: pose2d", size / size.amax(-1, keepdim=True), in_pixels, known)
-
-
-def _clips(clip: Int[Tensor, " kept"], rows: Int[Tensor, " kept"], stride: int) -> Int[Tensor, " kept"]:
-    """Numbers of the clips among the rows that are kept; a clip ends where a row is missing."""
-    ends = (clip.diff() != 0) | (rows.diff() != stride)
-    return torch.cat([torch.zeros(1, dtype=torch.long), ends.long().cumsum(0)])
 
 
 def _runs(names: np.ndarray, path: str) -> Int[Tensor, " rows"]:

@@ -14,7 +14,7 @@ to a last batch; 3DPW's frames are portrait or landscape as their principal poin
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,11 +28,21 @@ from dg.datasets.h36m import MOVING_JOINTS
 from dg.datasets.h36m_detections import unboxed
 from dg.datasets.h36m_room import Take, seen_by_four
 from dg.datasets.intrinsics import solve_intrinsics
-from dg.datasets.validation import check_joints, check_shape, check_split, read_arrays
+from dg.datasets.protocols import POSEBENCH, Normalise
+from dg.datasets.validation import (
+    check_finite,
+    check_in_front,
+    check_joints,
+    check_shape,
+    check_split,
+    float_tensor,
+    read_arrays,
+)
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import POSEBENCH_PX, Camera, denormalise_pixels, normalise_pixels
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_17, SMPL_24, Skeleton
+from dg.settings.config import Count, Positive
 
 SPLITS_OF_FILE = {"train": "trainset", "test": "testset"}
 METRES = {"m": 1.0, "mm": 1e-3}
@@ -40,8 +50,6 @@ METRES = {"m": 1.0, "mm": 1e-3}
 JUMP_M = 0.25
 LARGEST_SHARE_OFF = 0.01
 PRINCIPAL_POINT = (0.2, 0.8)  # of width and height; outside, the pixels were centred or cropped
-POSEBENCH = "posebench"
-NORMALISATIONS = ("frame", POSEBENCH)
 # Batches of 64 rows that PoseBench3D leaves out of SURREAL's test file as corrupt.
 SURREAL_CORRUPT, SURREAL_BATCH = (2587, 4164, 12077, 16326), 64
 
@@ -80,7 +88,6 @@ LAYOUTS = {
         select=SMPL_24.flip, skeleton=SMPL_24, unit="mm", size=(320, 240), error_px=1.0,
     ),
 }  # fmt: skip
-KINDS = (*LAYOUTS, "h36m")
 
 
 @dataclass(frozen=True)
@@ -93,24 +100,18 @@ class Options:
     """
 
     path: str
-    kind: str = "3dpw"
-    units: str = ""
-    stride: int = 1
-    fps: float = 30.0
-    normalise: str = "frame"
+    kind: Literal["gpa", "3dpw", "surreal", "h36m"] = "3dpw"
+    units: Literal["", "m", "mm"] = ""
+    stride: Count = 1
+    fps: Positive = 30.0
+    normalise: Normalise = "frame"
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind must be one of {list(KINDS)}, got {self.kind!r}")
-        if self.units not in ("", *METRES):
-            raise ValueError(f"units must be one of {list(METRES)} or empty, got {self.units!r}")
-        if self.normalise not in NORMALISATIONS or (self.normalise == POSEBENCH and self.kind != "3dpw"):
+        if self.normalise == POSEBENCH and self.kind != "3dpw":
             raise ValueError(
-                f"normalise must be one of {list(NORMALISATIONS)}, and {POSEBENCH} for kind=3dpw alone (the frames of "
-                f"the other files have one size), got {self.normalise!r} with kind={self.kind}"
+                f"normalise={POSEBENCH} is for kind=3dpw alone (the frames of the other files have one size), got "
+                f"kind={self.kind}"
             )
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
 
 class PoseBench3D(Dataset):
@@ -142,13 +143,8 @@ def _camera_frame(options: Options, split: str) -> PoseDataset:
     pixels = pixels[kept]
     as_h36m = convert_joints(joints, layout.skeleton, H36M_17)
     check_joints(as_h36m, H36M_17, f"{path}: {layout.joints_3d}")
-    if not pixels.isfinite().all():
-        raise DataError(f"{path}: {layout.joints_2d}: expected finite pixels, found NaN or infinity")
-    if (joints[..., 2] <= 0).any():
-        raise DataError(
-            f"{path}: {layout.joints_3d}: {int((joints[..., 2] <= 0).any(1).sum())} poses lie behind the camera; "
-            "expected absolute camera-frame joints, z forward"
-        )
+    check_finite(pixels, f"{path}: {layout.joints_2d}")
+    check_in_front(joints, f"{path}: {layout.joints_3d}")
     clip = _clips(joints)
     camera, size, fits = _camera(joints, pixels, clip, layout, path)
     joints_2d = normalise_pixels(pixels, size, longer_side=True)
@@ -196,7 +192,7 @@ def _joints(arrays: dict[str, np.ndarray], name: str, layout: Layout, path: str)
     if values.ndim == 2 and values.shape[1] == layout.joints * axes:
         values = values.reshape(-1, layout.joints, axes)
     check_shape(values, (None, layout.joints, axes), f"{path}: {name}")
-    return torch.from_numpy(np.ascontiguousarray(values[:, list(layout.select)], dtype=np.float32))
+    return float_tensor(values[:, list(layout.select)])
 
 
 def _kept(rows: int, options: Options) -> Int[Tensor, " kept"]:
@@ -256,7 +252,6 @@ def _take(path: Path, key: Any, joints: Any, options: Options) -> Take:  # noqa:
     if subject not in h36m_cameras.EXTRINSICS or not isinstance(joints, np.ndarray):
         raise DataError(f"{path}: expected arrays by (subject, action, take), got {type(joints).__name__} by {key!r}")
     check_shape(joints, (None, 32, 3), f"{path}: {key}")
-    moving = np.ascontiguousarray(joints[:: options.stride, list(MOVING_JOINTS)], dtype=np.float32)
-    metres = torch.from_numpy(moving) * METRES[options.units or "mm"]
+    metres = float_tensor(joints[:: options.stride, list(MOVING_JOINTS)]) * METRES[options.units or "mm"]
     check_joints(metres, H36M_17, f"{path}: {key}")
     return Take(subject, str(key[1]).split(" ")[0], metres, cameras_of=subject)

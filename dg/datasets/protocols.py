@@ -5,8 +5,11 @@
 """
 
 from dataclasses import dataclass, fields
+from typing import Literal
 
 NOT_STATED = "not stated"
+POSEBENCH = "posebench"
+Normalise = Literal["frame", "posebench"]  # by what the 2D is divided
 # Detectors by the names of their files, as the published numbers call them.
 DETECTORS = {"cpn_ft_h36m_dbb": "cpn", "detectron_ft_h36m": "det", "hr": "hrnet"}
 # Parts of an id that say by content which data a number was measured on, and from which file its depth was read.

@@ -11,6 +11,7 @@ PoseAug's authors do; PoseBench3D takes 1080 x 1920 px for all, which shifts the
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -18,21 +19,18 @@ from torch import Tensor
 
 from dg.datasets.base import SPLITS, DataError, Dataset, PoseDataset, content_digest
 from dg.datasets.content import choices, content_id
-from dg.datasets.frame_names import pw3d_frames
 from dg.datasets.image_keypoints import with_found
-from dg.datasets.protocols import BENCHMARKS
+from dg.datasets.protocols import BENCHMARKS, POSEBENCH, Normalise
 from dg.datasets.pw3d_regressed import RegressedJoints
 from dg.datasets.pw3d_sequences import Person, Sequence, files_of_split, read_sequence
 from dg.datasets.validation import check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17, SMPL_24
+from dg.settings.config import Count, Positive
 
-PROTOCOLS = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DPW")
 REGRESSED = "3DPW-jreg"
 LARGEST_SHARE_BEHIND = 0.01
-POSEBENCH = "posebench"
-NORMALISATIONS = ("frame", POSEBENCH)
 # Whose sequences make up the parts of 3DPW as a whole: a target tests on all, a source holds out its validation part.
 WHOLE = {"train": ("train", "test"), "val": ("val",), "test": SPLITS}
 
@@ -52,33 +50,27 @@ class Options:
     """
 
     root: str
-    protocol: str = "3DPW-PB"
+    protocol: Literal["3DPW-PB", "3DPW-jreg"] = "3DPW-PB"
     smpl: str = ""
     regressor: str = ""
-    stride: int = 1
-    fps: float = 30.0
-    normalise: str = "frame"
+    stride: Count = 1
+    fps: Positive = 30.0
+    normalise: Normalise = "frame"
     keypoints: str = ""
     image_depth: str = ""
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol must be one of {list(PROTOCOLS)}, got {self.protocol!r}")
         if (self.protocol == REGRESSED) != bool(self.smpl and self.regressor):
             raise ValueError(
                 f"protocol={REGRESSED} needs both smpl and regressor, and no other takes them; got "
                 f"protocol={self.protocol}, smpl={self.smpl!r} and regressor={self.regressor!r}"
             )
-        if self.normalise not in NORMALISATIONS:
-            raise ValueError(f"normalise must be one of {list(NORMALISATIONS)}, got {self.normalise!r}")
         if (self.keypoints or self.image_depth) and self.normalise == POSEBENCH:
             raise ValueError(
                 "normalise=posebench takes every frame for 1080 x 1920 px, which the frames of keypoints and "
                 "image_depth are not; give normalise=frame"
             )
-        if self.stride < 1 or not self.fps > 0:
-            raise ValueError(f"stride must be at least 1 and fps positive, got {self.stride} and {self.fps}")
 
 
 @dataclass(frozen=True)
@@ -123,7 +115,7 @@ class PW3D(Dataset):
         )
         if not options.keypoints and not options.image_depth:
             return found
-        names = [name for track in tracks for name in pw3d_frames(track.sequence.path.stem, track.frames.tolist())]
+        names = [f"{t.sequence.path.stem}/image_{frame:05d}.jpg" for t in tracks for frame in t.frames.tolist()]
         return with_found(found, names, options.keypoints, options.image_depth)
 
 

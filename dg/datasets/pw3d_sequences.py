@@ -96,9 +96,6 @@ def read_sequence(path: Path, bodies: bool) -> Sequence:
         path: the file.
         bodies: read SMPL's parameters too.
 
-    Returns:
-        The sequence and its people.
-
     Raises:
         DataError: naming the file and what is wrong with it.
     """

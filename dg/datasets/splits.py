@@ -18,9 +18,6 @@ def held_out(subject: str, clips: Collection[str]) -> set[str]:
     Args:
         subject: name of the person.
         clips: names of the person's clips.
-
-    Returns:
-        Names of the clips that validate.
     """
     count = ceil(VALIDATION_SHARE * len(clips)) if len(clips) > 1 else 0
     return set(sorted(clips, key=lambda c: blake2b(f"{subject}/{c}".encode(), digest_size=8).digest())[:count])

@@ -7,6 +7,7 @@ and of 3DPW's and MPI-INF-3DHP's kind for the targets (`synthetic_cameras`). Joi
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -21,6 +22,7 @@ from dg.datasets.synthetic_people import draw_people
 from dg.datasets.validation import check_split
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
+from dg.settings.config import Count
 
 FPS = 50.0
 # Counted up whenever the same options begin to make other poses: results on them are results on other data.
@@ -41,17 +43,11 @@ class Options:
     which frame of the 50 a second is kept. seed: everything random.
     """
 
-    domain: str = "source"
-    clips: int = 50
-    frames: int = 50
-    stride: int = 5
+    domain: Literal["source", "near", "wide"] = "source"
+    clips: Count = 50
+    frames: Count = 50
+    stride: Count = 5
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.domain not in MIX:
-            raise ValueError(f"domain must be one of {list(MIX)}, got {self.domain!r}")
-        if min(self.clips, self.frames, self.stride) < 1:
-            raise ValueError(f"clips, frames and stride must be at least 1, got {self}")
 
 
 class Synthetic(Dataset):

@@ -1,46 +1,24 @@
 """Joint angles to joints: a kinematic tree with anatomical limits, standing on the floor.
 
-Each degree of freedom is an angle in degrees, zero in the rest pose (upright, arms hanging), positive as its comment
-says. Limits: ranges of motion of the American Academy of Orthopaedic Surgeons, rounded, the spine's split over two
-joints.
+Each degree of freedom is an angle in degrees, zero in the rest pose (upright, arms hanging), positive as the comment in
+`dg.augment.forward_kinematics` says. Limits: its ranges of motion, of the American Academy of Orthopaedic Surgeons,
+rounded, the spine's split over two joints; the shoulder is lifted and not brought forward.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.augment.forward_kinematics import ANGLE_RANGES
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import H36M_17
 
-_TRUNK = {
-    "spine_flex": (-15.0, 45.0),  # forward
-    "spine_side": (-20.0, 20.0),  # to the left
-    "spine_twist": (-20.0, 20.0),  # to the left
-    "chest_flex": (-10.0, 35.0),
-    "chest_side": (-15.0, 15.0),
-    "chest_twist": (-35.0, 35.0),
-    "neck_flex": (-40.0, 45.0),
-    "neck_side": (-35.0, 35.0),
-    "neck_twist": (-70.0, 70.0),
-}
-_LIMBS = {
-    "hip_flex": (-20.0, 125.0),  # thigh forward
-    "hip_abduct": (-20.0, 45.0),  # outward
-    "hip_rotate": (-35.0, 45.0),  # toes outward
-    "knee": (0.0, 145.0),  # heel to buttocks
-    "shoulder_lift": (-5.0, 25.0),  # shrug
-    "shoulder_flex": (-50.0, 175.0),  # arm forward and up
-    "shoulder_abduct": (-15.0, 170.0),  # arm sideways and up
-    "shoulder_rotate": (-70.0, 85.0),  # outward, about the upper arm
-    "elbow": (0.0, 145.0),
-}
+# Of the joint angles, in degrees. Other limits make other poses: then `dg.datasets.synthetic.VERSION` counts up.
 LIMITS = {
-    **_TRUNK,
-    **{f"left_{name}": limit for name, limit in _LIMBS.items()},
-    **{f"right_{name}": limit for name, limit in _LIMBS.items()},
+    name.replace("collar_lift", "shoulder_lift"): limits
+    for name, limits in ANGLE_RANGES.items()
+    if not name.endswith("collar_forward")
 }
-# The pelvis in the room: heading (to the left), forward lean and lean to the left in degrees, height off the floor (m).
-POSTURE = ("heading", "pitch", "roll", "airborne")
 SOFT_DEGREES = 6.0
 
 Angles = dict[str, Tensor]
@@ -53,7 +31,11 @@ _CONTACTS = {
 
 
 def within_limits(angles: Angles) -> Angles:
-    """Bend angles softly into their limits; those well inside are untouched, and `POSTURE` passes through."""
+    """Bend angles softly into their limits; those well inside are untouched.
+
+    The pelvis's place in the room passes through: `heading` (to the left), `pitch` (forward lean) and `roll` (lean to
+    the left) in degrees, `airborne` (height off the floor) in metres.
+    """
     bent = dict(angles)
     for name, (low, high) in LIMITS.items():
         if name in angles:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -76,6 +77,31 @@ def check_shape(values: np.ndarray, shape: tuple[int | None, ...], what: str) ->
         raise DataError(f"{what}: expected numbers of shape {spelled}, got {values.dtype} {list(values.shape)}")
     if not len(values):
         raise DataError(f"{what}: expected at least one row of shape {spelled}, got none")
+
+
+def check_finite(values: Tensor, what: str) -> None:
+    """Raise DataError that names the first row with NaN or infinity."""
+    wrong = ~values.isfinite().flatten(1).all(1)
+    if wrong.any():
+        raise DataError(
+            f"{what}: expected finite numbers, but {int(wrong.sum())} of {len(values)} rows hold NaN or infinity, the "
+            f"first is row {int(wrong.nonzero()[0])}; leave those rows out"
+        )
+
+
+def check_in_front(joints: Float[Tensor, "rows joints 3"], what: str) -> None:
+    """Raise DataError that names the first row with a joint behind the camera."""
+    behind = (joints[..., 2] <= 0).any(1)
+    if behind.any():
+        raise DataError(
+            f"{what}: {int(behind.sum())} of {len(behind)} poses lie behind the camera (z <= 0), the first in row "
+            f"{int(behind.nonzero()[0])}; expected absolute camera-frame joints, z forward"
+        )
+
+
+def float_tensor(values: np.ndarray) -> Tensor:
+    """The numbers as float32, in memory of their own where they were not yet."""
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
 
 
 def check_joints(joints: Float[Tensor, "rows joints 3"], skeleton: Skeleton, what: str) -> None:

@@ -24,22 +24,19 @@ NAME = "virtual_cameras"
 CANDIDATES = 16
 
 
-def seen_by_virtual_cameras(
-    dataset: PoseDataset, reference: PoseBatch, views: int, ranges: CameraRanges | None = None, seed: int = 0
-) -> PoseDataset:
+def seen_by_virtual_cameras(dataset: PoseDataset, reference: PoseBatch, views: int, seed: int = 0) -> PoseDataset:
     """See every clip of a data set by virtual cameras.
 
     Args:
         dataset: single frames with true 3D, in the frames of the cameras that saw them.
         reference: poses by which the vertical of each camera is found; those of the data set's source.
         views: virtual cameras a clip.
-        ranges: of the cameras.
         seed: of the draw; the run's seed has no part in it.
 
     Returns:
         As many rows as the data set has, times `views`: ground-truth 2D of pinhole cameras, square frames.
     """
-    ranges = ranges or CameraRanges()
+    ranges = CameraRanges()
     poses, clips = dataset.poses, dataset.clip.unique_consecutive(return_inverse=True)[1]
     up = vertical(poses, reference)
     centred = poses.root_relative[:, 0]

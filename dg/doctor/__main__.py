@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dg.files.plain_text import one_line
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.command_line import parse
 from dg.settings.reader import split_args
 
@@ -33,12 +33,9 @@ It ends with 0 where nothing is wrong (there may be warnings), and with 2 for an
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """Run the whole command and return its exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     files, pairs = split_args(args, positional=True)
     settings = [f"{key}={value}" for key, value in pairs]
     config = parse(settings)

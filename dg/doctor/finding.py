@@ -1,6 +1,7 @@
 """What a check found."""
 
 from dataclasses import dataclass
+from functools import partial
 
 OK, WARNING, ERROR = "ok", "warning", "error"
 
@@ -17,42 +18,5 @@ class Finding:
     remedy: str = ""
 
 
-def ok(name: str, text: str) -> Finding:
-    """Make a finding that says that all is well.
-
-    Args:
-        name: name of the check.
-        text: what was found.
-
-    Returns:
-        A finding of level `ok`, without a remedy.
-    """
-    return Finding(OK, name, text)
-
-
-def warning(name: str, text: str, remedy: str) -> Finding:
-    """Make a finding about something that may cause trouble.
-
-    Args:
-        name: name of the check.
-        text: what was found.
-        remedy: what to do.
-
-    Returns:
-        A finding of level `warning`.
-    """
-    return Finding(WARNING, name, text, remedy)
-
-
-def error(name: str, text: str, remedy: str) -> Finding:
-    """Make a finding about something that will fail.
-
-    Args:
-        name: name of the check.
-        text: what was found.
-        remedy: what to do.
-
-    Returns:
-        A finding of level `error`.
-    """
-    return Finding(ERROR, name, text, remedy)
+# Each takes the name of the check and what was found, and the last two what to do.
+ok, warning, error = (partial(Finding, level) for level in (OK, WARNING, ERROR))

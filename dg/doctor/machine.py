@@ -44,7 +44,8 @@ def python(config: TrainConfig) -> Iterator[Finding]:
 
 def versions(config: TrainConfig) -> Iterator[Finding]:
     """Check that the packages are installed in the tested versions."""
-    tested = _tested_versions()
+    lines = CONSTRAINTS.read_text().splitlines() if CONSTRAINTS.is_file() else []  # where the checkout is at hand
+    tested = {name.lower(): version for name, _, version in (line.partition("==") for line in lines if "==" in line)}
     for package in PACKAGES:
         installed, wanted = installed_version(package), tested.get(package)
         if installed is None:
@@ -53,14 +54,6 @@ def versions(config: TrainConfig) -> Iterator[Finding]:
             yield warning(package, f"{installed}; {wanted} was tested (constraints.txt)", INSTALL)
         else:
             yield ok(package, installed)
-
-
-def _tested_versions() -> dict[str, str]:
-    """`{"ray": "2.60.0", ...}`; empty where the checkout is not at hand."""
-    if not CONSTRAINTS.is_file():
-        return {}
-    lines = (line.partition("==") for line in CONSTRAINTS.read_text().splitlines() if "==" in line)
-    return {name.lower(): version for name, _, version in lines}
 
 
 def cuda(config: TrainConfig) -> Iterator[Finding]:

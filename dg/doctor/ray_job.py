@@ -77,7 +77,9 @@ def _workers(cluster: Mapping[str, Any]) -> Iterator[Finding]:
         if _autoscaler_v2(cluster) and _pod(group).get("restartPolicy") != "Never":
             yield error("restart-policy", f"group {name} lets Kubernetes restart containers in place; autoscaler v2 "
                         "takes a restarted one for the dead node", "template.spec.restartPolicy: Never")  # fmt: skip
-        if _spot(group) and "preStop" not in str(_pod(group)):
+        selector = str(_pod(group).get("nodeSelector", "")).lower()
+        spot = any(word in f"{selector} {group.get('groupName')}".lower() for word in SPOT)
+        if spot and "preStop" not in str(_pod(group)):
             yield warning("spot-not-watched", f"pods of {name} do not tell Ray when their node is taken",
                           "a lifecycle.preStop that drains, as in docs/clusters/kuberay.yaml")  # fmt: skip
     if not any("trainer" in str(mapping(group.get("rayStartParams")).get("resources")) for group in groups):
@@ -89,11 +91,6 @@ def _autoscaler_v2(cluster: Mapping[str, Any]) -> bool:
     by_option = mapping(cluster.get("autoscalerOptions")).get("version") == "v2"
     stated = {_environment(container).get("RAY_enable_autoscaler_v2") for container in _all_containers(cluster)}
     return bool(cluster.get("enableInTreeAutoscaling")) and (by_option or bool(stated & {"1", "true"}))
-
-
-def _spot(group: Mapping[str, Any]) -> bool:
-    selector = str(_pod(group).get("nodeSelector", "")).lower()
-    return any(word in f"{selector} {group.get('groupName')}".lower() for word in SPOT)
 
 
 def _containers(cluster: Mapping[str, Any]) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Literal
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,18 +43,15 @@ def canvas(width: float, height: float, heading: str = "") -> "Figure":
     return figure
 
 
-def panels(
-    count: int, heading: str, size: tuple[float, float] = (6.2, 3.6), across: int = 2
-) -> "tuple[Figure, list[Axes]]":
-    """A figure of `count` panels in rows, and their axes.
+def panels(count: int, heading: str, size: tuple[float, float] = (6.2, 3.6)) -> "tuple[Figure, list[Axes]]":
+    """A figure of `count` panels in rows of two, and their axes.
 
     Args:
         count: at least 1.
         heading: stands above all panels.
         size: width and height of one panel, inches.
-        across: most panels in a row.
     """
-    across = min(across, count)
+    across = min(2, count)
     down = -(-count // across)
     figure = canvas(size[0] * across, size[1] * down + 0.6, heading)
     axes = figure.subplots(down, across, squeeze=False).flatten().tolist()
@@ -181,6 +178,5 @@ def save_png(figure: "Figure", path: Path) -> Path:
     Returns:
         The path.
     """
-    content = png_bytes(figure)
-    replace_file(path, lambda file: file.write(content))
+    write_file(path, png_bytes(figure))
     return path

@@ -82,8 +82,9 @@ def viewer_fragment(frames: Sequence[ViewerFrame], skeleton: Skeleton, title: st
     """
     if not frames:
         raise ValueError("expected at least one frame to show")
+    sides = dict.fromkeys(skeleton.left, 0) | dict.fromkeys(skeleton.right, 1)
     data = {
-        "bones": [[parent, child, _side(skeleton, child)] for parent, child in skeleton.bones],
+        "bones": [[parent, child, sides.get(child, 2)] for parent, child in skeleton.bones],
         "colours": [LEFT, RIGHT, MIDDLE],
         "top": skeleton.index("head") if "head" in skeleton.joints else skeleton.root,
         "fps": fps if fps > 0 else _PLAYED,
@@ -129,8 +130,9 @@ def viewer_page(title: str, fragments: Sequence[str], note: str = "") -> str:
 def _frame(frame: ViewerFrame, skeleton: Skeleton) -> dict[str, Any]:
     labels = [str(label) for label in frame.labels]
     return {
-        "poses": [_millimetres(pose, skeleton) for pose in frame.poses],
-        "references": [_millimetres(pose, skeleton) for pose in frame.references],
+        # Millimetres.
+        "poses": [_rounded(_shaped(pose, skeleton, 3) * 1000, 0) for pose in frame.poses],
+        "references": [_rounded(_shaped(pose, skeleton, 3) * 1000, 0) for pose in frame.references],
         "labels": labels + [""] * (len(frame.poses) - len(labels)),
         "joints": [_rounded(_shaped(joints, skeleton, 2), 1) for joints in frame.joints_2d],
         "picture": _address(frame.picture),
@@ -138,10 +140,6 @@ def _frame(frame: ViewerFrame, skeleton: Skeleton) -> dict[str, Any]:
         "size": list(frame.size or (1, 1)),
         "caption": frame.caption,
     }
-
-
-def _millimetres(pose: Pose, skeleton: Skeleton) -> list[float | None]:
-    return _rounded(_shaped(pose, skeleton, 3) * 1000, 0)
 
 
 def _shaped(pose: np.ndarray, skeleton: Skeleton, axes: int) -> np.ndarray:
@@ -154,10 +152,6 @@ def _shaped(pose: np.ndarray, skeleton: Skeleton, axes: int) -> np.ndarray:
 def _rounded(values: np.ndarray, decimals: int) -> list[float | None]:
     flat = values.reshape(-1).round(decimals).tolist()
     return [None if value != value else int(value) if not decimals else value for value in flat]
-
-
-def _side(skeleton: Skeleton, joint: int) -> int:
-    return 0 if joint in skeleton.left else 1 if joint in skeleton.right else 2
 
 
 def _address(content: bytes | None) -> str:

@@ -127,7 +127,7 @@ def predict_augmented(method: Predictor, batch: PoseBatch, tta: str) -> Tensor:
         views.append(_mirror(predict(batch.flip()), batch))
     if "reverse" in tta:
         _check_reversible(method, batch.joints_3d.shape[1])
-        backwards = _reversed(batch)
+        backwards = batch.replace(**batch.by_frame(lambda value: value.flip(1)))
         views.append(predict(backwards).flip(1))
         if "flip" in tta:
             views.append(_mirror(predict(backwards.flip()), batch).flip(1))
@@ -136,11 +136,6 @@ def predict_augmented(method: Predictor, batch: PoseBatch, tta: str) -> Tensor:
 
 def _mirror(predicted: Tensor, batch: PoseBatch) -> Tensor:
     return predicted[..., list(batch.skeleton.flip), :] * predicted.new_tensor([-1.0, 1.0, 1.0])
-
-
-def _reversed(batch: PoseBatch) -> PoseBatch:
-    """Windows backwards in time."""
-    return batch.replace(**batch.by_frame(lambda value: value.flip(1)))
 
 
 def _check_reversible(method: Predictor, frames: int) -> None:

@@ -5,13 +5,14 @@ import logging
 import pickle
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dg.extract_depth.settings import ExtractOptions, extract_options
-from dg.settings.command import Command, run_command
+from dg.extract_depth.settings import ExtractOptions, problems
+from dg.settings.command import Command
 from dg.settings.errors import DATA, RESOURCES, exit_code
+from dg.settings.reader import read
 
 if TYPE_CHECKING:
     from dg.extract_depth.merge import Report
@@ -38,13 +39,10 @@ OUT.report.json. Stopped or killed, the same command goes on where it was: what 
 _LOGGERS = ("ray.data", "ray")
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
-    options = extract_options(args)
+    options = read(ExtractOptions, args, problems=problems)
     try:
         report = run(options)
     except KeyboardInterrupt:
@@ -55,12 +53,6 @@ def _main(args: list[str]) -> int:
 
 def run(options: ExtractOptions) -> "Report":
     """Extract what is not extracted yet, and merge it with what is.
-
-    Args:
-        options: of the command.
-
-    Returns:
-        How many images gave depth, and why the others did not.
 
     Raises:
         ConfigError: for options that do not go together, and for a result that is there already.
@@ -208,12 +200,12 @@ def _conclude(options: ExtractOptions, report: "Report") -> int:
     from dg.extract_depth.merge import report_file
 
     out = Path(options.out)
-    print(f"{report.counts['fine']:,} of {report.planned:,} images; written to {out}")
+    print(f"{report.counts['fine']:,} of {report.counts['images']:,} images; written to {out}")
     if not report.failed and not report.counts["no_person"]:
         return 0
     counts = ", ".join(f"{len(found):,} {name.replace('_', ' ')}" for name, found in report.lists.items() if found)
     message = f"{counts}; listed with reasons in {report_file(out)}"
-    share = report.failed / max(report.planned, 1)
+    share = report.failed / max(report.counts["images"], 1)
     if share > options.max_unreadable or not report.counts["fine"]:
         from dg.datasets.base import DataError
 

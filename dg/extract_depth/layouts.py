@@ -1,6 +1,6 @@
 """Where data sets keep their frames, and what keypoint files call them.
 
-To add a layout: one function, one line in `LAYOUTS` and `EXAMPLES`, and its name in `settings.Layout`.
+To add a layout: one line in `PATTERNS` and `EXAMPLES`, and its name in `settings.Layout`.
 
 A frame's name is its path below `images=` with `/`, or the short name of its data set:
 
@@ -13,12 +13,13 @@ A frame's name is its path below `images=` with `/`, or the short name of its da
 | `h36m` | `S9/S9_Directions_1.54138969/S9_Directions_1.54138969_000001.jpg` (MMPose's), or `S9/Directions-1/imageSequence/54138969/img_000001.jpg` (of the `h36m-fetch` scripts) | `S9/Directions 1.54138969/000001` |
 | `fit3d` | `s03/images/50591643/band_pull_apart/000001.jpg` | `s03/50591643/band_pull_apart/000001` |
 
-Human3.6M and Fit3D are published as videos, so their frames lie as whoever cut them chose: other layouts work as
+Data sets call the frames of their rows so, too: those of Human3.6M, Fit3D and MPI-INF-3DHP count from 1, as whoever
+cuts their videos counts, and those of 3DPW from 0, as its files do. Human3.6M and Fit3D are published as videos, so their frames lie as whoever cut them chose: other layouts work as
 `folder`. A file that does not fit its layout is no frame. The first two layouts are the data sets' own.
 """  # noqa: E501 - rows of a table
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -26,16 +27,19 @@ from dg.datasets.base import DataError
 from dg.extract_depth.settings import Layout
 from dg.images.reading import find_images
 
-Namer = Callable[[str], str | None]
-_TEST_SET = re.compile(r"(?:.*/)?(TS[1-6]/imageSequence/[^/]+)")
-_TRAIN_SET = re.compile(r"(?:.*/)?(S[1-8]/Seq[12])/(?:\w+/)?(video_\d+)/(?:frame_|img_)?(\d+)\.\w+")
-_OUTDOORS = re.compile(r"(?:(?:.*/)?imageFiles/)?([^/]+/image_\d+\.\w+)")
-_MMPOSE = re.compile(r"(?:.*/)?(S\d+)_([^/]+)\.(\d{8})/\1_\2\.\3_(\d+)\.\w+")
-_FETCHED = re.compile(r"(?:.*/)?(S\d+)/([^/]+)/imageSequence/(\d{8})/img_(\d+)\.\w+")
-_FIT3D = re.compile(r"(?:.*/)?(s\d+)/(?:images|videos|imageSequence)/(\d{8})/([^/]+)/(?:\w*_)?(\d+)\.\w+")
-
-
-# Human3.6M's own names of actions that VideoPose3D's files spell otherwise.
+# One group is the frame's name, of several the last is its number.
+PATTERNS: dict[Layout, list[re.Pattern[str]]] = {
+    "folder": [re.compile(r"(?s)(.*)")],
+    "mpi_inf_3dhp": [re.compile(r"(?:.*/)?(TS[1-6]/imageSequence/[^/]+)")],
+    "mpi_inf_3dhp_train": [re.compile(r"(?:.*/)?(S[1-8]/Seq[12])/(?:\w+/)?(video_\d+)/(?:frame_|img_)?(\d+)\.\w+")],
+    "pw3d": [re.compile(r"(?:(?:.*/)?imageFiles/)?([^/]+/image_\d+\.\w+)")],
+    "h36m": [
+        re.compile(r"(?:.*/)?(S\d+)_([^/]+)\.(\d{8})/\1_\2\.\3_(\d+)\.\w+"),
+        re.compile(r"(?:.*/)?(S\d+)/([^/]+)/imageSequence/(\d{8})/img_(\d+)\.\w+"),
+    ],
+    "fit3d": [re.compile(r"(?:.*/)?(s\d+)/(?:images|videos|imageSequence)/(\d{8})/([^/]+)/(?:\w*_)?(\d+)\.\w+")],
+}
+# Human3.6M's own names of actions that VideoPose3D's files (`Directions 1`) spell otherwise.
 _RENAMED = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog"}
 
 
@@ -61,7 +65,7 @@ def find_frames(root: Path, layout: Layout) -> list[Frame]:
     frames, at = [], root if root.is_dir() else root.parent
     for path in find_images(root):
         relative = PurePosixPath(path.relative_to(at)).as_posix()
-        name = LAYOUTS[layout](relative)
+        name = frame_name(relative, layout)
         if name is not None:
             frames.append(Frame(name, relative, path))
     if not frames:
@@ -80,49 +84,25 @@ def by_any_name(frames: list[Frame]) -> Mapping[str, int]:
     return numbers | {frame.name: number for number, frame in enumerate(frames)}
 
 
-def _folder(relative: str) -> str | None:
-    return relative
+def frame_name(relative: str, layout: Layout) -> str | None:
+    """The name of a frame, None for a file that does not fit the layout.
 
-
-def _mpi_inf_3dhp(relative: str) -> str | None:
-    found = _TEST_SET.fullmatch(relative)
-    return found[1] if found else None
-
-
-def _mpi_inf_3dhp_train(relative: str) -> str | None:
-    found = _TRAIN_SET.fullmatch(relative)
-    return f"{found[1]}/{found[2]}/{int(found[3]):06d}" if found else None
-
-
-def _pw3d(relative: str) -> str | None:
-    found = _OUTDOORS.fullmatch(relative)
-    return found[1] if found else None
-
-
-def _h36m(relative: str) -> str | None:
-    """Actions as VideoPose3D's files spell them: `Directions 1`."""
-    found = _MMPOSE.fullmatch(relative) or _FETCHED.fullmatch(relative)
-    if not found:
+    Args:
+        relative: the file's path below the root, with `/`.
+        layout: how the folder is laid out.
+    """
+    found = next((match for pattern in PATTERNS[layout] if (match := pattern.fullmatch(relative))), None)
+    if found is None:
         return None
-    subject, action, camera, number = found.groups()
-    for original, theirs in _RENAMED.items():
-        action = action.replace(original, theirs)
-    return f"{subject}/{re.sub(r'[-_](?=[0-9]+$)', ' ', action)}.{camera}/{int(number):06d}"
+    *parts, last = found.groups()
+    if layout == "h36m":
+        subject, action, camera = parts
+        for original, theirs in _RENAMED.items():
+            action = action.replace(original, theirs)
+        parts = [subject, f"{re.sub(r'[-_](?=[0-9]+$)', ' ', action)}.{camera}"]
+    return "/".join([*parts, f"{int(last):06d}"]) if parts else last
 
 
-def _fit3d(relative: str) -> str | None:
-    found = _FIT3D.fullmatch(relative)
-    return f"{found[1]}/{found[2]}/{found[3]}/{int(found[4]):06d}" if found else None
-
-
-LAYOUTS: dict[Layout, Namer] = {
-    "folder": _folder,
-    "mpi_inf_3dhp": _mpi_inf_3dhp,
-    "mpi_inf_3dhp_train": _mpi_inf_3dhp_train,
-    "pw3d": _pw3d,
-    "h36m": _h36m,
-    "fit3d": _fit3d,
-}
 EXAMPLES: dict[Layout, str] = {
     "folder": "a/b.jpg",
     "mpi_inf_3dhp": "TS1/imageSequence/img_000001.jpg",

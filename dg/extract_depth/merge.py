@@ -11,7 +11,7 @@ import numpy as np
 from dg.datasets.image_depth_file import FORMAT
 from dg.extract_depth.plan import ExtractionPlan
 from dg.extract_depth.shard import FEATURES, FINE, NO_PERSON, NOT_ALIGNED, READINGS, UNREADABLE, shard_file
-from dg.files.atomic import replace_file
+from dg.files.atomic import replace_file, write_json
 from dg.files.safe_load import load_npz
 
 _LISTS = {UNREADABLE: "unreadable", NO_PERSON: "no_person", NOT_ALIGNED: "not_aligned"}
@@ -34,11 +34,6 @@ class Report:
         """Images that gave nothing though they should have; nobody in an image is no failure."""
         return sum(len(found) for name, found in self.lists.items() if name != "no_person")
 
-    @property
-    def planned(self) -> int:
-        """The number of images that the extraction was to read."""
-        return self.counts["images"]
-
 
 def report_file(out: Path) -> Path:
     """Return the path of the report that is written beside the merged file."""
@@ -58,22 +53,17 @@ def merge(plan: ExtractionPlan, parts: Path, out: Path, figures: Mapping[str, An
     shards = [load_npz(shard_file(parts, number)) for number in range(plan.shard_count)]
     joined = {name: np.concatenate([shard[name] for shard in shards]) for name in shards[0]} if shards else {}
     report = _report(plan, joined)
-    arrays = (_of_detections if plan.keypoints is None else _of_keypoints)(plan, joined, _first_frames(plan, shards))
+    # Number of the frame that each row belongs to, among all.
+    numbers = [shard["frame"] + number * plan.options.shard for number, shard in enumerate(shards)]
+    frame = np.concatenate([np.zeros(0, np.int64), *numbers])
+    arrays = (_of_detections if plan.keypoints is None else _of_keypoints)(plan, joined, frame)
     dtype = np.dtype(plan.options.dtype)
     arrays |= {name: arrays[name].astype(dtype) for name in READINGS if name in arrays}
     provenance = plan.provenance | {"digest": plan.digest}
     arrays |= {"format": np.array(FORMAT), "provenance": np.array(json.dumps(provenance, sort_keys=True))}
     replace_file(out, lambda file: np.savez_compressed(file, **arrays))  # type: ignore[arg-type]
-    text = json.dumps({"counts": report.counts, **figures, **report.lists, "provenance": provenance}, indent=1)
-    replace_file(report_file(out), lambda file: file.write(text.encode()))
+    write_json(report_file(out), {"counts": report.counts, **figures, **report.lists, "provenance": provenance})
     return report
-
-
-def _first_frames(plan: ExtractionPlan, shards: list[dict[str, np.ndarray]]) -> np.ndarray:
-    """Number of the frame that each row belongs to, among all."""
-    size = plan.options.shard
-    numbers = [shard["frame"] + number * size for number, shard in enumerate(shards)]
-    return np.concatenate([np.zeros(0, np.int64), *numbers])
 
 
 def _of_detections(plan: ExtractionPlan, joined: Mapping[str, np.ndarray], frame: np.ndarray) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import dg
 from dg.datasets.keypoints import Keypoints, read_keypoints
 from dg.extract_depth.layouts import Frame, by_any_name, find_frames
 from dg.extract_depth.settings import ExtractOptions
+from dg.images.networks import transformers_version
 from dg.pose.skeleton import SKELETONS
 from dg.settings.errors import ConfigError
 from dg.settings.networks import RT_DETR, VIT_POSE
@@ -97,9 +98,6 @@ class ExtractionPlan:
 def make_plan(options: ExtractOptions) -> ExtractionPlan:
     """Look at the folder of images, the keypoints and the network's checkpoint; reads no image.
 
-    Args:
-        options: of the command.
-
     Raises:
         ConfigError: where network and alignment do not go together.
         DataError: for keypoints that cannot be used, and for a folder without images.
@@ -149,7 +147,8 @@ def _provenance(options: ExtractOptions, depth: str, facts: NetworkFacts) -> dic
     metric = facts.metric
     unit = "m" if metric or options.align != "off" else "disparity"
     found: dict[str, Any] = {
-        "version": VERSION, "dg": dg.__version__, "torch": torch.__version__, "transformers": _transformers(),
+        "version": VERSION, "dg": dg.__version__, "torch": torch.__version__,
+        "transformers": transformers_version() or "absent",
         "depth": depth, "checkpoint": facts.checkpoint, "network_digest": facts.weights, "metric": metric,
         "trained_focal": facts.trained_focal if metric else 0.0,
         "batch": options.batch, "shard": options.shard, "unit": unit, "align": "none" if metric else options.align,
@@ -177,12 +176,3 @@ def _detector(options: ExtractOptions) -> dict[str, Any]:
         "pose": content_digest(find_checkpoint(people.pose, option="detector.pose", example=VIT_POSE)),
         "person_score": people.person_score,
     }
-
-
-def _transformers() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("transformers")
-    except PackageNotFoundError:
-        return "absent"

@@ -1,6 +1,5 @@
 """The settings of `dg extract-depth`. Loads no torch, so that its help is quick."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +11,6 @@ from dg.pose.radius import RadiusMode
 from dg.settings.config import Count, CountOrZero, DetectionConfig, Device, MinPool, Positive, RenderConfig
 from dg.settings.errors import ConfigError
 from dg.settings.networks import VIT_POSE
-from dg.settings.reader import read
 
 if TYPE_CHECKING:
     from dg.extract_depth.alignment import GroundCamera
@@ -117,20 +115,8 @@ class ExtractOptions:
         return self.source_2d or (DETECTOR if self.detects else Path(self.keypoints).stem)
 
 
-def extract_options(args: Sequence[str]) -> ExtractOptions:
-    """The settings of `dg extract-depth`.
-
-    Args:
-        args: `key=value` each.
-
-    Raises:
-        ConfigError: with every problem.
-    """
-    return read(ExtractOptions, args, problems=_problems)
-
-
-def _problems(options: ExtractOptions) -> list[str]:
-    """What needs torch to be found."""
+def problems(options: ExtractOptions) -> list[str]:
+    """What is wrong with the settings that needs torch to be found."""
     found = []
     for name in ("law", "ground", "depth_choice", "feature_options"):
         try:

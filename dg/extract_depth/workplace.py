@@ -9,7 +9,7 @@ from filelock import FileLock, Timeout
 
 from dg.extract_depth.plan import ExtractionPlan
 from dg.extract_depth.shard import shard_file
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.settings.config import ConfigError
 
 
@@ -65,7 +65,7 @@ class Workplace:
                 )
             return
         state = {"digest": digest, "provenance": self.plan.provenance}
-        replace_file(path, lambda file: file.write(json.dumps(state).encode()))
+        write_json(path, state)
 
     def _release(self) -> None:
         self._lock.release()

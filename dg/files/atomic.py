@@ -1,9 +1,10 @@
 """Files that are whole or absent: written aside, synced, renamed."""
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -25,6 +26,28 @@ def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         aside.unlink(missing_ok=True)
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a text, or bytes, as `replace_file` does.
+
+    Args:
+        path: the file to write or replace.
+        content: all that is in it.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    replace_file(path, lambda file: file.write(data))
+
+
+def write_json(path: Path, content: Mapping[str, Any], allow_nan: bool = True) -> None:
+    """Write a JSON file as `replace_file` does.
+
+    Args:
+        path: the file to write or replace.
+        content: numbers, text, lists and mappings.
+        allow_nan: whether NaN may be in it, which JSON does not know.
+    """
+    write_file(path, json.dumps(content, indent=1, allow_nan=allow_nan))
+
+
 def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]:
     """Write each file whole or not at all.
 
@@ -36,6 +59,5 @@ def write_files(folder: Path, contents: Mapping[str, str | bytes]) -> list[Path]
         The paths, in the order of `contents`.
     """
     for name, content in contents.items():
-        data = content.encode() if isinstance(content, str) else content
-        replace_file(folder / name, lambda file, data=data: file.write(data))
+        write_file(folder / name, content)
     return [folder / name for name in contents]

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import replace_file, write_file
 from dg.files.errors import FileFormatError
 from dg.files.integrity import read_verified
 
@@ -84,7 +84,7 @@ class Checkpoints:
         """
         path = self.folder / f"checkpoint-{step:09d}.pt"
         save_file(path, state)
-        replace_file(self.folder / LATEST, lambda file: file.write(path.name.encode()))
+        write_file(self.folder / LATEST, path.name)
         for old in sorted(self.folder.glob("checkpoint-*.pt"))[:-KEEP]:
             if old != path:
                 old.unlink(missing_ok=True)
@@ -97,7 +97,7 @@ class Checkpoints:
 
     def save_history(self, records: list[dict[str, Any]]) -> None:
         """Every evaluation so far, for whoever watches the run from outside (a sweep that prunes)."""
-        replace_file(self.folder / HISTORY, lambda file: file.write(json.dumps(records, indent=1).encode()))
+        write_file(self.folder / HISTORY, json.dumps(records, indent=1))
 
     def latest(self) -> Path | None:
         """The newest whole checkpoint, or None."""

@@ -95,14 +95,6 @@ def _bytearray(content: Any = b"", encoding: Any = "latin-1") -> bytearray:  # n
                      else _bytes(content))  # fmt: skip
 
 
-def _set(items: Any = ()) -> set[Any]:  # noqa: ANN401
-    return set(checked_keys(items))
-
-
-def _frozenset(items: Any = ()) -> frozenset[Any]:  # noqa: ANN401
-    return frozenset(checked_keys(items))
-
-
 def _ordered(pairs: Any = ()) -> collections.OrderedDict[Any, Any]:  # noqa: ANN401
     made: collections.OrderedDict[Any, Any] = collections.OrderedDict()
     if type(pairs) not in (list, tuple):
@@ -190,8 +182,8 @@ _CALLS: dict[str, Builder] = {
     "collections.OrderedDict": _ordered,
     "builtins.bytes": _bytes,
     "builtins.bytearray": _bytearray,
-    "builtins.set": _set,
-    "builtins.frozenset": _frozenset,
+    "builtins.set": lambda items=(): set(checked_keys(items)),
+    "builtins.frozenset": lambda items=(): frozenset(checked_keys(items)),
     "builtins.complex": _complex,
     "builtins.range": _integers(range),
     "builtins.xrange": _integers(range),  # as the first three protocols call it

@@ -17,12 +17,8 @@ def one_line(text: object, limit: int = MAX_SHOWN) -> str:
         Printable text without line breaks.
     """
     # Unprintable: controls, direction marks, line separators, surrogates, spaces that look like others.
-    shown = "".join(c if c.isprintable() else _spelled(c) for c in str(text)[: limit + 1])
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
-
-
-def _spelled(character: str) -> str:
-    return character.encode("unicode_escape").decode()
 
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

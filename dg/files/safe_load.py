@@ -21,8 +21,6 @@ from dg.files.errors import FileFormatError, UnsafeFileError
 from dg.files.reading import check_fits, read_whole
 from dg.files.safe_pickle import unpickle
 
-__all__ = ["FileFormatError", "UnsafeFileError", "load_json", "load_npz", "load_pickle", "npz_names"]
-
 _HEADERS = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
 # A damaged archive fails in the directory, in a member's header, in its compressed data or at a password check.
 ARCHIVE_ERRORS = (

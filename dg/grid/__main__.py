@@ -1,11 +1,10 @@
 """`dg grid methods=[...] lifters=[...] inputs=[...] frames=[...] seeds=[...] [key=value ...]`: a comparison."""
 
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dg.grid.cells import GridOptions, read_grid
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import FAILED, RESOURCES
 
 if TYPE_CHECKING:
@@ -27,12 +26,9 @@ adapt_to and adapt_part go to the methods alone that are domain adaptation.""",
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options, shared = read_grid(args)
     # After the help, which needs none of it.
     from dg.grid.session import run_grid

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import psutil
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.settings.config import TrainConfig
 from dg.settings.reader import Settings, build, keys, quoted, split_args, suggest, to_tree
 
@@ -64,8 +64,7 @@ class ChildRun:
                 start_new_session=True,
                 env=os.environ | dict(environment or {}),
             )
-        note = json.dumps({"pid": self.process.pid}).encode()
-        replace_file(folder / PROCESS, lambda file: file.write(note))
+        write_json(folder / PROCESS, {"pid": self.process.pid})
 
     @property
     def pid(self) -> int:
@@ -84,7 +83,7 @@ class ChildRun:
     def stop(self, at_once: bool = False) -> None:
         """Ask it to checkpoint and end, or end it now with all that it started; `poll` tells when it has."""
         if self.process.returncode is None:
-            end_process(self.pid, at_once)
+            _end_process(self.pid, at_once)
 
     def end(self, code: int, stopped: bool) -> RunEnd:
         """Return what an exit code means for the run.
@@ -184,13 +183,8 @@ def last_error(lines: Sequence[str]) -> str:
     return lines[-1] if lines else "no output"
 
 
-def end_process(pid: int, at_once: bool) -> None:
-    """Ask a process of dg.train to checkpoint and end, or kill it with everything that it started.
-
-    Args:
-        pid: id of the process; one that has ended is no error.
-        at_once: whether to send SIGKILL to the process and its descendants; else SIGINT to the process alone.
-    """
+def _end_process(pid: int, at_once: bool) -> None:
+    """Ask a process of dg.train to checkpoint and end, or kill it with all that it started; it may have ended."""
     try:
         process = psutil.Process(pid)
         family = process.children(recursive=True) if at_once else []
@@ -219,9 +213,9 @@ def end_orphan(folder: Path, patience_s: float = ORPHAN_PATIENCE_S) -> bool:
     """
     process = _noted_process(folder)
     if process is not None and _outlives(process, patience_s):
-        end_process(process.pid, at_once=False)
+        _end_process(process.pid, at_once=False)
         if _outlives(process, patience_s):
-            end_process(process.pid, at_once=True)
+            _end_process(process.pid, at_once=True)
     (folder / PROCESS).unlink(missing_ok=True)
     return process is not None
 

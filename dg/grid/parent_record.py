@@ -10,7 +10,7 @@ from dg.compare.report.page import report_page
 from dg.compare.report.sources import runs_in_store
 from dg.compare.settings import CompareOptions
 from dg.compare.tables import ComparisonTable
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file
 from dg.grid.parent_run import ParentRun
 from dg.grid.plan import GridPlan
 from dg.tracking.labels import dataset_label, lifter_label, method_label, metric_label
@@ -33,11 +33,7 @@ def parent_title(plan: GridPlan) -> str:
 
 
 def parent_tags(plan: GridPlan) -> dict[str, str]:
-    """Return the tags that fill the parent run's row in the table of runs.
-
-    Args:
-        plan: the grid's cells.
-    """
+    """Return the tags that fill the parent run's row in the table of runs."""
     return {TAG_METHOD: ", ".join(_labels(plan, "method")), TAG_SOURCE: _source(plan)}
 
 
@@ -56,10 +52,9 @@ def record_comparison(records: ParentRun, folder: Path, plan: GridPlan, options:
         TrackingError: the store cannot be read.
     """
     tables, _ = comparison(options)
-    replace_file(folder / TABLE, lambda file: file.write(text.encode()))
+    write_file(folder / TABLE, text)
     write_picture(tables, folder / PICTURE)
-    page = report_page(runs_in_store(options), options, parent_title(plan))
-    replace_file(folder / REPORT, lambda file: file.write(page.encode()))
+    write_file(folder / REPORT, report_page(runs_in_store(options), options, parent_title(plan)))
     for name in (TABLE, PICTURE, REPORT, "grid.json"):
         records.tracker.log_artifact(folder / name)
     records.tracker.log_metrics(summary_metrics(tables), step=len(plan.cells))
@@ -67,11 +62,7 @@ def record_comparison(records: ParentRun, folder: Path, plan: GridPlan, options:
 
 
 def summary_metrics(tables: Sequence[ComparisonTable]) -> dict[str, float]:
-    """Return for each target the best mean over seeds, and the mean of all rows.
-
-    Args:
-        tables: the grid's comparison.
-    """
+    """Return for each target the best mean over seeds, and the mean of all rows of the comparison."""
     found: dict[str, float] = {}
     for table in tables:
         pick = max if table.metric in HIGHER_IS_BETTER else min

@@ -72,7 +72,7 @@ def find_places(
         there, where = cluster(config.address), f"the Ray cluster at {config.address}"
     else:
         there, where = machine(config.device != "cpu"), "this machine, each with a Ray cluster of its own"
-    fit = _at_least_one([there.cores / cores, *_gpu_bounds(configs, float(len(there.gpus)))])
+    fit = max(1, int(min([there.cores / cores, *_gpu_bounds(configs, float(len(there.gpus)))])))
     return Places(asked or fit, f"on {where}: {there.cores:g} cores, {cores} a run")
 
 
@@ -86,7 +86,7 @@ def _on_machine(config: TrainConfig, asked: int, machine: Resources) -> Places:
         bounds.append(CELLS_PER_GPU * len(machine.gpus))
         environments = tuple(environment | {"CUDA_VISIBLE_DEVICES": gpu} for gpu in machine.gpus)
         why += f", over {len(machine.gpus)} GPU{'s' if len(machine.gpus) > 1 else ''}"
-    return Places(asked or _at_least_one(bounds), why, environments)
+    return Places(asked or max(1, int(min(bounds))), why, environments)
 
 
 def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
@@ -96,10 +96,6 @@ def _gpu_bounds(configs: Sequence[TrainConfig], gpus: float) -> list[float]:
         trainer, actor = share_gpus(config, gpus)
         claims.append(trainer + (actor * config.render.actors if config.draws else 0.0))
     return [gpus / max(claims)] if max(claims) > 0 else []
-
-
-def _at_least_one(bounds: Sequence[float]) -> int:
-    return max(1, int(min(bounds)))
 
 
 def this_machine(with_gpus: bool) -> Resources:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.grid.cells import ADAPTATION, Cell, GridOptions, Kind, Spec, make_cells, parse_specs
 from dg.grid.child_run import finished_summary
 from dg.settings.command_line import check_plugins, parse, table_of
@@ -208,7 +208,7 @@ def write_record(folder: Path, plan: GridPlan, grid_id: str, parent_run_id: str)
         "details": plan.details,
         "cells": list(cells.values()),
     }
-    _write_json(folder / RECORD, record)
+    write_json(folder / RECORD, record)
 
 
 def mark_cell(folder: Path, planned: PlannedCell) -> Path:
@@ -219,7 +219,7 @@ def mark_cell(folder: Path, planned: PlannedCell) -> Path:
         planned: the cell.
     """
     own = folder / planned.name
-    _write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "args": list(planned.cell.args)})
+    write_json(own / CELL, {"name": planned.name, "digest": planned.digest, "args": list(planned.cell.args)})
     return own
 
 
@@ -266,7 +266,3 @@ def _digest_in(own: Path) -> str:
         return json.loads((own / CELL).read_text())["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         return ""
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    replace_file(path, lambda file: file.write(json.dumps(content, indent=1).encode()))

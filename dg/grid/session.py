@@ -109,7 +109,7 @@ class GridSession:
             lambda: self.waiting.pop(0) if self.waiting else None,
             self._start,
             self._ended,
-            self._tick,
+            lambda: self.view.tick(self._counts(), self._left_s(), self._progress()),
             places.parallel,
         )
 
@@ -198,9 +198,6 @@ class GridSession:
             said, state, status = f"FAILED after {took}: {end.why}", "failed", "FAILED"
         self.records.label(planned.name, {TAG_GRID: self.grid_id}, state, status)
         self.view.say(f"{planned.name}: {said}  [{self._counts().text(self._left_s())}]")
-
-    def _tick(self) -> None:
-        self.view.tick(self._counts(), self._left_s(), self._progress())
 
     def _progress(self) -> list[CellProgress]:
         found = []

@@ -141,7 +141,10 @@ class PersonPoseDetector:
         crops = self._pose_images(
             [image], boxes=[corner_and_size], input_data_format="channels_last", return_tensors="pt"
         )["pixel_values"].to(self.device)
-        answer = self._pose(crops.float(), **self._experts(len(boxes)))
+        experts = {}
+        if self._pose.config.backbone_config.num_experts > 1:
+            experts["dataset_index"] = torch.full((len(boxes),), _COCO_EXPERT, device=self.device)
+        answer = self._pose(crops.float(), **experts)
         if not bool(answer.heatmaps.isfinite().all()):
             raise DepthCheckpointError(f"pose={self.options.pose}: its heatmaps are not finite")
         (people,) = self._pose_images.post_process_pose_estimation(answer, boxes=[corner_and_size])
@@ -149,11 +152,6 @@ class PersonPoseDetector:
         keypoints = torch.stack([person["keypoints"] for person in people]).numpy() + 0.5
         confidence = torch.stack([person["scores"] for person in people]).numpy()
         return _within_crop(keypoints, boxes, self._pose_images.size), confidence.clip(0, 1).astype(np.float32)
-
-    def _experts(self, people: int) -> dict[str, Tensor]:
-        if self._pose.config.backbone_config.num_experts == 1:
-            return {}
-        return {"dataset_index": torch.full((people,), _COCO_EXPERT, device=self.device)}
 
 
 def _within_crop(keypoints: np.ndarray, boxes: np.ndarray, size: Any) -> np.ndarray:  # noqa: ANN401

@@ -39,12 +39,7 @@ def main() -> None:
 
 
 def _stand_in(package: str, *modules: str) -> None:
-    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for.
-
-    Args:
-        package: name of the package.
-        modules: of it that are imported, too.
-    """
+    """An empty module for a package that is not installed; MediaPipe imports it for drawings, which nobody asks for."""
     if importlib.util.find_spec(package) is None:
         for name in (package, *modules):
             sys.modules[name] = types.ModuleType(name)
@@ -64,7 +59,9 @@ def people(pose: Any, image: np.ndarray, most: int) -> list[list[list[float]]]: 
     rest, found = image.copy(), []
     for _ in range(most):
         person = _one(pose, rest)
-        if person is None or not _is_sure(person) or any(_same(person, other) for other in found):
+        if person is None or any(_same(person, other) for other in found):
+            break
+        if max(person[_SHOULDERS, 2].mean(), person[_HIPS, 2].mean()) < _LEAST:
             break
         found.append(person)
         low, high = person[:, :2].min(0), person[:, :2].max(0)
@@ -81,10 +78,6 @@ def _one(pose: Any, image: np.ndarray) -> "np.ndarray | None":  # noqa: ANN401
         return None
     height, width = image.shape[:2]
     return np.array([[mark.x * width, mark.y * height, mark.visibility] for mark in answer.landmark])
-
-
-def _is_sure(person: np.ndarray) -> bool:
-    return max(person[_SHOULDERS, 2].mean(), person[_HIPS, 2].mean()) >= _LEAST
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:

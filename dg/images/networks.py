@@ -10,6 +10,16 @@ from render_workers.depth.checkpoint_files import INSTALL, DepthCheckpointError
 from render_workers.depth.pretrained import load_network
 
 
+def transformers_version() -> str | None:
+    """Of the installed package, which is an extra; None where it is not there."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("transformers")
+    except PackageNotFoundError:
+        return None
+
+
 def load_one_of(option: str, folder: Path, classes: Mapping[str, str]) -> Any:  # noqa: ANN401 - transformers is an extra
     """A network of one of several kinds, in eval mode without gradients.
 

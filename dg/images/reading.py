@@ -157,10 +157,6 @@ def _reason(error: Exception) -> str:
 
 
 def by_number(path: Path) -> list[list[tuple[int, int, str]]]:
-    """A sorting key under which folders stay together and numbers count by their value.
-
-    Args:
-        path: relative to the folder that is sorted.
-    """
+    """A sorting key of a relative path: folders stay together, and numbers count by their value."""
     parts = [re.split(r"(\d+)", part) for part in path.parts]
     return [[(0, int(t), "") if t.isdecimal() else (1, 0, t.lower()) for t in texts if t] for texts in parts]

@@ -1,15 +1,15 @@
 """Video files, decoded frame by frame with PyAV (the extra `video`): one frame is in memory at a time."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
+from dg.files.atomic import replace_file
 from dg.files.errors import FileFormatError
 from dg.files.plain_text import one_line
 from dg.images.reading import LARGEST_PIXELS, SMALLEST_SIDE
@@ -103,23 +103,22 @@ def write_video(path: Path, pictures: Iterator[UInt8[np.ndarray, "height width 3
         fps: frames per second.
     """
     av = _av()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.stem}.{os.getpid()}.tmp.mp4")
-    try:
-        with av.open(str(aside), "w") as container:
+
+    def write(file: IO[bytes]) -> None:
+        with av.open(file, "w", format="mp4") as container:
             stream: Any = None
             for picture in pictures:
                 even = np.ascontiguousarray(picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2])
                 if stream is None:
-                    stream = container.add_stream(_codec(av), rate=Fraction(fps).limit_denominator(1001))
+                    codec = next((name for name in _CODECS if name in av.codecs_available), _CODECS[-1])
+                    stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
                     stream.height, stream.width = even.shape[:2]
                     stream.pix_fmt = "yuv420p"
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
             if stream is not None:
                 container.mux(stream.encode())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+
+    replace_file(path, write)
 
 
 def _av() -> Any:  # noqa: ANN401 - an extra
@@ -162,7 +161,3 @@ def _upright(frame: Any) -> UInt8[np.ndarray, "height width 3"]:  # noqa: ANN401
     rgb = frame.to_ndarray(format="rgb24")
     turns = round(getattr(frame, "rotation", 0) / _QUARTER) % 4
     return np.ascontiguousarray(np.rot90(rgb, turns))
-
-
-def _codec(av: Any) -> str:  # noqa: ANN401
-    return next((name for name in _CODECS if name in av.codecs_available), _CODECS[-1])

@@ -57,16 +57,14 @@ class PoseBatch:
         camera: Camera,
         skeleton: Skeleton,
         joints_2d: Float[Tensor, "batch frames joints 2"] | None = None,
-        domain: int = 0,
     ) -> "PoseBatch":
-        """Make a batch of valid poses, with rows numbered from zero.
+        """Make a batch of valid poses of data set 0, with rows numbered from zero.
 
         Args:
             joints_3d: absolute joints in the camera frame, metres.
             camera: one camera for each pose.
             skeleton: the skeleton of the joints.
             joints_2d: normalised image coordinates; the projection of `joints_3d` unless given.
-            domain: the number of the data set.
 
         Returns:
             The batch, without depth and without detections.
@@ -86,7 +84,7 @@ class PoseBatch:
             skeleton=skeleton,
             valid=torch.ones(rows, dtype=torch.bool, device=device),
             index=torch.arange(rows, device=device),
-            domain=torch.full((rows,), domain, device=device),
+            domain=torch.zeros(rows, dtype=torch.int64, device=device),
         )
 
     def __len__(self) -> int:

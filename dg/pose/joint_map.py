@@ -52,6 +52,20 @@ _MEANS: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {
 _APART: dict[str, tuple[tuple[str, str], float]] = {"mediapipe_33": (_HIPS, 1.4)}
 
 
+def convertible(source: Skeleton, target: Skeleton) -> bool:
+    """Whether joints of one skeleton can be made of another's.
+
+    Args:
+        source: the skeleton that there is.
+        target: the one that is wanted.
+    """
+    try:
+        joint_map(source, target)
+    except ValueError:
+        return source == target
+    return True
+
+
 @cache
 def joint_map(source: Skeleton, target: Skeleton) -> Float[Tensor, "target source"]:
     """Build the matrix M with `target_joints = M @ source_joints`; its rows sum to one.

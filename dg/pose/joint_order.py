@@ -5,7 +5,6 @@ a body's. Left and right cannot be told this way: a person seen from behind is o
 swapped.
 """
 
-from collections.abc import Iterable
 from math import log
 
 from jaxtyping import Float
@@ -52,31 +51,20 @@ def misfit(joints: Float[Tensor, "poses joints axes"], skeleton: Skeleton) -> fl
     return total / count
 
 
-def orders_of(joints: int, among: Iterable[Skeleton] = SKELETONS.values()) -> list[Skeleton]:
-    """Find the skeletons that a number of joints may belong to.
-
-    Args:
-        joints: the number of joints.
-        among: the skeletons to choose from.
-
-    Returns:
-        Those with this number of joints that have the limbs by which an order is told.
-    """
+def orders_of(joints: int) -> list[Skeleton]:
+    """Find the skeletons that a number of joints may belong to, which have the limbs by which an order is told."""
     needed = {f"{side}_{part}" for side in ("left", "right") for part in LIMBS}
-    return [s for s in among if len(s) == joints and needed <= set(s.joints)]
+    return [s for s in SKELETONS.values() if len(s) == joints and needed <= set(s.joints)]
 
 
-def better_order(
-    joints: Float[Tensor, "poses joints axes"], stated: Skeleton, among: Iterable[Skeleton] = SKELETONS.values()
-) -> Skeleton | None:
+def better_order(joints: Float[Tensor, "poses joints axes"], stated: Skeleton) -> Skeleton | None:
     """Another skeleton whose order clearly fits poses better than the stated one's; None where there is none.
 
     Args:
         joints: As for `misfit`.
         stated: The order that they are said to be in.
-        among: The orders to try.
     """
-    found = {s.name: misfit(joints, s) for s in orders_of(joints.shape[1], among)}
+    found = {s.name: misfit(joints, s) for s in orders_of(joints.shape[1])}
     if not found:
         return None
     best = min(found, key=lambda name: found[name])

@@ -1,11 +1,10 @@
 """`dg predict INPUT [checkpoint=CHECKPOINT] [key=value ...]`: photographs, videos and keypoints lifted to 3D."""
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from dg.predict.settings import PredictOptions, predict_options
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.errors import DATA
 
 COMMAND = Command(
@@ -33,12 +32,9 @@ time; of all OUT/summary.json. What cannot be read is left out and listed. See d
 )
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = predict_options(args)
     # After the help, which needs no torch.
     from dg.predict.run import run

@@ -1,6 +1,6 @@
 """All people of an input in one archive, a person and frame a row."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +9,6 @@ from dg.files.atomic import replace_file
 from dg.images.keypoint_formats.base import NO_TRACK
 from dg.pose.skeleton import Skeleton
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
-
-LiftedFrames = Iterable[tuple[ImageInputs, Sequence[LiftedPerson]]]
 
 
 class PeopleArrays:

@@ -38,11 +38,6 @@ class ImageCamera:
         return Camera.from_pixels(*[torch.tensor([r], dtype=torch.float32) for r in rows], longer_side=True)
 
     @property
-    def focal_in_heights(self) -> float:
-        """Focal length over the shorter side: in image heights for a landscape picture."""
-        return sum(self.focal_px) / 2 / min(self.size_px)
-
-    @property
     def field_of_view(self) -> float:
         """Horizontal, degrees."""
         return math.degrees(2 * math.atan(self.size_px[0] / 2 / self.focal_px[0]))

@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int, UInt8
 
+from dg.files.atomic import write_file, write_json
 from dg.images.keypoint_formats.base import NO_TRACK, Frames
 from dg.images.people import Person
 from dg.pose.skeleton import Skeleton
 from dg.predict.arrays import PeopleArrays
 from dg.predict.bvh import motions, write_bvh
 from dg.predict.cameras import ImageCamera
-from dg.predict.document import clip_document, write_document
+from dg.predict.document import clip_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson, PersonInputs
 from dg.predict.page import page_of, viewer_frames
 from dg.predict.predictor import ImagePredictor
 from dg.predict.rerun_file import RECORDING, write_rerun
-from dg.predict.tally import PAGE, caption, write_page
+from dg.predict.tally import PAGE, caption
 from dg.predict.tracks import LiftRows, Track, lift_rows, tracks_of
 
 Thumbnail = UInt8[np.ndarray, "height width 3"]
@@ -131,7 +132,7 @@ def write_clip(
     ]
     written = [_named(place, ".json")]
     document = clip_document(clip.frames, skeleton, {"input": title, "fps": clip.fps, "tracks": tracks, **facts})
-    write_document(document, written[0])
+    write_json(written[0], document, allow_nan=False)
     if options.npz:
         arrays = PeopleArrays(skeleton, clip.fps)
         for image, people in clip.frames:
@@ -140,7 +141,7 @@ def write_clip(
         written += [_named(place, ".npz")] if arrays.rows else []
     if options.page and clip.frames:
         said = caption(predictor, clip.frames[0][0].camera)
-        write_page(page_of(clip.frames, skeleton, title, said, clip.fps), _named(place, PAGE))
+        write_file(_named(place, PAGE), page_of(clip.frames, skeleton, title, said, clip.fps))
         written.append(_named(place, PAGE))
     if options.rerun:
         written.append(_named(place, RECORDING))

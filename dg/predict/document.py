@@ -1,14 +1,12 @@
 """The JSON file of one image: everything that was found, and what it was found with."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dg.files.atomic import replace_file
 from dg.pose.skeleton import Skeleton
 from dg.predict.cameras import ImageCamera
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
@@ -104,17 +102,6 @@ def _person(lifted: LiftedPerson, skeleton: Skeleton) -> dict[str, Any]:
             "confidence": _rounded(inputs.person.confidence, _SHARE),
         },
     }
-
-
-def write_document(document: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file, whole or not at all.
-
-    Args:
-        document: plain containers without NaN, which JSON does not know.
-        path: of the file.
-    """
-    text = json.dumps(document, indent=1, allow_nan=False)
-    replace_file(path, lambda file: file.write(text.encode()))
 
 
 def file_digest(path: Path) -> str:

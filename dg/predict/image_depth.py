@@ -64,7 +64,9 @@ class ImageDepth:
     def _metres(self, depth: torch.Tensor, camera: ImageCamera) -> Float32[np.ndarray, "height width"]:
         if not bool(depth.isfinite().all()):
             raise DepthCheckpointError(f"depth={self.choice.name}: {self.facts.checkpoint}: its depth is not finite")
-        focal = torch.full((1, 2), camera.focal_in_heights, device=depth.device)
+        # Over the shorter side: in image heights for a landscape picture.
+        in_heights = sum(camera.focal_px) / 2 / min(camera.size_px)
+        focal = torch.full((1, 2), in_heights, device=depth.device)
         return self.source.at_focal(depth, focal)[0].cpu().numpy()
 
     def record(self) -> dict[str, object]:

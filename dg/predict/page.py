@@ -66,10 +66,11 @@ def _frame(image: ImageInputs, people: Sequence[LiftedPerson], scale: float, wit
         root = (person.inputs.joints_px.mean(0) - middle) * scale
         centre = person.joints_3d.mean(0)
         poses.append(person.seen_3d + np.array([root[0] - centre[0], root[1] - centre[1], 0]))
+    tracks = [person.inputs.person.track for person in people]
     pictures = with_picture and image.thumbnail is not None
     return ViewerFrame(
         poses=poses,
-        labels=[_label(n, person) for n, person in enumerate(people, 1)],
+        labels=[str(n if track is None else track) for n, track in enumerate(tracks, 1)],
         joints_2d=[person.inputs.seen_px * shrink for person in people],
         picture=_jpeg(image.thumbnail, (width, height), shrink) if pictures else None,
         depth=_jpeg(_coloured(image.depth_thumbnail), (width, height), shrink)
@@ -78,11 +79,6 @@ def _frame(image: ImageInputs, people: Sequence[LiftedPerson], scale: float, wit
         size=(max(round(width * shrink), 1), max(round(height * shrink), 1)),
         caption=f"{image.name}: {len(people)} {'person' if len(people) == 1 else 'people'}",
     )
-
-
-def _label(number: int, person: LiftedPerson) -> str:
-    track = person.inputs.person.track
-    return str(number if track is None else track)
 
 
 def _metres_per_pixel(frames: Sequence[tuple[ImageInputs, Sequence[LiftedPerson]]]) -> float:

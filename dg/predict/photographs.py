@@ -6,15 +6,17 @@ from typing import Any
 
 import torch
 
+from dg.drawing.figures import png_bytes
+from dg.files.atomic import write_file, write_json
 from dg.images.reading import ImageError, find_images
 from dg.predict.arrays import PeopleArrays
-from dg.predict.document import image_document, write_document
+from dg.predict.document import image_document
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 from dg.predict.page import page_of, viewer_frames
-from dg.predict.picture import draw_picture, write_picture
+from dg.predict.picture import DOTS_PER_INCH, draw_picture
 from dg.predict.predictor import ImagePredictor
 from dg.predict.rerun_file import RECORDING, write_rerun
-from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes, still_note, write_page
+from dg.predict.tally import PAGE, PICTURE, Say, Tally, caption, notes
 
 ARRAYS = "people.npz"
 
@@ -38,16 +40,23 @@ def lift_photographs(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[
     paths = photographs(root)
     made_with = predictor.made_with()
     windows = predictor.stored.config.frames
-    for line in [*notes(predictor), *([still_note(windows)] if windows > 1 and not options.sequence else [])]:
+    for line in notes(predictor):
         say(line)
+    if windows > 1 and not options.sequence:
+        say(
+            f"the lifter sees windows of {windows} frames: each image is shown to it as a person who stands "
+            "still; sequence=true people=best takes a folder's images as one clip"
+        )
     arrays = PeopleArrays(predictor.skeleton)
-    for images in _chunks(_read(predictor, root, paths, tally, say), 0 if options.sequence else 1):
+    found = _read(predictor, root, paths, tally, say)
+    for images in filter(None, [list(found)]) if options.sequence else ([image] for image in found):
         for image, people in _lifted(predictor, images):
             _write(predictor, image, people, out, made_with)
             arrays.add(image, people)
             tally.count(image, people, say)
     if not tally.images:
-        raise ImageError(f"none of the {len(paths)} images can be read, for example {tally.first_reason}")
+        reason = next(iter(tally.unreadable.values()))
+        raise ImageError(f"none of the {len(paths)} images can be read, for example {reason}")
     if options.npz:
         arrays.write(out / ARRAYS)
     return made_with
@@ -74,18 +83,6 @@ def _read(
             say(f"  left out: {error}")
 
 
-def _chunks(images: Iterator[ImageInputs], size: int) -> Iterator[list[ImageInputs]]:
-    """Lists of so many; all in one for 0."""
-    chunk: list[ImageInputs] = []
-    for image in images:
-        chunk.append(image)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
 def _lifted(
     predictor: ImagePredictor, images: Sequence[ImageInputs]
 ) -> Iterator[tuple[ImageInputs, list[LiftedPerson]]]:
@@ -110,12 +107,13 @@ def _write(
     place, options = out / image.name, predictor.options
     skeleton = predictor.skeleton
     document = image_document(image, people, skeleton, made_with)
-    write_document(document, place.with_name(f"{place.name}.json"))
+    write_json(place.with_name(f"{place.name}.json"), document, allow_nan=False)
     said = caption(predictor, image.camera)
     if options.picture:
-        write_picture(draw_picture(image, people, skeleton, said), place.with_name(f"{place.name}{PICTURE}"))
+        drawn = png_bytes(draw_picture(image, people, skeleton, said), DOTS_PER_INCH)
+        write_file(place.with_name(f"{place.name}{PICTURE}"), drawn)
     if options.page:
         page = page_of([(image, people)], skeleton, str(image.name), said)
-        write_page(page, place.with_name(f"{place.name}{PAGE}"))
+        write_file(place.with_name(f"{place.name}{PAGE}"), page)
     if options.rerun:
         write_rerun(place.with_name(f"{place.name}{RECORDING}"), viewer_frames([(image, people)]), skeleton)

@@ -2,13 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dg.drawing.pose import MIDDLE, png_bytes, side_colour
-from dg.files.atomic import replace_file
+from dg.drawing.pose import MIDDLE, side_colour
 from dg.pose.skeleton import Skeleton
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 
@@ -17,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.gridspec import GridSpecFromSubplotSpec
 
+DOTS_PER_INCH = 110
 THUMBNAIL_PX = 960  # longer side of the image in the picture
 SHOWN = 4  # people with views of their own
 DOUBTFUL = 0.3  # joints of less confidence are drawn hollow (METHODS 4.2: the confidence filter)
@@ -68,12 +67,6 @@ def draw_picture(image: ImageInputs, people: Sequence[LiftedPerson], skeleton: S
         _draw_views(figure, outer[1].subgridspec(rows, 2 * pairs), shown, skeleton)
     figure.suptitle(f"{image.name}   {caption}", fontsize=9, color="#333333")
     return figure
-
-
-def write_picture(figure: "Figure", path: Path) -> None:
-    """As a PNG file, whole or not at all."""
-    drawn = png_bytes(figure, dpi=110)
-    replace_file(path, lambda file: file.write(drawn))
 
 
 def _draw_image(axis: "Axes", image: ImageInputs, people: Sequence[LiftedPerson], skeleton: Skeleton) -> None:

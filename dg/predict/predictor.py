@@ -1,6 +1,6 @@
 """The lifter and the networks before it, loaded once for all images and frames."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from dg import __version__
-from dg.images.detectors import make_detector
+from dg.images.detectors import Detector, make_detector
+from dg.images.networks import transformers_version
 from dg.images.people import Person, to_skeleton
 from dg.images.reading import read_photograph
 from dg.pose.missing_joints import fill_along_limbs
@@ -27,9 +28,7 @@ from dg.predict.starter import STARTER
 from dg.settings.config import ConfigError
 from dg.trained.stored import StoredLifter, load_checkpoint
 
-Detector = Callable[[Sequence[np.ndarray]], list[list[Person]]]
 LEAST_JOINTS = 8  # of the lifter's, that must be found for a person to be lifted
-NO_DETECTOR = "none"
 
 
 @dataclass(frozen=True)
@@ -156,11 +155,7 @@ class ImagePredictor:
         return self.scenes.at_joints(replace(person, joints_px=filled, missing=missing), scene)
 
     def made_with(self, source_2d: str = "") -> dict[str, Any]:
-        """How the results were made, for their files.
-
-        Args:
-            source_2d: where people's 2D comes from, where it is no detector.
-        """
+        """How the results were made, for their files. source_2d: where the 2D comes from, where it is no detector."""
         recorded = getattr(self.detector, "record", None)
         networks: dict[str, Any] = {} if recorded is None else dict(recorded())
         networks |= self.scenes.record()
@@ -181,7 +176,11 @@ class ImagePredictor:
                 "trained_with_depth": config.depth["name"] if config.needs_depth else "none",
             },
             "networks": networks,
-            "versions": {"dg": __version__, "torch": torch.__version__, "transformers": _version("transformers")},
+            "versions": {
+                "dg": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers_version() or "none",
+            },
         }
 
 
@@ -203,15 +202,6 @@ def resized(values: UInt8[np.ndarray, "height width 3"] | np.ndarray, shrink: fl
         return values
     height, width = (max(round(side * shrink), 1) for side in values.shape[:2])
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 def _check_inputs(stored: StoredLifter) -> None:

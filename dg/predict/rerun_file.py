@@ -16,11 +16,6 @@ RECORDING = ".rrd"
 _RADIUS_M, _RADIUS_PX = 0.012, 1.5
 
 
-def check_rerun() -> None:
-    """Raise OptionError where Rerun is not installed."""
-    _rerun()
-
-
 def write_rerun(path: Path, frames: Sequence[ViewerFrame], skeleton: Skeleton, fps: float = 0.0) -> None:
     """Write a recording, whole or not at all.
 
@@ -33,7 +28,7 @@ def write_rerun(path: Path, frames: Sequence[ViewerFrame], skeleton: Skeleton, f
     Raises:
         OptionError: where Rerun is not installed.
     """
-    rerun = _rerun()
+    rerun = load_rerun()
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     recording = rerun.RecordingStream("dg predict")
@@ -87,7 +82,8 @@ def _bones(joints: np.ndarray, skeleton: Skeleton) -> tuple[list[np.ndarray], li
     return [ends[bone] for bone in known], [[int(text[i : i + 2], 16) for i in (1, 3, 5)] for text in colours]
 
 
-def _rerun() -> Any:  # noqa: ANN401
+def load_rerun() -> Any:  # noqa: ANN401
+    """The package Rerun. Raises OptionError where it is not installed."""
     try:
         import rerun  # pyright: ignore[reportMissingImports] - an extra that the tests' environment may lack
     except ImportError as error:

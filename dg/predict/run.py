@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from dg.files.atomic import write_json
 from dg.images.keypoint_formats.content import open_content
 from dg.images.video import Video, is_video
-from dg.predict.document import write_document
 from dg.predict.keypoints import lift_keypoints
 from dg.predict.photographs import lift_photographs, photographs
 from dg.predict.predictor import Detector, ImagePredictor
-from dg.predict.rerun_file import check_rerun
+from dg.predict.rerun_file import load_rerun
 from dg.predict.scenes import DepthOfImage
 from dg.predict.settings import PredictOptions
 from dg.predict.tally import Say, Tally
@@ -54,14 +54,14 @@ def run(
         "without_people": tally.without_people, "unreadable": tally.unreadable, "out": str(options.out),
         "wall_s": round(time.monotonic() - start, 3), **made_with,
     }  # fmt: skip
-    write_document(summary, Path(options.out) / SUMMARY)
+    write_json(Path(options.out) / SUMMARY, summary, allow_nan=False)
     return summary
 
 
 def _look_for_input(options: PredictOptions) -> None:
     """Raise for an input that is not there before networks are loaded or fetched."""
     if options.rerun:
-        check_rerun()
+        load_rerun()
     if options.keypoints:
         open_content(Path(options.keypoints))
     if options.images and is_video(Path(options.images)):

@@ -59,7 +59,9 @@ class PredictOptions(DetectorOptions):
     def __post_init__(self) -> None:
         if not self.images and not self.keypoints:
             raise ConfigError("expected a photograph, a folder of them, a video, or keypoints=FILE; see --help")
-        self._check_keypoints()
+        if self.sequence and self.keypoints:
+            raise ConfigError("sequence= is for folders of photographs; keypoints of a clip are followed by themselves")
+        self.image_size  # noqa: B018 - looked at early
         if self.sequence and self.people != "best":
             raise ConfigError("sequence=true follows one person through the images: give people=best with it")
         given = [name for name in ("focal", "fov", "camera") if getattr(self, name)]
@@ -69,11 +71,6 @@ class PredictOptions(DetectorOptions):
             raise ConfigError(f"focal={self.focal:g}: expected pixels of the image, such as focal=1145")
         if self.camera:
             self.intrinsics  # noqa: B018 - looked at early
-
-    def _check_keypoints(self) -> None:
-        if self.sequence and self.keypoints:
-            raise ConfigError("sequence= is for folders of photographs; keypoints of a clip are followed by themselves")
-        self.image_size  # noqa: B018 - looked at early
 
     @property
     def image_size(self) -> tuple[int, int] | None:
@@ -109,14 +106,7 @@ class PredictOptions(DetectorOptions):
 
 
 def predict_options(args: Sequence[str]) -> PredictOptions:
-    """The settings of `dg predict`.
-
-    Args:
-        args: `key=value` each, and the image or folder.
-
-    Raises:
-        ConfigError: with every problem.
-    """
+    """The settings of `dg predict`. Raises ConfigError with every problem."""
     return read(PredictOptions, args, "images", _problems)
 
 

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from dg.files.atomic import replace_file
 from dg.predict.cameras import ImageCamera
 from dg.predict.lifter_inputs import ImageInputs, LiftedPerson
 from dg.predict.predictor import ImagePredictor
@@ -26,11 +24,6 @@ class Tally:
     people: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
     without_people: list[str] = field(default_factory=list)
-
-    @property
-    def first_reason(self) -> str:
-        """Why the first unreadable image is so."""
-        return next(iter(self.unreadable.values()))
 
     def count(self, image: ImageInputs, people: Sequence[LiftedPerson], say: Say | None = None) -> None:
         """Take an image, and say how many people are in it."""
@@ -68,16 +61,3 @@ def notes(predictor: ImagePredictor) -> list[str]:
     if predictor.scenes.needs_depth and config.depth["name"] != chosen:
         found.append(f"the lifter was trained with depth={config.depth['name']}, here depth is a network's ({chosen})")
     return found
-
-
-def still_note(frames: int) -> str:
-    """That a lifter of windows sees photographs of somebody who stands still."""
-    return (
-        f"the lifter sees windows of {frames} frames: each image is shown to it as a person who stands "
-        "still; sequence=true people=best takes a folder's images as one clip"
-    )
-
-
-def write_page(page: str, path: Path) -> None:
-    """A web page, whole or not at all."""
-    replace_file(path, lambda file: file.write(page.encode()))

@@ -12,6 +12,7 @@ from dg.images.keypoint_formats.base import NO_TRACK, Frames
 from dg.pose.missing_joints import fill_along_limbs
 from dg.pose.skeleton import Skeleton
 
+_NAMED = 5  # gaps that are told of
 LONGEST_GAP = 15  # frames over which a person or a joint is drawn between those in which it was found
 
 
@@ -152,13 +153,8 @@ def between(places: Float32[np.ndarray, "rows joints 2"]) -> Float32[np.ndarray,
     return found
 
 
-def named_gaps(tracks: Sequence[Track], most: int = 5) -> list[str]:
-    """The gaps in words, a line each.
-
-    Args:
-        tracks: of `tracks_of`.
-        most: lines.
-    """
+def named_gaps(tracks: Sequence[Track]) -> list[str]:
+    """The gaps in words, a line each, at most `_NAMED` of them."""
     lines = []
     for track in tracks:
         for first, last in track.gaps:
@@ -166,4 +162,4 @@ def named_gaps(tracks: Sequence[Track], most: int = 5) -> list[str]:
             words = "the track is cut there" if long else "drawn between the frames around"
             where = f"frame {first}" if first == last else f"frames {first} to {last}"
             lines.append(f"person {track.number} is not found in {where}: {words}")
-    return lines if len(lines) <= most else [*lines[:most], f"... and {len(lines) - most} gaps more"]
+    return lines if len(lines) <= _NAMED else [*lines[:_NAMED], f"... and {len(lines) - _NAMED} gaps more"]

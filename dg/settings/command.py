@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from typing import Any
 
 from dg.settings.config import GROUPS, TrainConfig
@@ -57,6 +58,10 @@ class Command:
         examples = "\n".join(f"  {line}" for line in self.examples)
         parts += [render_text(f"exit codes: {codes}"), f"examples:\n{examples}"]
         return "\n\n".join(parts)
+
+    def main(self, run: Callable[[list[str]], int]) -> Callable[[Sequence[str]], int]:
+        """Make the whole command, as `run_command` does, of a function that it decorates."""
+        return wraps(run)(lambda args: run_command(self, args, run))
 
 
 def run_command(command: Command, args: Sequence[str], run: Callable[[list[str]], int]) -> int:

@@ -88,13 +88,10 @@ def _typed(group: str, chosen: dict[str, Any]) -> dict[str, Any]:
     """The plug-in's name and the options that were given, in the types of its dataclass. Raises OptionError."""
     options = _options(group, chosen)
     given = [f.name for f in fields(options) if f.name in chosen]
-    values = {name: _plain(getattr(options, name)) for name in given}
-    return {"name": chosen["name"]} | values
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - of any option
-    """As checkpoints and JSON hold it."""
-    return list(value) if isinstance(value, tuple) else value
+    values = {name: getattr(options, name) for name in given}
+    # As checkpoints and JSON hold them.
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"name": chosen["name"]} | plain
 
 
 def _check_targets(config: TrainConfig) -> None:

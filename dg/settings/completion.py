@@ -4,11 +4,11 @@ The script asks `dg completion words COMMAND TEXT NAME` for what may follow, so 
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.commands import COMMANDS
 from dg.settings.config import GROUPS, TrainConfig
 from dg.settings.errors import ConfigError
@@ -61,12 +61,9 @@ _NAMES = {
 }  # fmt: skip
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     if args[0] == "words":
         command, text, name = [*args[1:], "", "", ""][:3]
         sys.stdout.write("".join(f"{word}\n" for word in completions(command, text, name)))
@@ -90,7 +87,9 @@ def completions(command: str, text: str, name: str = "") -> list[str]:
     if command not in COMMANDS:
         return []
     key, equals, value = text.partition("=")
-    found = list(_keys(command, name))
+    from dg.settings.help import keys_of
+
+    found = [known for kind in _settings(command, name) for known in keys_of(kind)]
     if equals:
         return [f"{key}={choice}" for choice in _choices(found, key) if choice.startswith(value)]
     names = list(_table(_NAMES[command])) if command in _NAMES and not name else [f"{known.name}=" for known in found]
@@ -102,15 +101,8 @@ def _table(place: str) -> dict[str, str]:
     return getattr(import_module(module), table)
 
 
-def _keys(command: str, name: str) -> "Iterator[Key]":
-    """The keys of a command, and those of `dg train` where it takes them too."""
-    from dg.settings.help import keys_of
-
-    for kind in _settings(command, name):
-        yield from keys_of(kind)
-
-
 def _settings(command: str, name: str) -> list[type[Any]]:
+    """Whose keys a command takes: its own, and those of `dg train`."""
     if command == "study":
         table = _table(_NAMES[command])
         study = resolve(table, command, name) if name in table else None

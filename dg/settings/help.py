@@ -56,35 +56,26 @@ def render_keys(keys: Sequence[Key], width: int = 0) -> str:
         keys: from `keys_of`.
         width: of the lines in characters; 0: the terminal's, at most 110.
     """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+    width = width or _terminal_width()
     lines, heading = [], ""
     for key in keys:
         if key.heading != heading:
             heading = key.heading
             lines += ["", f"{heading}:"]
-        lines += _wrapped(f"{key.name}={key.default}", _meaning(key), width)
+        meaning = "; ".join(part for part in (" | ".join(filter(None, key.choices)), key.meaning) if part)
+        lines += _wrapped(f"{key.name}={key.default}", meaning, width)
     return "\n".join(lines)
 
 
-def render_table(names: Sequence[tuple[str, str]], width: int = 0) -> str:
-    """Names with what they mean, as wrapped lines.
-
-    Args:
-        names: `(name, meaning)` each.
-        width: of the lines in characters; 0: the terminal's, at most 110.
-    """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+def render_table(names: Sequence[tuple[str, str]]) -> str:
+    """Pairs of a name and what it means, as wrapped lines."""
+    width = _terminal_width()
     return "\n".join(line for name, meaning in names for line in _wrapped(name, meaning, width))
 
 
-def render_text(text: str, width: int = 0) -> str:
-    """Text with its paragraphs wrapped; one with an indented line stays as it is.
-
-    Args:
-        text: paragraphs with an empty line between them.
-        width: of the lines in characters; 0: the terminal's, at most 110.
-    """
-    width = width or min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+def render_text(text: str) -> str:
+    """Text with its paragraphs wrapped; one with an indented line stays as it is."""
+    width = _terminal_width()
     parts = text.strip().split("\n\n")
     return "\n\n".join(p if re.search(r"^ ", p, re.M) else textwrap.fill(p, width) for p in parts)
 
@@ -107,15 +98,15 @@ def plugin_help(group: str, name: str, plugin: type[Any], options: type[Any] | N
     return "\n".join(part for part in (f"{group}={name}: {about}", f"\nits options:\n{shown}", own) if part)
 
 
+def _terminal_width() -> int:
+    return min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns)
+
+
 def _wrapped(left: str, right: str, width: int) -> list[str]:
     body = textwrap.wrap(right, max(30, width - INDENT - 2)) or [""]
     if len(left) > INDENT - 2:
         return [f"  {left}", *(f"  {'':{INDENT}}{line}" for line in body if line)]
     return [f"  {left:<{INDENT}}{body[0]}".rstrip(), *(f"  {'':{INDENT}}{line}" for line in body[1:])]
-
-
-def _meaning(key: Key) -> str:
-    return "; ".join(part for part in (" | ".join(filter(None, key.choices)), key.meaning) if part)
 
 
 def _default(field: "Field[Any]") -> str:

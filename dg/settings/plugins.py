@@ -12,8 +12,6 @@ from typing import Any, get_type_hints
 from dg.settings.errors import ConfigError, OptionError
 from dg.settings.reader import build, members, prepare, suggest
 
-__all__ = ["OptionError", "make_options", "resolve", "suggest"]
-
 
 def resolve(table: Mapping[str, str], kind: str, name: str) -> type[Any]:
     """The class that a table names.

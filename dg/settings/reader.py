@@ -259,11 +259,7 @@ def split_outside(text: str, separator: str) -> list[str]:
 
 
 def unquoted(text: str) -> str:
-    """Text without the quotes around it, if it is in quotes; a backslash before a quote within them keeps it.
-
-    Args:
-        text: as it was typed.
-    """
+    """Text without the quotes around it, if it is in quotes; a backslash before a quote within them keeps it."""
     if len(text) >= 2 and text[0] == text[-1] and text[0] in "'\"":
         return re.sub(r"\\([\\'\"])", r"\1", text[1:-1])
     return text

@@ -194,10 +194,7 @@ def _recipes() -> dict[str, PublishedRecipe]:
 
 
 def read_recipes(path: Path) -> Iterator[PublishedRecipe]:
-    """Read every recipe of a file.
-
-    Args:
-        path: the file; those that it extends lie beside it.
+    """Read every recipe of a file; files that it extends lie beside it.
 
     Raises:
         ConfigError: for a file of another form, naming file and key.

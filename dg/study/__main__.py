@@ -34,11 +34,7 @@ def main(args: Sequence[str]) -> int:
         if study.takes_train_keys:
             print("\nAll other keys are those of `dg train`.")
         return 0
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
-    return resolve(STUDIES, "study", args[0])().run(args[1:])
+    return run_command(COMMAND, args, lambda args: resolve(STUDIES, "study", args[0])().run(args[1:]))
 
 
 def about(name: str) -> str:

@@ -81,9 +81,6 @@ class GridStudy(Study):
             selection: of the weights.
             args: the command line, for the command that resumes.
 
-        Returns:
-            The exit code.
-
         Raises:
             ConfigError: settings that make no grid, or runs that are not tracked.
         """

@@ -15,7 +15,7 @@ from dg.analyse.checkpoints import TrainedRun
 from dg.datasets.base import PoseDataset
 from dg.evaluation.metrics import PoseErrors
 from dg.evaluation.predictions import evaluate
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_json
 from dg.grid.child_run import finished_summary
 from dg.grid.plan import load_record
 from dg.settings.config import TrainConfig
@@ -62,7 +62,7 @@ class MotionSession:
         if record is None:
             raise StudyError(f"{self.folder} holds no runs of `dg study frames`; give its folder, out=FOLDER")
         self.place = Place(self.folder, record["tracking"]["uri"], record["parent_run_id"])
-        self.cells = list(trained_cells(self.folder, record["cells"], options.weights))
+        self.cells = list(_trained_cells(self.folder, record["cells"], options.weights))
         if not self.cells:
             raise StudyError(f"no run in {self.folder} has finished; end `dg study frames` first")
         left_out = len(record["cells"]) - len(self.cells)
@@ -81,7 +81,7 @@ class MotionSession:
     def run(self) -> None:
         """Whatever is not evaluated yet."""
         for where in self.wheres:
-            todo = [cell for cell in self.cells if self._missing(cell, where)]
+            todo = [c for c in self.cells if any(self._key(c, where, x) not in self.results for x in self.changes)]
             if not todo:
                 continue
             say(f"{where}: {len(todo)} lifters to evaluate")
@@ -157,25 +157,15 @@ class MotionSession:
                     "errors": errors,
                 }
                 told.append(f"{change.label} {errors[self.options.metric]:.1f}")
-        text = json.dumps(self.results, indent=1).encode()
-        replace_file(self.folder / RESULTS, lambda file: file.write(text))
+        write_json(self.folder / RESULTS, self.results)
         say(f"  {cell.name}: {' · '.join(told)}")
-
-    def _missing(self, cell: TrainedCell, where: str) -> bool:
-        return any(self._key(cell, where, change) not in self.results for change in self.changes)
 
     def _key(self, cell: TrainedCell, where: str, change: TimeChange) -> str:
         return " ".join([cell.name, cell.digest, where, change.label, self.options.tta])
 
 
-def trained_cells(folder: Path, cells: Sequence[dict[str, Any]], weights: str) -> Iterator[TrainedCell]:
-    """The finished ones of a grid's cells.
-
-    Args:
-        folder: of the grid.
-        cells: as the grid's own file lists them.
-        weights: which checkpoint, `last` or `best`.
-    """
+def _trained_cells(folder: Path, cells: Sequence[dict[str, Any]], weights: str) -> Iterator[TrainedCell]:
+    """The finished ones of a grid's cells, with their `last` or `best` weights."""
     for cell in cells:
         own = folder / cell["name"]
         if finished_summary(own) is None:

@@ -9,6 +9,7 @@ of 0.06 an image, a shift of 0.05 m, a smooth warp of 0.02 and 0.01 m of white n
 every level above 0. Training and test sets see the same kind of noise, as they would with one network.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -83,7 +84,7 @@ class Noise(GridStudy):
                 "lifter": run.lifter,
                 "input": run.inputs,
                 # One line from exact to noisy depth: their protocols differ, and the heading of the table says so.
-                "protocol": _without_depth(run.protocols[target]),
+                "protocol": re.sub(r"(^|/)depth=[^/]*", r"\1depth=any", run.protocols[target]),
                 "x": level,
                 "seed": run.seed,
                 "error": error,
@@ -149,7 +150,3 @@ def _spelled(params: Mapping[str, str]) -> str:
         return "depth=zbuffer"
     scaled = [f"depth.{name}={float(params.get(f'depth.{name}', 'nan')):g}" for name in NOISE]
     return "&".join([f"depth={params.get('depth.name')}", *scaled])
-
-
-def _without_depth(protocol: str) -> str:
-    return "/".join("depth=any" if part.startswith("depth=") else part for part in protocol.split("/"))

@@ -8,12 +8,6 @@ from pathlib import Path
 from dg.tracking.base import DataInput, ModelScore, NullTracker, Tracker, TrackingError
 from dg.tracking.names import (
     METRICS,
-    NO_DEPTH,
-    SELECTIONS,
-    epoch_metric,
-    final_metric,
-    final_metrics,
-    metric_name,
     protocol_tag,
     run_tags,
     target_metric,
@@ -23,20 +17,14 @@ from dg.tracking.stores import OFF, environment_tags, look_at, prepare, tracking
 
 __all__ = [
     "METRICS",
-    "NO_DEPTH",
-    "SELECTIONS",
     "DataInput",
     "ModelScore",
     "NullTracker",
     "Tracker",
     "TrackingError",
     "environment_tags",
-    "epoch_metric",
-    "final_metric",
-    "final_metrics",
     "look_at",
     "make_tracker",
-    "metric_name",
     "prepare",
     "protocol_tag",
     "run_tags",

@@ -1,8 +1,7 @@
 """The seam between a run and whatever records it."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +34,6 @@ class DataInput:
     protocol: str = ""
     source: str = ""
 
-    def plain(self) -> dict[str, Any]:
-        """As a record of the spool holds it."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class ModelScore:
@@ -54,15 +49,12 @@ class ModelScore:
     digest: str
     metrics: Mapping[str, float]
 
-    def plain(self) -> dict[str, Any]:
-        """As a record of the spool holds it."""
-        return asdict(self)
 
+class Tracker:
+    """Records one run, and as it stands nothing. After `start` no call raises because of the store: a dead tracking
+    server never ends a run.
+    """
 
-class Tracker(ABC):
-    """Records one run. After `start` no call raises because of the store: a dead tracking server never ends a run."""
-
-    @abstractmethod
     def start(
         self,
         run_name: str,
@@ -86,17 +78,16 @@ class Tracker(ABC):
         Returns:
             The id of the run, which `run_id` gives too.
         """
+        return self.run_id
 
-    @abstractmethod
     def connect(self) -> None:
         """Have the connection made now, in the background, that `start(wait=False)` has put off."""
 
     @property
-    @abstractmethod
     def run_id(self) -> str:
-        """What `start(run_id=...)` takes to continue this run."""
+        """What `start(run_id=...)` takes to continue this run; empty where there is no run to continue."""
+        return ""
 
-    @abstractmethod
     def log_metrics(self, metrics: Mapping[str, float], step: int, time_ms: int = 0) -> None:
         """Scalars at a step, which counts one thing in the whole run, such as epochs.
 
@@ -107,31 +98,24 @@ class Tracker(ABC):
                 logged again: they are kept once.
         """
 
-    @abstractmethod
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags of the run; a tag of the same name is replaced."""
 
-    @abstractmethod
     def log_image(self, image: Any, key: str, step: int) -> None:  # noqa: ANN401
         """A PIL image or an array `[height, width, 3]` of bytes."""
 
-    @abstractmethod
     def log_artifact(self, path: Path, folder: str = "") -> None:
         """A file, read when it is sent: leave it in place until `flush` or `finish`."""
 
-    @abstractmethod
     def log_text(self, text: str, name: str) -> None:
         """A text artifact; `name` is its path inside the run."""
 
-    @abstractmethod
     def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
         """A table artifact, which MLflow's pages show as one; `name` is its path inside the run and ends in `.json`."""
 
-    @abstractmethod
     def log_inputs(self, inputs: Sequence[DataInput]) -> None:
         """The data sets that the run uses."""
 
-    @abstractmethod
     def log_model(
         self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
     ) -> None:
@@ -145,71 +129,17 @@ class Tracker(ABC):
             scores: its results, which MLflow lists beside the model, each under its data set.
         """
 
-    @abstractmethod
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Send everything logged so far and wait for it; False where the store has not taken it all in that time.
 
         Worth a call once per epoch, after the checkpoint.
         """
+        return True
 
-    @abstractmethod
     def finish(self, status: str = "FINISHED", reason: str = "") -> bool:
         """Flush and end the run with one of `STATUSES`; `reason` becomes the tag `status.reason`."""
+        return True
 
 
 class NullTracker(Tracker):
-    """Records nothing."""
-
-    def start(
-        self,
-        run_name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        run_id: str | None = None,
-        parent_run_id: str | None = None,
-        wait: bool = True,
-    ) -> str:
-        """Begin nothing and return an empty id."""
-        return ""
-
-    def connect(self) -> None:
-        """Connect to nothing."""
-
-    @property
-    def run_id(self) -> str:
-        """The empty string: there is no run to continue."""
-        return ""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int, time_ms: int = 0) -> None:
-        """Drop the metrics."""
-
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Drop the tags."""
-
-    def log_image(self, image: Any, key: str, step: int) -> None:  # noqa: ANN401
-        """Drop the image."""
-
-    def log_artifact(self, path: Path, folder: str = "") -> None:
-        """Leave the file unread."""
-
-    def log_text(self, text: str, name: str) -> None:
-        """Drop the text."""
-
-    def log_table(self, rows: Sequence[Mapping[str, Any]], name: str) -> None:
-        """Drop the table."""
-
-    def log_inputs(self, inputs: Sequence[DataInput]) -> None:
-        """Drop the data sets."""
-
-    def log_model(
-        self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
-    ) -> None:
-        """Leave the model unread."""
-
-    def flush(self, timeout_s: float = 10.0) -> bool:
-        """Return True at once: nothing waits to be sent."""
-        return True
-
-    def finish(self, status: str = "FINISHED", reason: str = "") -> bool:
-        """Return True at once: there is no run to end."""
-        return True
+    """Records nothing: tracking is off."""

@@ -82,6 +82,7 @@ def send_model(
     Returns:
         The logged model's id.
     """
+    import yaml
     from mlflow.entities import LoggedModelOutput
 
     model_id = _model_of(client, experiment_id, run_id, name)
@@ -89,7 +90,8 @@ def send_model(
         labels = _labels_of(client, run_id)
         model = client.create_logged_model(experiment_id, name, run_id, params=labels, model_type="lifter")
         model_id = model.model_id
-        _name_in(folder / _MODEL_FILE, model_id, run_id)
+        file = folder / _MODEL_FILE
+        file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"model_id": model_id, "run_id": run_id}))
         client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, "READY")
         client.log_outputs(run_id, [LoggedModelOutput(model_id, step)])
@@ -109,7 +111,7 @@ def send_scores(
         client: client of the tracking store.
         run_id: of the model's run.
         model_id: of the model.
-        scores: each as `ModelScore.plain` gives it.
+        scores: each a `ModelScore` as a dictionary.
         step: epoch of the model's weights.
         time_ms: when they were known; what is sent again with the same time is kept once.
     """
@@ -137,13 +139,6 @@ def _labels_of(client: "MlflowClient", run_id: str) -> dict[str, str]:
     data = client.get_run(run_id).data
     found = {tag: data.tags.get(tag, "") for tag in (TAG_METHOD, TAG_LIFTER, TAG_INPUTS, TAG_SOURCE)}
     return {name: text for name, text in (found | {PARAM_SEED: data.params.get(PARAM_SEED, "")}).items() if text}
-
-
-def _name_in(file: Path, model_id: str, run_id: str) -> None:
-    import yaml
-
-    document = yaml.safe_load(file.read_text()) | {"model_id": model_id, "run_id": run_id}
-    file.write_text(yaml.safe_dump(document))
 
 
 def _register(client: "MlflowClient", name: str, model_id: str, run_id: str) -> None:

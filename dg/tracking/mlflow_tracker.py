@@ -13,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,7 +106,8 @@ class MLflowTracker(Tracker):
         tags |= {TAG_REASON: "running", "mlflow.user": _user()}
         if parent_run_id:
             tags["mlflow.parentRunId"] = parent_run_id
-        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=_said(params), time=_now_ms())
+        said = {name: value for name, value in flatten(params).items() if value not in _EMPTY}
+        self._put("resume" if run_id else "create", name=run_name, tags=tags, params=said, time=_now_ms())
         self._put("sweep")
         if wait:
             self.connect()
@@ -161,14 +163,14 @@ class MLflowTracker(Tracker):
 
     def log_inputs(self, inputs: Sequence[DataInput]) -> None:
         """Queue what is known of the data sets."""
-        self._put("inputs", inputs=[data.plain() for data in inputs])
+        self._put("inputs", inputs=[asdict(data) for data in inputs])
 
     def log_model(
         self, folder: Path, name: str, step: int, register: str = "", scores: Sequence[ModelScore] = ()
     ) -> None:
         """Queue the path of the folder; its files are read when they are sent."""
         self._own_files.add(str(folder))
-        found = [score.plain() for score in scores]
+        found = [asdict(score) for score in scores]
         self._put("model", path=str(folder), name=name, step=step, register=register, scores=found, time=_now_ms())
 
     def flush(self, timeout_s: float = 10.0) -> bool:
@@ -348,10 +350,6 @@ class MLflowTracker(Tracker):
 
 def _clean_tags(tags: Mapping[str, str]) -> dict[str, str]:
     return {key_name(name): str(value)[:_MAX_TAG] for name, value in tags.items() if str(value)}
-
-
-def _said(params: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, value in flatten(params).items() if value not in _EMPTY}
 
 
 def _now_ms() -> int:

@@ -22,9 +22,7 @@ ActionMetric = Literal["mpjpe_action_mm", "pa_mpjpe_action_mm", "n_mpjpe_action_
 Regime = Literal["DG", "DA"]
 SELECTIONS: tuple[str, ...] = get_args(Selection)
 METRICS: tuple[str, ...] = get_args(Metric)
-ACTION_METRICS: tuple[str, ...] = get_args(ActionMetric)
 HIGHER_IS_BETTER = ("pck150", "auc", "pck150_action", "auc_action")
-REGIMES: tuple[str, ...] = get_args(Regime)
 
 # `method` and `lifter` hold the name that people read; the parameters `method.name` and `lifter.name` hold the own one.
 TAG_METHOD, TAG_REGIME, TAG_LIFTER, TAG_SOURCE = "method", "regime", "lifter", "source"
@@ -84,22 +82,6 @@ def key_name(name: str) -> str:
     return metric_name(*name.split("/"))
 
 
-def final_metric(selection: str, target: str, metric: str) -> str:
-    """Return the metric name under which a run logs a final result.
-
-    Args:
-        selection: one of `SELECTIONS`.
-        target: the target's name.
-        metric: such as `mpjpe_mm`.
-
-    Raises:
-        ValueError: the selection is none of `SELECTIONS`.
-    """
-    if selection not in SELECTIONS:
-        raise ValueError(f"selection must be one of {list(SELECTIONS)}, got {selection!r}")
-    return metric_name("final", selection, target, metric)
-
-
 def target_metric(target: str, metric: str) -> str:
     """Return the metric name under which a run logs its result on a target.
 
@@ -136,20 +118,6 @@ def epoch_metric(where: str, metric: str) -> str:
         metric: such as `mpjpe_mm`.
     """
     return metric_name(where, metric) if where in ("val", "virtual_cameras") else metric_name("test", where, metric)
-
-
-def final_metrics(selection: str, target: str, summary: Mapping[str, float]) -> dict[str, float]:
-    """Return the averages of an evaluation under the names of `final_metric`.
-
-    Args:
-        selection: one of `SELECTIONS`.
-        target: the target's name.
-        summary: what `PoseErrors.summary()` returns.
-
-    Raises:
-        ValueError: the selection is none of `SELECTIONS`.
-    """
-    return {final_metric(selection, target, metric): float(value) for metric, value in summary.items()}
 
 
 def parse_final_metric(name: str) -> tuple[str, str, str] | None:

@@ -35,9 +35,6 @@ def check_record(
         raise TrackingError(f"a record of no known kind in the spool of {folder}; not sent")
     if kind != "connect" and not (isinstance(run, str) and (run in own_runs or _LOCAL.fullmatch(run))):
         raise TrackingError(f"a record in the spool of {folder} is for another run; not sent")
-    if kind in ("artifact", "image", "model") and path not in own_files and not _lies_in(path, folder):
+    lies_in = isinstance(path, str) and Path(path).resolve().is_relative_to(folder.resolve())
+    if kind in ("artifact", "image", "model") and path not in own_files and not lies_in:
         raise TrackingError(f"a record in the spool of {folder} names a file outside of that folder; not sent")
-
-
-def _lies_in(path: object, folder: Path) -> bool:
-    return isinstance(path, str) and Path(path).resolve().is_relative_to(folder.resolve())

@@ -72,18 +72,10 @@ class LifterDescription:
     def settings(self) -> dict[str, Any]:
         """As the keys of a TrainConfig."""
         spec = self.inputs
-        values = (
-            spec.channels,
-            spec.dscale2d,
-            spec.d_ref,
-            spec.f_ref,
-            spec.depth_clip,
-            self.skeleton.name,
-            self.frames,
-        )
+        own = {"inputs": spec.channels, "skeleton": self.skeleton.name, "frames": self.frames}
         more: dict[str, Any] = {"box_ref": spec.box_ref} if spec.dscale2d == "box" else {}
         more |= {"feature_sizes": list(spec.feature_sizes)} if spec.features else {}
-        return dict(zip(SETTINGS, values, strict=True)) | more
+        return {key: own[key] if key in own else getattr(spec, key) for key in SETTINGS} | more
 
     def document(self, answers: slice) -> dict[str, Any]:
         """Return the whole description as plain containers.

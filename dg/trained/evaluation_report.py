@@ -1,9 +1,7 @@
 """What an evaluation leaves behind: results as JSON, the errors of every frame as an npz file, a run in MLflow."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +9,6 @@ import numpy as np
 from dg.datasets.base import PoseDataset
 from dg.evaluation.metrics import PoseErrors
 from dg.evaluation.predictions import Evaluation
-from dg.files.atomic import replace_file
 from dg.tracking import Tracker
 from dg.tracking.names import SELECTIONS_TABLE, target_metrics
 
@@ -51,27 +48,6 @@ class TargetResult:
         return arrays | {"protocol": np.array(self.evaluation.protocol)}
 
 
-def write_errors(results: Sequence[TargetResult], path: Path) -> None:
-    """Write the errors of every frame as an npz file, under names such as `TARGET/mpjpe_mm`.
-
-    Args:
-        results: evaluations, one for each target; rows keep the order of the data sets.
-        path: the file to write or replace.
-    """
-    arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
-    replace_file(path, lambda file: np.savez_compressed(file, **arrays))
-
-
-def write_summary(summary: Mapping[str, Any], path: Path) -> None:
-    """Write the results as a JSON file, whole or not at all.
-
-    Args:
-        summary: what `evaluation_run.summarise` returns; numbers, text, lists and mappings.
-        path: the file to write or replace.
-    """
-    replace_file(path, lambda file: file.write(json.dumps(summary, indent=1).encode()))
-
-
 def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: str) -> None:
     """The metrics of each target, and the table of all averages, over actions too.
 
@@ -86,9 +62,3 @@ def log_results(tracker: Tracker, results: Sequence[TargetResult], selection: st
         tracker.log_metrics(target_metrics(result.target, summary), step=0)
         rows.append({"target": result.target, "selection": selection, "protocol": result.evaluation.protocol} | summary)
     tracker.log_table(rows, SELECTIONS_TABLE)
-
-
-def log_files(tracker: Tracker, files: Sequence[Path]) -> None:
-    """The files as artifacts."""
-    for path in files:
-        tracker.log_artifact(path, FILES_FOLDER)

@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dg.cluster.resources import share_gpus
 from dg.datasets.base import PoseDataset
 from dg.datasets.laws import checked, line
 from dg.evaluation.predictions import LifterPredictor, evaluate
+from dg.files.atomic import replace_file, write_json
 from dg.files.checkpoint import CheckpointError
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.settings.command_line import check_plugins
@@ -21,12 +23,10 @@ from dg.tracking import DataInput, Tracker, environment_tags, make_tracker, prep
 from dg.tracking.names import TAG_CHECKS, tags_of_image_depth
 from dg.trained.description import LifterDescription
 from dg.trained.evaluation_report import (
+    FILES_FOLDER,
     TAG_EVALUATES,
     TargetResult,
-    log_files,
     log_results,
-    write_errors,
-    write_summary,
 )
 from dg.trained.foreign import ForeignLifter, open_program
 from dg.trained.identity import Identity, identity_of_file, identity_of_run
@@ -144,22 +144,8 @@ def _gpus_per_actor(config: TrainConfig) -> Iterator[float]:
 # -- results
 
 
-def identity_of(options: EvaluateOptions, config: TrainConfig) -> Identity:
-    """Who the lifter is: its run, or its file."""
-    if options.checkpoint:
-        return identity_of_run(config)
-    lifter = Path(options.model).suffix.lstrip(".") if options.model else config.lifter["name"]
-    return identity_of_file(options.name, options.regime, lifter, config)
-
-
-def summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
-    """What the JSON file holds of lifter and results.
-
-    Args:
-        stored: the lifter as read from its file.
-        identity: the row that it has in a comparison.
-        results: one of each target.
-    """
+def _summarise(stored: StoredLifter, identity: Identity, results: Sequence[TargetResult]) -> dict[str, Any]:
+    """What the JSON file holds of lifter and results."""
     config = stored.config
     return {
         "file": str(stored.path),
@@ -194,19 +180,27 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
     stored.check_places(("targets", *of_drawing(config)))  # before anything is opened or written
     if config.threads:
         torch.set_num_threads(config.threads)
-    identity = identity_of(options, config)
+    # Who the lifter is: its run, or its file.
+    if options.checkpoint:
+        identity = identity_of_run(config)
+    else:
+        lifter = Path(options.model).suffix.lstrip(".") if options.model else config.lifter["name"]
+        identity = identity_of_file(options.name, options.regime, lifter, config)
     uri = tracking_uri(config.tracking.uri)
     # Before the work: it finds out whether there is a store.
     experiment_id = prepare(uri, config.tracking.experiment)
     results = evaluate_lifter(stored, options.tta)
     errors = place.with_name(f"{place.stem}.errors.npz")
-    write_errors(results, errors)
-    summary = summarise(stored, identity, results) | {"errors": str(errors)}
+    # Rows keep the order of the data sets.
+    arrays: dict[str, Any] = {f"{r.target}/{name}": values for r in results for name, values in r.arrays().items()}
+    replace_file(errors, lambda file: np.savez_compressed(file, **arrays))
+    summary = _summarise(stored, identity, results) | {"errors": str(errors)}
     summary["wall_s"] = round(time.monotonic() - start, 3)
     tracker = make_tracker(uri, config.tracking.experiment, place.parent)
     summary["run_id"] = _log(tracker, options, stored, identity, results)
-    write_summary(summary, place)
-    log_files(tracker, (errors, place))
+    write_json(place, summary)
+    for path in (errors, place):
+        tracker.log_artifact(path, FILES_FOLDER)
     tracker.finish()
     note = "" if stored.recorded is None else note_on_store(stored.recorded, config)
     return summary | {
@@ -214,11 +208,6 @@ def run(options: EvaluateOptions) -> dict[str, Any]:
         "see": ui_command(uri, config.tracking.experiment, experiment_id),
         "note": note,
     }
-
-
-def _input(result: TargetResult) -> DataInput:
-    data = result.dataset
-    return DataInput(data.name, data.identity, len(data), "test", result.evaluation.protocol)
 
 
 def _log(
@@ -237,6 +226,7 @@ def _log(
     tags[TAG_EVALUATES] = stored.run_id or stored.path.name
     name = config.tracking.run_name or f"evaluation of {options.name}"
     run_id = tracker.start(name, identity.params, tags)
-    tracker.log_inputs([_input(r) for r in results])
+    tested = [(result.dataset, result.evaluation.protocol) for result in results]
+    tracker.log_inputs([DataInput(d.name, d.identity, len(d), "test", protocol) for d, protocol in tested])
     log_results(tracker, results, stored.selection)
     return run_id

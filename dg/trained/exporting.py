@@ -1,12 +1,11 @@
 """Writes a lifter into a file, and makes sure that nothing changed on the way. `dg.export` is its command line."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from dg.files.atomic import replace_file
+from dg.files.atomic import write_file, write_json
 from dg.files.checkpoint import CheckpointError
 from dg.settings.errors import ConfigError
 from dg.trained.description import LifterDescription
@@ -39,9 +38,8 @@ def export(options: ExportOptions) -> Path:
     data = write(module, document)
     _check_unchanged(stored, module, read(data))
     path = Path(options.out)
-    text = json.dumps(document, indent=1)
-    replace_file(path.with_name(f"{path.name}.json"), lambda file: file.write(text.encode()))
-    replace_file(path, lambda file: file.write(data))
+    write_json(path.with_name(f"{path.name}.json"), document)
+    write_file(path, data)
     return path
 
 

@@ -85,7 +85,7 @@ def open_onnx(path: Path) -> LifterProgram:
         # By its path: what the model keeps in other files is found beside it, and nowhere else.
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors share no base but Exception
-        raise CheckpointError(f"{path} cannot be loaded as ONNX: {_first_line(error)}") from error
+        raise CheckpointError(f"{path} cannot be loaded as ONNX: {_lines(error)[0]}") from error
     given = session.get_inputs()
     if len(given) != 1:
         raise CheckpointError(f"{path}: expected one input, found {[i.name for i in given]}")
@@ -107,7 +107,7 @@ def open_torchscript(path: Path) -> LifterProgram:
         module = torch.jit.load(io.BytesIO(data), map_location="cpu").eval()
     except (RuntimeError, zipfile.BadZipFile, OSError, UnicodeDecodeError, FileFormatError) as error:
         raise CheckpointError(
-            f"{path} cannot be loaded as TorchScript: {_first_line(error)}; a checkpoint of `dg train` is evaluated "
+            f"{path} cannot be loaded as TorchScript: {_lines(error)[0]}; a checkpoint of `dg train` is evaluated "
             "without model=, a published one with published="
         ) from error
     return LifterProgram(path, module, None if text is None else parse_description(text, str(path)), module=module)
@@ -176,7 +176,8 @@ class ForeignLifter(Lifter):
             size in (None, want) for size, want in zip(shape[1:], takes[1:], strict=True)
         )
         if not fits or (self.frames > 1 and len(shape) == 3):
-            raise CheckpointError(f"{self.program.path}: its input is {_spell(shape)}; {self._expectation()}")
+            taken = f"[{', '.join('any' if size is None else str(size) for size in shape)}]"
+            raise CheckpointError(f"{self.program.path}: its input is {taken}; {self._expectation()}")
 
     def _takes_windows(self, declared: tuple[int | None, ...]) -> bool:
         if declared:
@@ -202,7 +203,7 @@ class ForeignLifter(Lifter):
             raise
         except Exception as error:  # whatever the file's program raises
             raise CheckpointError(
-                f"{self.program.path} fails on a batch of {_PROBE}: {_last_line(error)}; {self._expectation()}"
+                f"{self.program.path} fails on a batch of {_PROBE}: {_lines(error)[-1]}; {self._expectation()}"
             ) from error
 
     def _expectation(self) -> str:
@@ -213,13 +214,5 @@ class ForeignLifter(Lifter):
         )
 
 
-def _spell(shape: tuple[int | None, ...]) -> str:
-    return "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _last_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or [type(error).__name__]

@@ -6,13 +6,13 @@ AugLift, appendix F.1: what depth costs beside the detector and the lifter. One 
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from dg.images.settings import IMAGE_DEPTH, DetectorNetworks, DetectorOptions
-from dg.settings.command import Command, run_command
+from dg.settings.command import Command
 from dg.settings.config import Count, CountOrZero, Device
 from dg.settings.errors import DATA, RESOURCES
 from dg.settings.reader import read
@@ -80,12 +80,9 @@ class Timing:
         return sorted(self.milliseconds)[min(len(self.milliseconds) - 1, round(0.9 * len(self.milliseconds)))]
 
 
-def main(args: Sequence[str]) -> int:
+@COMMAND.main
+def main(args: list[str]) -> int:
     """The whole command; returns the exit code."""
-    return run_command(COMMAND, args, _main)
-
-
-def _main(args: list[str]) -> int:
     options = read(LatencyOptions, args)
     from dg.compare.sheets import Sheet, to_markdown
 
@@ -101,9 +98,6 @@ def _main(args: list[str]) -> int:
 
 def measure(options: LatencyOptions) -> list[Timing]:
     """Time the stages that are asked for, in their order.
-
-    Args:
-        options: of the command.
 
     Raises:
         ConfigError: an unknown lifter or network, or options that do not fit it.

@@ -69,9 +69,9 @@ def named_places(config: TrainConfig, used: Collection[str]) -> dict[str, str]:
         `{"body.path": "/x/SMPL_NEUTRAL.pkl"}`: each that is not the default, as it is written on a command line.
     """
     found: dict[str, str] = {}
-    if "targets" in used and any(map(_is_read, config.targets)):
+    if "targets" in used and any(name.partition(":")[0] != _PLACELESS for name in config.targets):
         found["targets"] = f"[{','.join(config.targets)}]"
-    if "adapt_to" in used and config.adapt_to and _is_read(config.adapt_to):
+    if "adapt_to" in used and config.adapt_to.partition(":")[0] not in ("", _PLACELESS):
         found["adapt_to"] = config.adapt_to
     if "pose_network" in used and config.pose_network != TrainConfig().pose_network:
         found["pose_network"] = config.pose_network
@@ -118,10 +118,6 @@ def note_on_store(recorded: TrainConfig, config: TrainConfig) -> str:
         f"the checkpoint names tracking.uri={one_line(theirs)}; results go to the default store; give tracking.uri= to "
         "use that one"
     )
-
-
-def _is_read(name: str) -> bool:
-    return name.partition(":")[0] != _PLACELESS
 
 
 def _own(group: str, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,51 +24,36 @@ class RunModel:
     """What a run does with its lifter at the end; it travels to the trainer actor, and loads nothing before."""
 
     def log(self, tracker: Tracker, folder: Path, config: TrainConfig, summary: dict[str, Any]) -> str:
-        """See `log_lifter`."""
-        return log_lifter(tracker, folder, config, summary)
+        """Log the best lifter of a run as a model, and register it where `tracking.register` names a model.
+
+        Args:
+            tracker: of the run.
+            folder: of the run; takes the model's files until they are sent.
+            config: of the run.
+            summary: of the run.
+
+        Returns:
+            What happened, in words; empty where nothing was wanted.
+        """
+        asked = config.tracking
+        long = bool(asked.register) or summary["seconds"] >= LONG_S
+        wanted = long if asked.model == "auto" else asked.model == "on"
+        if isinstance(tracker, NullTracker) or not wanted:
+            return ""
+        start = time.monotonic()
+        try:
+            epoch = save_lifter(folder, folder / FOLDER)
+        except ConfigError as error:  # the extra `export` is not installed
+            return f"the lifter is not logged as a model: {error}"
+        except Exception as error:  # a lifter that ONNX cannot express must not cost its results
+            return f"the lifter is not logged as a model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
+        tracker.log_model(folder / FOLDER, NAME, epoch, config.tracking.register, scores_of(summary))
+        return f"lifter logged as an MLflow model in {time.monotonic() - start:.1f} s"
 
     def tidy(self, folder: Path) -> None:
         """Remove the model's files from a run's folder once nothing waits to be sent to MLflow any more."""
         if not any(folder.glob("mlflow_spool.jsonl*")):
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
-
-
-def wants_model(config: TrainConfig, seconds: float) -> bool:
-    """Whether a run's lifter is to be logged as a model.
-
-    Args:
-        config: of the run.
-        seconds: that it trained.
-    """
-    tracking = config.tracking
-    if tracking.model == "auto":
-        return bool(tracking.register) or seconds >= LONG_S
-    return tracking.model == "on"
-
-
-def log_lifter(tracker: Tracker, folder: Path, config: TrainConfig, summary: dict[str, Any]) -> str:
-    """Log the best lifter of a run as a model, and register it where `tracking.register` names a model.
-
-    Args:
-        tracker: of the run.
-        folder: of the run; takes the model's files until they are sent.
-        config: of the run.
-        summary: of the run.
-
-    Returns:
-        What happened, in words; empty where nothing was wanted.
-    """
-    if isinstance(tracker, NullTracker) or not wants_model(config, summary["seconds"]):
-        return ""
-    start = time.monotonic()
-    try:
-        epoch = save_lifter(folder, folder / FOLDER)
-    except ConfigError as error:  # the extra `export` is not installed
-        return f"the lifter is not logged as a model: {error}"
-    except Exception as error:  # a lifter that ONNX cannot express must not cost its results
-        return f"the lifter is not logged as a model: {type(error).__name__}: {str(error).splitlines()[0][:200]}"
-    tracker.log_model(folder / FOLDER, NAME, epoch, config.tracking.register, scores_of(summary))
-    return f"lifter logged as an MLflow model in {time.monotonic() - start:.1f} s"
 
 
 def scores_of(summary: Mapping[str, Any]) -> list[ModelScore]:

@@ -4,13 +4,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from dg.evaluation.augmentation_names import Tta
 from dg.settings.config import ConfigError
 from dg.settings.reader import NO_KEY, read_own
 
 Weights = Literal["auto", "best", "last"]
+Options = TypeVar("Options", "EvaluateOptions", "ExportOptions")
 SUFFIXES = {"torchscript": (".pt", ".pth", ".ts", ".jit", ".torchscript"), "onnx": (".onnx",)}
 
 
@@ -78,29 +79,17 @@ class ExportOptions:
             )
 
 
-def evaluate_options(args: Sequence[str]) -> EvaluateOptions:
-    """The settings of `dg evaluate`.
+def lifter_options(kind: type[Options], args: Sequence[str]) -> Options:
+    """The settings of `dg evaluate` or `dg export`.
 
     Args:
+        kind: `EvaluateOptions` or `ExportOptions`.
         args: `key=value` each, and the checkpoint.
 
     Raises:
         ConfigError: with every problem.
     """
-    options, rest = read_own(EvaluateOptions, args, "checkpoint")
-    return replace(options, args=tuple(rest))
-
-
-def export_options(args: Sequence[str]) -> ExportOptions:
-    """The settings of `dg export`.
-
-    Args:
-        args: `key=value` each, and the checkpoint.
-
-    Raises:
-        ConfigError: with every problem.
-    """
-    options, rest = read_own(ExportOptions, args, "checkpoint")
+    options, rest = read_own(kind, args, "checkpoint")
     return replace(options, args=tuple(rest))
 
 

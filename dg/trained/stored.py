@@ -102,20 +102,19 @@ def load_checkpoint(place: Path, weights: str = "auto") -> StoredLifter:
     return StoredLifter(path, config, lifter, inputs, "last" if last else "source_val", epoch, run_id, recorded)
 
 
-def load_weights(path: Path, config: TrainConfig, selection: str = "last") -> StoredLifter:
+def load_weights(path: Path, config: TrainConfig) -> StoredLifter:
     """Load the weights of any checkpoint into a lifter that a configuration describes.
 
     Args:
         path: a checkpoint of PoseAug's, or an older one of ours.
         config: describes the lifter and its inputs.
-        selection: how the weights were chosen among a run's epochs.
 
     Raises:
         CheckpointError: the file is missing, damaged or does not fit.
     """
     config = with_feature_sizes(config)
     lifter, inputs = _filled(path, config)
-    return StoredLifter(path, config, lifter, inputs, selection)
+    return StoredLifter(path, config, lifter, inputs, "last")
 
 
 def _filled(path: Path, config: TrainConfig) -> tuple[Lifter, InputSpec]:

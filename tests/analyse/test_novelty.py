@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from dg.analyse.checkpoints import AnalysisError
-from dg.analyse.novelty import NoveltyOptions, cluster_centres, evenly_spaced, flat_poses_mm, novelty_mm
+from dg.analyse.novelty import Novelty, cluster_centres, evenly_spaced, flat_poses_mm, novelty_mm
 from dg.analyse.stratified import strata
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import make_options
 from tests.conftest import make_camera, make_joints
 
 
@@ -67,9 +68,9 @@ def test_poses_are_thinned_evenly(most, expected):
 
 def test_unknown_options_are_refused():
     with pytest.raises(ValueError, match="prototypes must be one of"):
-        NoveltyOptions(prototypes="test")
+        make_options(Novelty, "novelty", "novelty", {"prototypes": "test"})
     with pytest.raises(ValueError, match="poses"):
-        NoveltyOptions(poses=-1)
+        make_options(Novelty, "novelty", "novelty", {"poses": -1})
 
 
 def test_without_scikit_learn_the_extra_to_install_is_named(monkeypatch):

@@ -10,6 +10,7 @@ from dg.analyse.occlusion import RADII_PX, Occlusion, OcclusionOptions, joint_ra
 from dg.datasets.base import PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import COCO_17, H36M_17
+from dg.settings.plugins import make_options
 from tests.conftest import STANDING_17, make_camera, make_joints
 
 ROOT_AT = torch.tensor([0.0, 0.0, 5.0])
@@ -107,4 +108,4 @@ def test_unknown_joints_and_options_are_refused():
     with pytest.raises(AnalysisError, match="nose"):
         joint_radii(COCO_17)
     with pytest.raises(ValueError, match="radius_of must be one of"):
-        OcclusionOptions(radius_of="both")
+        make_options(Occlusion, "analysis", "occlusion", {"radius_of": "both"})

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dg.analyse.reliability import ReliabilityOptions, detection_error_px
+from dg.analyse.reliability import Reliability, detection_error_px
+from dg.settings.plugins import make_options
 
 
 def truth(frames: int = 4) -> torch.Tensor:
@@ -32,4 +33,4 @@ def test_a_frame_without_a_joint_nearby_has_no_error():
 
 def test_a_side_without_pixels_is_refused():
     with pytest.raises(ValueError, match="side_px"):
-        ReliabilityOptions(side_px=0.0)
+        make_options(Reliability, "analysis", "reliability", {"side_px": 0.0})

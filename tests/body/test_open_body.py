@@ -6,6 +6,7 @@ import torch
 
 from dg.body.open_body import ASSET, OpenBody, load_open_body
 from dg.pose.skeleton import SMPL_24
+from dg.settings.plugins import make_options
 
 
 @pytest.fixture(scope="module")
@@ -70,4 +71,4 @@ def test_the_digest_tells_bodies_apart():
 
 def test_an_unknown_bone_scale_is_refused():
     with pytest.raises(ValueError, match="absolute"):
-        OpenBody.Options(bone_scale="metric")
+        make_options(OpenBody, "body", "open", {"bone_scale": "metric"})

@@ -15,6 +15,7 @@ from dg.body.smpl_body import SMPLBody
 from dg.body.smpl_file import BodyFileError, read_smpl
 from dg.pose.joint_map import convert_joints
 from dg.pose.skeleton import H36M_16, SMPL_24
+from dg.settings.plugins import make_options
 from tests.conftest import make_joints
 
 
@@ -208,4 +209,4 @@ def test_smpl_is_fitted_like_the_open_body(tmp_path, fields):
 
 def test_too_few_faces_are_refused():
     with pytest.raises(ValueError, match="at least 200"):
-        SMPLBody.Options(path="SMPL.pkl", faces=10)
+        make_options(SMPLBody, "body", "smpl", {"path": "SMPL.pkl", "faces": 10})

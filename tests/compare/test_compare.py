@@ -16,7 +16,8 @@ from dg.compare.tables import build_tables
 from dg.compare.text import FORMATS
 from dg.evaluation.metrics import PoseErrors
 from dg.settings.errors import ConfigError, OptionError
-from dg.tracking import METRICS, final_metric, make_tracker, protocol_tag, run_tags, target_metric
+from dg.tracking import METRICS, make_tracker, protocol_tag, run_tags, target_metric
+from dg.tracking.names import metric_name
 from tests.compare.make_results import benchmark_id
 from tests.pictures import shows_something
 from tests.stores import new_store
@@ -90,7 +91,9 @@ def track(uri, folder, method, seed, value, status="FINISHED", tags=None, parent
     )  # fmt: skip
     tracker.start(f"{method}-{seed}", params, identity | (tags or {}), parent_run_id=parent)
     names = ("near", "unlabelled")
-    metrics = {final_metric("source_val", t, "mpjpe_mm") if old else target_metric(t, "mpjpe_mm"): value for t in names}
+    metrics = {
+        metric_name("final", "source_val", t, "mpjpe_mm") if old else target_metric(t, "mpjpe_mm"): value for t in names
+    }
     tracker.log_metrics(metrics, step=2)
     if not old:
         rows = [{"target": "near", "selection": "oracle", "mpjpe_mm": value - 9, "pck150": 7.0, "n": 5}]
@@ -109,7 +112,7 @@ def track_benchmark(uri, folder, method, seed, value, regime="DG", adapted_to=""
         selection="source_val", protocols={"3DHP-2929": benchmark_id("3DHP-2929")}, adapted_to=adapted_to,
     )  # fmt: skip
     tracker.start(f"{method}-{seed}", params, identity)
-    tracker.log_metrics({final_metric("source_val", "3DHP-2929", "mpjpe_mm"): value}, step=50)
+    tracker.log_metrics({metric_name("final", "source_val", "3DHP-2929", "mpjpe_mm"): value}, step=50)
     tracker.finish()
 
 
@@ -167,7 +170,7 @@ def _table_of(name, form):
         tags=run_tags(method=name, regime="DG", lifter=name, inputs=name, dscale2d="focal", depth_source=name,
                       selection="source_val", protocols={"near": f"near/{name}"}),
         params={"method.name": name, "seed": "0", name: name},
-        metrics={final_metric("source_val", "near", "mpjpe_mm"): 1},
+        metrics={metric_name("final", "source_val", "near", "mpjpe_mm"): 1},
     )  # fmt: skip
     results, _ = read_results([_stored(data)], "source_val", "mpjpe_mm")
     return FORMATS[form](build_tables(results, "source_val", "mpjpe_mm"))
@@ -182,7 +185,7 @@ def test_results_that_are_no_finite_number_are_left_out_and_counted():
                     selection="source_val", protocols={"near": "near/x", "wide": "wide/x"})  # fmt: skip
 
     def stored(near, wide):
-        metrics = {final_metric("source_val", t, "mpjpe_mm"): v for t, v in (("near", near), ("wide", wide))}
+        metrics = {metric_name("final", "source_val", t, "mpjpe_mm"): v for t, v in (("near", near), ("wide", wide))}
         return _stored(SimpleNamespace(tags=tags, params={"seed": "0"}, metrics=metrics))
 
     runs = [stored(1.0, math.nan), stored(math.inf, -math.inf), stored(2.0, 3.0)]

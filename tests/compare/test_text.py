@@ -9,7 +9,7 @@ from dg.compare.differences import add_differences
 from dg.compare.published import published_results
 from dg.compare.published_rows import add_published
 from dg.compare.sheets import Sheet, escape, to_latex, to_markdown
-from dg.compare.text import CSV_HEAD, FORMATS, tables_to_csv, tables_to_latex, tables_to_markdown
+from dg.compare.text import CSV_HEAD, FORMATS, tables_to_csv
 from tests.compare.make_results import benchmark_run, run, tables
 
 
@@ -24,7 +24,7 @@ def finished(*runs):
 def test_the_text_of_a_small_comparison():
     # dg compare on two methods with two seeds each
     runs = [run(100.0, 0), run(102.0, 1), run(89.0, 0, method="poseaug"), run(93.0, 1, method="poseaug")]
-    assert tables_to_markdown(finished(*runs)) == (
+    assert FORMATS["markdown"](finished(*runs)) == (
         "### DG · MPJPE (mm) · best by source validation · trained on Human3.6M epochs=20 batch_size=1024\n"
         "\n"
         "| method  | input                       | lifter         | near               |\n"
@@ -55,19 +55,19 @@ def test_a_table_says_what_its_numbers_are_made_of_and_whether_the_loss_still_fe
     figures = {"lifter_steps": 5440.0, "source_poses": 1392640.0, "generator_steps": 0.0}
     other = figures | {"generator_steps": 3265.0, "loss_change_last_fifth_percent": -9.0}
     runs = [run(100.0, 0, made_of=figures), run(89.0, 0, method="poseaug", made_of=other)]
-    text = tables_to_markdown(tables(*runs))
+    text = FORMATS["markdown"](tables(*runs))
     made = text[text.index("### What the numbers are made of") :]
     assert re.search(r"\| ERM .*\| 5,440 \| 1,392,640 +\| - +\| 0 +\| - ", made)
     assert re.search(r"\| PoseAug .*\| 3,265 +\| -9\.0 ", made)
     assert "has not converged" in made
     newer = run(100.0, 0, started=2, made_of=figures | {"lifter_steps": 10880.0})
-    assert "10,880" in tables_to_markdown(tables(runs[0], newer))
-    assert "5,440" not in tables_to_markdown(tables(runs[0], newer))
-    assert "made of" not in tables_to_markdown(tables(run(100.0, 0)))
+    assert "10,880" in FORMATS["markdown"](tables(runs[0], newer))
+    assert "5,440" not in FORMATS["markdown"](tables(runs[0], newer))
+    assert "made of" not in FORMATS["markdown"](tables(run(100.0, 0)))
 
 
 def test_markdown_has_one_row_a_line_and_marks_the_best():
-    text = tables_to_markdown(tables(run(100.0), run(80.0, method="poseaug")))
+    text = FORMATS["markdown"](tables(run(100.0), run(80.0, method="poseaug")))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 4
     assert len({line.count("|") for line in lines}) == 1
@@ -111,7 +111,7 @@ def test_csv_gives_a_published_number_without_depth_its_own_protocol():
 
 
 def test_latex_escapes_names_and_uses_rules():
-    text = tables_to_latex(tables(run(100.0, 0), run(102.0, 1), run(80.0, method="my_own")))
+    text = FORMATS["latex"](tables(run(100.0, 0), run(102.0, 1), run(80.0, method="my_own")))
     assert r"my\_own" in text
     assert r"$\pm$" in text
     assert r"\textbf{80.0 (1)}" in text
@@ -120,7 +120,7 @@ def test_latex_escapes_names_and_uses_rules():
 
 def test_latex_keeps_the_marks_in_its_caption():
     (table,) = tables(run(regime="DA", adapted_to="near:test"), selection="oracle")
-    (caption,) = re.findall(r"\\caption\{.*", tables_to_latex([table]))
+    (caption,) = re.findall(r"\\caption\{.*", FORMATS["latex"]([table]))
     assert all(word in caption for word in ("DA", "ORACLE", "depth=zbuffer", r"h36m\_16"))
 
 

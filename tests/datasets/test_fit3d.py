@@ -10,6 +10,7 @@ import torch
 from dg.datasets.base import DataError
 from dg.datasets.fit3d import Fit3D, Options
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import make_options
 from tests.datasets.fit3d_maker import CAMERAS, EXERCISES, fit3d_cameras, fit3d_motion, write_fit3d
 from tests.datasets.motion import FRAMES
 
@@ -61,7 +62,7 @@ def test_any_of_the_folders_around_the_subjects_may_be_named(root):
 def test_options_are_checked():
     for wrong in ({"subjects_test": ()}, {"subjects_test": ("s03",)}, {"stride": 0}, {"size_px": 0}):
         with pytest.raises(ValueError, match="must"):
-            Options("x", **wrong)
+            make_options(Fit3D, "data", "fit3d", {"root": "x"} | wrong)
 
 
 JOINTS, CAMERA = "s10/joints3d_25/squat.json", f"s10/camera_parameters/{CAMERAS[0]}/squat.json"

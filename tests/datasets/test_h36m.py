@@ -8,6 +8,7 @@ from dg.datasets import h36m_cameras
 from dg.datasets.h36m import FILE, MOVING_JOINTS, Human36M, Options
 from dg.pose.camera import camera_to_world
 from dg.pose.skeleton import H36M_16
+from dg.settings.plugins import make_options
 from tests.datasets.makers import ACTIONS, FRAMES, h36m_motion, write_h36m
 from tests.datasets.released_baseline import released_baseline
 
@@ -134,7 +135,7 @@ def test_poses_out_of_frame_are_kept_and_counted_and_those_behind_the_camera_are
 )
 def test_impossible_options_are_refused_with_the_possible_ones(wrong, reason):
     with pytest.raises(ValueError, match=reason):
-        Options("data", **wrong)
+        make_options(Human36M, "data", "h36m", {"root": "x"} | wrong)
 
 
 def test_convention_cameras_hang_above_head_height_and_look_into_the_room():

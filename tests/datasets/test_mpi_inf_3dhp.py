@@ -9,11 +9,12 @@ import torch
 from dg.datasets.base import DataError
 from dg.datasets.check import main
 from dg.datasets.findings import findings
-from dg.datasets.mpi_inf_3dhp import PROTOCOLS, MpiInf3DHP, Options
+from dg.datasets.mpi_inf_3dhp import MpiInf3DHP, Options
 from dg.datasets.mpi_inf_3dhp_cameras import CALIBRATIONS, Views, place_root
 from dg.datasets.protocols import BENCHMARKS, Protocol
 from dg.pose.joint_map import convert_joints, skeleton_named
 from dg.pose.skeleton import H36M_17, MPI_INF_3DHP_17
+from dg.settings.plugins import make_options
 from tests.conftest import make_joints
 from tests.datasets import mpi_inf_3dhp_maker as maker
 
@@ -133,7 +134,7 @@ def test_one_camera_alone_is_recognised(tmp_path):
 # -- protocols
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DHP"])
 def test_a_protocol_is_the_benchmark_of_that_name_but_for_the_frame_count(folder, name):
     data = load(folder, protocol=name)
     benchmark = BENCHMARKS[name]
@@ -223,7 +224,7 @@ def test_made_files_agree_with_the_projection_of_their_joints():
 )
 def test_wrong_options_say_what_is_possible(options, reason):
     with pytest.raises(ValueError, match=reason):
-        Options("somewhere", **options)
+        make_options(MpiInf3DHP, "data", "mpi_inf_3dhp", {"root": "x"} | options)
 
 
 @pytest.mark.parametrize(

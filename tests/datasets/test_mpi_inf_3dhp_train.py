@@ -7,7 +7,7 @@ from scipy.io import savemat
 
 from dg.datasets.base import DataError
 from dg.datasets.mpi_inf_3dhp import MpiInf3DHP, Options
-from dg.extract_depth.layouts import LAYOUTS
+from dg.extract_depth.layouts import frame_name
 from dg.pose.skeleton import MPI_INF_3DHP_17
 from tests.datasets.image_depth_maker import write_image_depth
 from tests.datasets.mpi_inf_3dhp_maker import TRAIN_FRAMES, training_cells, write_training
@@ -66,7 +66,7 @@ def test_a_subject_validates_where_it_is_named(root):
 def test_frames_find_their_depth_by_the_names_of_their_layout(root, tmp_path):
     train = load(root, cameras=(0,), subjects_train=("S2",))
     names = [
-        LAYOUTS["mpi_inf_3dhp_train"](f"S2/Seq{sequence}/imageFrames/video_0/frame_{frame + 1:06d}.jpg")
+        frame_name(f"S2/Seq{sequence}/imageFrames/video_0/frame_{frame + 1:06d}.jpg", "mpi_inf_3dhp_train")
         for sequence in (1, 2)
         for frame in range(38)
     ]

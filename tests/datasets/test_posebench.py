@@ -11,6 +11,7 @@ from dg.datasets.intrinsics import solve_intrinsics
 from dg.datasets.posebench import SURREAL_BATCH, SURREAL_CORRUPT, Options, PoseBench3D, _kept
 from dg.datasets.protocols import BENCHMARKS, Protocol
 from dg.pose.skeleton import SMPL_24
+from dg.settings.plugins import make_options
 from tests.datasets.malformed import Hostile, cut
 from tests.datasets.motion import FRAMES, h36m_motion, write_h36m
 from tests.datasets.posebench_maker import (
@@ -147,7 +148,7 @@ MALFORMED = {
     "no rows": (replace_in(J, lambda v: v[:0]), "at least one"),
     "rows differ": (replace_in(P, lambda v: v[1:]), "as many"),
     "NaN joints": (replace_in(J, lambda v: poke(v, (3, 2), np.nan)), "row 3"),
-    "NaN pixels": (replace_in(P, lambda v: poke(v, (3, 2), np.nan)), "finite pixels"),
+    "NaN pixels": (replace_in(P, lambda v: poke(v, (3, 2), np.nan)), "finite numbers"),
     "millimetres": (replace_in(J, lambda v: 1000 * v), "millimetres"),
     "root-relative": (replace_in(J, lambda v: v - v[:, :1]), "behind"),
     "joint missing": (replace_in(J, lambda v: poke(v, (slice(None), 15), 0.0)), "head"),
@@ -185,7 +186,7 @@ def test_malformed_human36m_files_are_one_clear_error(tmp_path, capsys, content,
 def test_options_are_checked():
     for wrong, reason in (({"kind": "mpi"}, "kind"), ({"units": "cm"}, "units"), ({"stride": 0}, "stride")):
         with pytest.raises(ValueError, match=reason):
-            Options("x", **wrong)
+            make_options(PoseBench3D, "data", "posebench", {"path": "x"} | wrong)
 
 
 @pytest.mark.parametrize("names", [("combined_2d", "combined_3d_cam"), ("2d", "3d")])

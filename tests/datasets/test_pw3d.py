@@ -11,10 +11,11 @@ from dg.datasets.base import DataError
 from dg.datasets.check import main
 from dg.datasets.findings import findings
 from dg.datasets.protocols import BENCHMARKS, Protocol
-from dg.datasets.pw3d import PROTOCOLS, PW3D, Options
+from dg.datasets.pw3d import PW3D, Options
 from dg.datasets.pw3d_regressed import read_regressor
 from dg.pose.joint_map import skeleton_named
 from dg.pose.skeleton import SMPL_24
+from dg.settings.plugins import make_options
 from tests.datasets import pw3d_maker as maker
 
 PEOPLE, KEPT = 6, 6 * maker.FRAMES - 9
@@ -184,7 +185,7 @@ def test_a_missing_body_file_is_one_clear_error(folder, regressed_options):
 # -- protocols and the command
 
 
-@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("name", [name for name, benchmark in BENCHMARKS.items() if benchmark.dataset == "3DPW"])
 def test_a_protocol_is_the_benchmark_of_that_name_but_for_the_frame_count(folder, regressed_options, name):
     data = load(folder, **regressed_options if name == "3DPW-jreg" else {"normalise": "posebench"})
     benchmark = BENCHMARKS[name]
@@ -221,7 +222,7 @@ def test_a_folder_without_sequences_says_where_they_were_looked_for(tmp_path):
 )
 def test_wrong_options_say_what_is_possible(options, reason):
     with pytest.raises(ValueError, match=reason):
-        Options("somewhere", **options)
+        make_options(PW3D, "data", "pw3d", {"root": "x"} | options)
 
 
 def test_the_whole_of_it_is_one_test_part_and_a_source(folder):

@@ -7,6 +7,7 @@ from dg.datasets.synthetic import MIX, Options, Synthetic
 from dg.datasets.synthetic_cameras import look_at
 from dg.pose.bones import bone_lengths
 from dg.pose.skeleton import H36M_17
+from dg.settings.plugins import make_options
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_stride_thins_the_same_motion():
 @pytest.mark.parametrize("wrong", [{"domain": "far"}, {"clips": 0}, {"frames": 0}, {"stride": 0}])
 def test_impossible_options_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        Options(**wrong)
+        make_options(Synthetic, "data", "synthetic", wrong)
 
 
 def test_convention_cameras_look_along_plus_z_with_y_down():

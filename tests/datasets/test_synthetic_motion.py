@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from dg.datasets.synthetic import VERSION
 from dg.datasets.synthetic_activities import ACTIVITIES, act
 from dg.datasets.synthetic_courses import minimum_jerk
 from dg.datasets.synthetic_kinematics import LIMITS, pose_body, stand_on_floor, within_limits
@@ -50,6 +51,13 @@ def test_bones_are_human_and_constant_within_a_clip(motion):
     for bone, (_, child) in enumerate(H36M_17.bones):
         low, high = HUMAN[H36M_17.joints[child].removeprefix("left_").removeprefix("right_")]
         assert low < lengths[..., bone].min() and lengths[..., bone].max() < high, H36M_17.joints[child]  # noqa: PT018
+
+
+def test_the_limits_are_those_of_the_version():
+    """Who changes them (dg.augment.forward_kinematics) makes other data, and counts up the version."""
+    assert (VERSION, len(LIMITS)) == (1, 27)
+    assert sum(low for low, _ in LIMITS.values()) == -690.0
+    assert sum(high for _, high in LIMITS.values()) == 2240.0
 
 
 def test_every_angle_is_within_its_joints_range(motion):

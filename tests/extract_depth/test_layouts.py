@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from dg.datasets.base import DataError
-from dg.extract_depth.layouts import EXAMPLES, LAYOUTS, by_any_name, find_frames
+from dg.extract_depth.layouts import EXAMPLES, PATTERNS, by_any_name, find_frames, frame_name
 from dg.extract_depth.settings import Layout
 
 
@@ -64,9 +64,9 @@ def test_two_files_of_one_name_and_no_file_at_all_are_refused(tmp_path):
 
 
 def test_every_layout_can_be_asked_for():
-    assert set(get_args(Layout)) == set(LAYOUTS)
+    assert set(get_args(Layout)) == set(PATTERNS) == set(EXAMPLES)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", PATTERNS)
 def test_every_layout_has_an_example_that_fits_it(layout):
-    assert LAYOUTS[layout](EXAMPLES[layout])
+    assert frame_name(EXAMPLES[layout], layout)

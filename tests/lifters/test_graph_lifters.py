@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dg.pose.skeleton import H36M_16, H36M_17, MPI_INF_3DHP_17, SKELETONS, Skeleton
+from dg.settings.plugins import make_options
 from lifters.dropout import Dropout
 from lifters.graph import body_matrices, body_parts, centre_distance, part_matrices, spatial_matrices, with_neck
 from lifters.row_norm import RowBatchNorm
@@ -99,7 +100,7 @@ def test_the_root_is_zero_unless_asked_for(name):
     assert (output[:, :, root] == 0).all()
     torch.testing.assert_close(output, raw - raw[:, :, root : root + 1])
     with pytest.raises(ValueError, match="root must be one of"):
-        make(name, H36M_16, root="zero")
+        make_options({"sem_gcn": SemGCN, "st_gcn": STGCN}[name], "lifter", name, {"root": "zero"})
 
 
 @every_graph_lifter
@@ -233,4 +234,4 @@ def test_dropout_drops_the_asked_share_and_scales_the_rest():
 @pytest.mark.parametrize("options", [{"width": 0}, {"graph_dropout": 1.0}])
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=r"must be"):
-        STGCN(H36M_16, 2, STGCNOptions(**options))
+        make_options(STGCN, "lifter", "st_gcn", options)

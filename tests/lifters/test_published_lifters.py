@@ -4,7 +4,7 @@ import torch
 
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.training.build import initialise
-from lifters.published import load_published_file, published_weights
+from lifters.published import published_weights
 from lifters.sem_gcn import SemGCN, SemGCNOptions
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
 from lifters.st_gcn import STGCN, STGCNOptions
@@ -69,7 +69,7 @@ def test_st_gcn_has_the_published_number_of_parameters(skeleton, channels, expec
 def test_one_frame_lifters_compute_what_the_released_code_computes(shared, name):
     golden = np.load(shared / "conformance/poseaug_golden.npz")
     lifter = POSEAUG[name]().eval()
-    load_published_file(lifter, shared / f"conformance/poseaug_{name}.pth")
+    initialise(lifter, shared / f"conformance/poseaug_{name}.pth")
     with torch.no_grad():
         output = lifter(torch.from_numpy(golden["lifter_in"])[:, None])
     assert output.shape == (16, 1, 16, 3)
@@ -100,7 +100,7 @@ def test_video_pose_3d_sequences_compute_what_the_released_code_computes(shared,
     widths = (3,) * {27: 3, 243: 5}[frames]
     options = VideoPose3DOptions(widths=widths, width=width, root="predicted")
     lifter = VideoPose3D(H36M_17, features.shape[-1], options).eval()
-    load_published_file(lifter, shared / f"conformance/{name}.pth")
+    initialise(lifter, shared / f"conformance/{name}.pth")
     with torch.no_grad():
         output = lifter(features)
     assert output.shape == golden[f"{name}_out"].shape
@@ -112,10 +112,10 @@ def test_a_checkpoint_of_another_lifter_is_refused_and_changes_nothing(shared):
     lifter = VideoPose3D(H36M_16, 2, VideoPose3DOptions())
     before = lifter.last.weight.clone()
     with pytest.raises(ValueError, match=r"poseaug_simple_baseline\.pth.*another lifter"):
-        load_published_file(lifter, shared / "conformance/poseaug_simple_baseline.pth")
+        initialise(lifter, shared / "conformance/poseaug_simple_baseline.pth")
     assert torch.equal(before, lifter.last.weight)
     with pytest.raises(ValueError, match=r"first\.linear\.weight.*channels"):
-        load_published_file(
+        initialise(
             SimpleBaseline(H36M_16, 3, SimpleBaselineOptions()), shared / "conformance/poseaug_simple_baseline.pth"
         )
 
@@ -124,4 +124,4 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path):
     path = tmp_path / "weights.pth"
     path.write_bytes(b"not weights")
     with pytest.raises(ValueError, match=r"weights\.pth"):
-        load_published_file(SimpleBaseline(H36M_16, 2, SimpleBaselineOptions()), path)
+        initialise(SimpleBaseline(H36M_16, 2, SimpleBaselineOptions()), path)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lifters.relu_dropout import ReLUDropout
+from lifters.dropout import ReLUDropout
 
 
 def test_it_drops_the_asked_share_and_scales_the_rest():

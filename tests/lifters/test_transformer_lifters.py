@@ -8,10 +8,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dg.pose.skeleton import H36M_16, H36M_17
+from dg.settings.plugins import make_options
+from dg.training.build import initialise
 from lifters.attention import DropPath, PostNormBlock, SelfAttention
 from lifters.motion_bert import MAX_FRAMES, MotionBert, MotionBertOptions
 from lifters.pose_former import PoseFormer, PoseFormerOptions
-from lifters.published import load_published_file
 
 
 def assert_same(one, other):
@@ -74,7 +75,7 @@ def test_motion_bert_has_the_published_number_of_parameters(frames, channels, op
 def test_they_compute_what_the_released_code_computes(shared, name, lifter):
     golden = np.load(shared / "conformance/sequence_lifters_golden.npz")
     lifter = lifter().eval()
-    load_published_file(lifter, shared / f"conformance/{name}.pth")
+    initialise(lifter, shared / f"conformance/{name}.pth")
     with torch.no_grad():
         output = lifter(torch.from_numpy(golden[f"{name}_in"]))
     assert output.shape == golden[f"{name}_out"].shape
@@ -92,7 +93,7 @@ def test_they_compute_what_the_released_code_computes(shared, name, lifter):
 )
 def test_published_weights_of_another_form_are_refused(shared, lifter, message):
     with pytest.raises(ValueError, match=message):
-        load_published_file(lifter(), shared / "conformance/poseformer_t9_e8.pth")
+        initialise(lifter(), shared / "conformance/poseformer_t9_e8.pth")
 
 
 # Windows
@@ -174,24 +175,24 @@ def test_the_root_is_zero_unless_it_is_to_be_predicted(make, skeleton):
 
 
 @pytest.mark.parametrize(
-    ("options", "given", "message"),
+    ("plugin", "given", "message"),
     [
-        (PoseFormerOptions, {"frames": 8}, "odd"),
-        (PoseFormerOptions, {"frames": -1}, "odd"),
-        (PoseFormerOptions, {"norm": "none"}, "norm must be one of"),
-        (PoseFormerOptions, {"width": 12}, "multiple of heads"),
-        (PoseFormerOptions, {"drop_path": 1.0}, r"\[0, 1\)"),
-        (PoseFormerOptions, {"mlp_ratio": 0.0}, "mlp_ratio"),
-        (MotionBertOptions, {"frames": 244}, "1 to 243"),
-        (MotionBertOptions, {"frames": 0}, "1 to 243"),
-        (MotionBertOptions, {"depth": 0}, "positive"),
-        (MotionBertOptions, {"representation": 0}, "representation"),
-        (MotionBertOptions, {"root": "subtracted"}, "root must be one of"),
+        (PoseFormer, {"frames": 8}, "odd"),
+        (PoseFormer, {"frames": -1}, "frames must be positive"),
+        (PoseFormer, {"norm": "none"}, "norm must be one of"),
+        (PoseFormer, {"width": 12}, "multiple of heads"),
+        (PoseFormer, {"drop_path": 1.0}, "drop_path must be below 1"),
+        (PoseFormer, {"mlp_ratio": 0.0}, "mlp_ratio"),
+        (MotionBert, {"frames": 244}, "1 to 243"),
+        (MotionBert, {"frames": 0}, "frames must be positive"),
+        (MotionBert, {"depth": 0}, "positive"),
+        (MotionBert, {"representation": 0}, "representation"),
+        (MotionBert, {"root": "subtracted"}, "root must be one of"),
     ],
 )
-def test_options_that_make_no_lifter_are_refused(options, given, message):
+def test_options_that_make_no_lifter_are_refused(plugin, given, message):
     with pytest.raises(ValueError, match=message):
-        options(**given)
+        make_options(plugin, "lifter", plugin.__name__, given)
 
 
 # Pieces

@@ -9,7 +9,7 @@ from dg.evaluation.predictions import LifterPredictor, predict_all
 from dg.pose.batch import InputSpec, PoseBatch
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.pose.windows import Windows
-from lifters.published import load_published_file
+from dg.training.build import initialise
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
 from tests.conftest import make_camera, make_joints
 
@@ -56,7 +56,7 @@ def test_both_forms_compute_what_the_released_code_computes(shared, frames, widt
     name = f"videopose3d_{frames}_c{width}"
     features = torch.from_numpy(golden[f"{name}_in"])
     lifter = lifter_for(frames, channels=features.shape[-1], width=width, root="predicted")
-    load_published_file(lifter, shared / f"conformance/{name}.pth")
+    initialise(lifter, shared / f"conformance/{name}.pth")
     with torch.no_grad():
         windows = features.unfold(1, frames, 1).movedim(-1, 2) if strided else features[:, None]
         output = torch.cat([lifter.lift(windows[:, n], strided) for n in range(windows.shape[1])], 1)

@@ -10,7 +10,7 @@ from dg.methods.base import StepKey
 from dg.methods.meta_step import Domain, meta_gradient
 from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_16
-from lifters.relu_dropout import ReLUDropout
+from lifters.dropout import ReLUDropout
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import make, render, source_batch, step

@@ -149,9 +149,9 @@ def test_an_option_of_a_searched_plug_in_is_tried_with_each_of_them():
 
 
 def test_whole_ends_of_a_key_that_takes_any_number_still_mean_any_number():
-    space = settings("d_ref=3..6", "lifter.dropout=0..1:1", "epochs=2..9", "lifter.width=64..128").space
+    space = settings("d_ref=3..6", "detection.background_m=1..3:1", "epochs=2..9", "lifter.width=64..128").space
     kinds = {name: p.whole for name, p in space.parameters.items()}
-    assert kinds == {"d_ref": False, "lifter.dropout": False, "epochs": True, "lifter.width": True}
+    assert kinds == {"d_ref": False, "detection.background_m": False, "epochs": True, "lifter.width": True}
 
 
 def test_the_default_is_the_first_trial_where_the_space_holds_all_of_it():

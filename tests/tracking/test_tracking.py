@@ -13,24 +13,19 @@ from hypothesis import strategies as st
 
 from dg.evaluation import selection
 from dg.tracking import (
-    SELECTIONS,
     DataInput,
     NullTracker,
     TrackingError,
     environment_tags,
-    epoch_metric,
-    final_metric,
-    final_metrics,
     look_at,
     make_tracker,
-    metric_name,
     mlflow_tracker,
     prepare,
     protocol_tag,
     tracking_uri,
     ui_command,
 )
-from dg.tracking.names import flatten, key_name, parse_final_metric
+from dg.tracking.names import SELECTIONS, epoch_metric, flatten, key_name, metric_name, parse_final_metric
 from dg.tracking.stores import client_of
 from dg.tracking.write_behind import WriteBehind
 
@@ -63,19 +58,16 @@ def test_every_metric_name_is_one_that_mlflow_takes(parts):
 
 
 def test_a_final_metric_is_read_back_and_its_name_is_the_same_for_every_method():
-    assert final_metric("source_val", "uiprmd/3dhp:all", "mpjpe_mm") == "final/source_val/uiprmd_3dhp_all/mpjpe_mm"
-    assert parse_final_metric(final_metric("last", "near", "auc")) == ("last", "near", "auc")
+    assert metric_name("final", "last", "uiprmd/3dhp:all", "auc") == "final/last/uiprmd_3dhp_all/auc"
+    assert parse_final_metric("final/last/near/auc") == ("last", "near", "auc")
     assert parse_final_metric("test/near/mpjpe_mm") is None
     assert epoch_metric("val", "mpjpe_mm") == "val/mpjpe_mm"
     assert epoch_metric("near", "mpjpe_mm") == "test/near/mpjpe_mm"
-    assert final_metrics("last", "near", {"auc": 50}) == {"final/last/near/auc": 50.0}
-    target = parse_final_metric(final_metric("last", "a/b", "auc"))[1]
+    target = parse_final_metric(metric_name("final", "last", "a/b", "auc"))[1]
     assert protocol_tag(target) == protocol_tag("a/b") == "protocol.a_b"
 
 
-def test_a_selection_that_does_not_exist_has_no_metric():
-    with pytest.raises(ValueError, match="source_val"):
-        final_metric("best", "near", "auc")
+def test_tracking_and_evaluation_name_the_same_selections():
     assert SELECTIONS == selection.SELECTIONS
 
 

@@ -15,11 +15,7 @@ _TICKS, _NAME_WIDTH = 4, 34
 
 
 def comparison_chart(table: ComparisonTable) -> str:
-    """Draw a comparison: a dot and its standard deviation for each row, a panel for each column.
-
-    Args:
-        table: what is compared.
-    """
+    """Draw a comparison: a dot and its standard deviation for each row, a panel for each column."""
     height = _TOP + _ROW * len(table.rows) + _BOTTOM
     width = _LEFT + len(table.columns) * (_PANEL + _GAP)
     parts = []

@@ -18,7 +18,7 @@ from dg.compare.published_rows import add_published
 from dg.compare.report.charts import comparison_chart, curves_chart, legend
 from dg.compare.report.responses import RESPONSES, responses_of, with_source
 from dg.compare.report.sources import ReportRun
-from dg.compare.settings import CompareOptions
+from dg.compare.settings import RunsOptions
 from dg.compare.sheets import BOLD, PLUS_MINUS, Sheet
 from dg.compare.tables import build_tables
 from dg.compare.text import sheets_of
@@ -58,7 +58,7 @@ document.querySelectorAll('th').forEach(function (head) {
 """
 
 
-def report_page(runs: Sequence[ReportRun], options: CompareOptions, title: str) -> str:
+def report_page(runs: Sequence[ReportRun], options: RunsOptions, title: str) -> str:
     """Return the whole page.
 
     Args:
@@ -91,30 +91,27 @@ def _section(title: str, parts: Iterable[str]) -> str:
     return f"<h2>{title}</h2>{content}" if content else ""
 
 
-def _comparison(runs: Sequence[ReportRun], options: CompareOptions) -> list[str]:
+def _comparison(runs: Sequence[ReportRun], options: RunsOptions) -> list[str]:
     results = [run.result for run in runs if run.result is not None]
     parts = []
     for table in build_tables(results, options.selection, options.metric):
         add_differences(table, options.baseline)
-        add_published(table, published_results(), options.published)
+        add_published(table, published_results())
         sheets = sheets_of([table])
         parts += [_sheet(sheets[0]), comparison_chart(table), *map(_sheet, sheets[1:])]
     return parts
 
 
 def _sheet(sheet: Sheet) -> str:
-    heads = "".join(f"<th{_kind(i, sheet)}>{html.escape(str(name))}</th>" for i, name in enumerate(sheet.frame))
+    kinds = ["" if place < sheet.labels else ' class="n"' for place in range(len(sheet.frame.columns))]
+    heads = "".join(f"<th{kind}>{html.escape(str(n))}</th>" for kind, n in zip(kinds, sheet.frame, strict=True))
     rows = []
     for line in sheet.lines:
-        cells = "".join(f"<td{_kind(i, sheet)}>{_cell(str(text))}</td>" for i, text in enumerate(line))
+        cells = "".join(f"<td{kind}>{_cell(str(t))}</td>" for kind, t in zip(kinds, line, strict=True))
         rows.append(f"<tr>{cells}</tr>")
     notes = "".join(f"<li>{_cell(text)}</li>" for text in [*sheet.notes, *sheet.remarks])
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     return f'<h3>{html.escape(sheet.title)}</h3>{table}<ul class="notes">{notes}</ul>'
-
-
-def _kind(place: int, sheet: Sheet) -> str:
-    return "" if place < sheet.labels else ' class="n"'
 
 
 def _cell(text: str) -> str:
@@ -124,7 +121,7 @@ def _cell(text: str) -> str:
     return safe
 
 
-def _responses(runs: Sequence[ReportRun], options: CompareOptions, parameter: str, axis: str) -> list[str]:
+def _responses(runs: Sequence[ReportRun], options: RunsOptions, parameter: str, axis: str) -> list[str]:
     """The result over one parameter, where runs differ in it alone: sweeps' trials too, as nothing is chosen here."""
     results = [with_source(run.result, run.summary, options) for run in runs if run.result is not None]
     charts = _line_charts(responses_of(results, parameter), axis, metric_label(options.metric), dots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from dg.compare.results import RunResult
-from dg.compare.settings import CompareOptions
+from dg.compare.settings import RunsOptions
 from dg.compare.tables import without_depth
 from dg.tracking.labels import dataset_label, lifter_label, method_label
 
@@ -49,7 +49,7 @@ def responses_of(results: Sequence[RunResult], parameter: str) -> Curves:
     }
 
 
-def with_source(result: RunResult, summary: Mapping[str, Any], options: CompareOptions) -> RunResult:
+def with_source(result: RunResult, summary: Mapping[str, Any], options: RunsOptions) -> RunResult:
     """Return a result that holds source validation as a target, as far as the run's curves tell it.
 
     Args:

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from dg.compare.results import RunResult
-from dg.compare.settings import CompareOptions
+from dg.compare.settings import RunsOptions
 from dg.compare.stored_runs import NothingToCompareError, read_results, stored_runs, table_reader
 from dg.settings.config import TrainConfig, deciding
 from dg.tracking import tracking_uri
@@ -137,7 +137,7 @@ def _title(summary: dict[str, Any], plain: dict[str, Any]) -> str:
 # -- MLflow -----------------------------------------------------------------------------------------------------------
 
 
-def runs_in_store(options: CompareOptions) -> list[ReportRun]:
+def runs_in_store(options: RunsOptions) -> list[ReportRun]:
     """Return the finished runs of an experiment, or of one grid in it, with what their pages hold.
 
     Args:
@@ -150,7 +150,7 @@ def runs_in_store(options: CompareOptions) -> list[ReportRun]:
     rows_of = table_reader(options.tracking_uri)
     kept = []
     for run in runs:
-        results, _ = read_results([run], options.selection, options.metric, options.regime, rows_of, trials=True)
+        results, _ = read_results([run], options.selection, options.metric, rows_of=rows_of, trials=True)
         kept += [(run, results[0])] if results else []
     if not kept:
         raise NothingToCompareError(
@@ -201,12 +201,9 @@ def _last_sheet(client: "MlflowClient", run_id: str, folder: Path) -> bytes:
     """The contact sheet of the last evaluation; MLflow writes its step into the name of the file."""
     images = [a.path for a in _listed(client, run_id, "images") if Path(a.path).name.startswith(_SHEETS)]
     whole = [path for path in images if path.endswith(".png")]
-    return _fetched(client, run_id, max(whole, key=_step_of), folder) if whole else b""
-
-
-def _step_of(path: str) -> int:
-    found = re.search(r"[%+]step[%+](\d+)[%+]", path)
-    return int(found[1]) if found else -1
+    steps = {path: re.search(r"[%+]step[%+](\d+)[%+]", path) for path in whole}
+    last = max(whole, key=lambda path: int(found[1]) if (found := steps[path]) else -1, default="")
+    return _fetched(client, run_id, last, folder) if last else b""
 
 
 # -- files ------------------------------------------------------------------------------------------------------------

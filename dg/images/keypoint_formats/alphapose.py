@@ -4,8 +4,6 @@ Each has `keypoints` of COCO's 17 or Halpe's 26 joints (136: Halpe's full body, 
 (no share: it may exceed 1, and is left out) and, from its tracker, `idx`.
 """
 
-from typing import Any
-
 from dg.images.keypoint_formats.base import FoundPeople, KeypointFormat, Rows, frames_of, skeleton_by_count
 from dg.images.keypoint_formats.content import Content
 from dg.images.keypoint_formats.frame_names import frame_number
@@ -40,12 +38,8 @@ class AlphaPose(KeypointFormat):
         rows = Rows()
         for person in people:
             kept = person["keypoints"][: 3 * len(skeleton)]
-            rows.add(row_of[str(person["image_id"])], kept, _identity(person))
+            rows.add(row_of[str(person["image_id"])], kept, person.get("idx"))
         in_time = len(names) > 1 and any("idx" in person for person in people)
         places = [frame_number(name)[0] for name in names]
         numbers = places if in_time and len(set(places)) == len(places) and min(places) >= 0 else None
         return rows.people(f"AlphaPose: {words}", skeleton, frames_of(names, numbers, in_time=in_time), what)
-
-
-def _identity(person: dict[str, Any]) -> Any:  # noqa: ANN401
-    return person.get("idx")

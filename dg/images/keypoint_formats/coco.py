@@ -32,18 +32,16 @@ class Coco(KeypointFormat):
         tree = content.first
         if isinstance(tree, dict):
             return isinstance(tree.get("images"), list) and isinstance(tree.get("annotations"), list)
-        return _is_result(tree[0] if isinstance(tree, list) and tree else None)
+        first = tree[0] if isinstance(tree, list) and tree else None
+        if not isinstance(first, dict):
+            return False
+        return isinstance(first.get("image_id"), int) and isinstance(first.get("keypoints"), list)
 
     @classmethod
     def parse(cls, content: Content) -> FoundPeople:
         """Read the people; images without people are frames, too."""
         tree, what = content.first, str(content.path)
         return _annotations(tree, what) if isinstance(tree, dict) else _results(tree, what)
-
-
-def _is_result(first: Any) -> bool:  # noqa: ANN401
-    numbered = isinstance(first, dict) and isinstance(first.get("image_id"), int)
-    return bool(numbered and isinstance(first.get("keypoints"), list))
 
 
 def _annotations(tree: dict[str, Any], what: str) -> FoundPeople:
@@ -60,8 +58,7 @@ def _annotations(tree: dict[str, Any], what: str) -> FoundPeople:
         if person.get("keypoints") and any(person["keypoints"][2::3]):
             rows.add(row_of[person["image_id"]], person["keypoints"][: _length(person)], person.get("track_id"))
     names = [str(i.get("file_name", i["id"])) for i in images]
-    found = rows.people("COCO keypoints: annotations", COCO_17, frames_of(names, sizes=sizes), what)
-    return found
+    return rows.people("COCO keypoints: annotations", COCO_17, frames_of(names, sizes=sizes), what)
 
 
 def _results(tree: list[dict[str, Any]], what: str) -> FoundPeople:

@@ -16,7 +16,7 @@ from dg.images.keypoint_formats.content import NPZ, Content
 from dg.pose.skeleton import COCO_17, HALPE_26
 
 _BY_COUNT = {17: (COCO_17, "COCO's 17 joints"), 26: (HALPE_26, "Halpe's 26 joints"), 133: (COCO_17, "17 of 133 joints")}
-_FILES = {"keypoints", "scores"}
+_FILES, _PERSON = {"keypoints", "scores"}, {"keypoints", "keypoint_scores"}
 
 
 class MMPose(KeypointFormat):
@@ -30,7 +30,8 @@ class MMPose(KeypointFormat):
         """Whether people have keypoints and scores apart."""
         if content.kind == NPZ:
             return not content.is_folder and set(content.arrays) >= _FILES
-        return _is_person(_first_person(content.first)) or _is_video(content.first)
+        person = _first_person(content.first)
+        return (isinstance(person, dict) and set(person) >= _PERSON) or _is_video(content.first)
 
     @classmethod
     def parse(cls, content: Content) -> FoundPeople:
@@ -88,10 +89,6 @@ def _first_person(tree: Any) -> Any:  # noqa: ANN401
         found = tree.get("predictions")
         tree = found[0] if isinstance(found, list) and found else tree.get("instance_info")
     return tree[0] if isinstance(tree, list) and tree else None
-
-
-def _is_person(person: Any) -> bool:  # noqa: ANN401
-    return isinstance(person, dict) and {"keypoints", "keypoint_scores"} <= set(person)
 
 
 def _is_video(tree: Any) -> bool:  # noqa: ANN401

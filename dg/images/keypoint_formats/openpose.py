@@ -5,7 +5,6 @@ pixels unless OpenPose was run with another `--keypoint_scale`. The names' commo
 """
 
 import re
-from pathlib import Path
 
 from dg.files.errors import FileFormatError
 from dg.images.keypoint_formats.base import FoundPeople, KeypointFormat, Rows, frames_of, skeleton_by_count
@@ -40,7 +39,8 @@ class OpenPose(KeypointFormat):
         rows, names, numbers, clips, counts = Rows(), [], [], [], set()
         clip_of: dict[str, int] = {}
         for row, file in enumerate(content.files):
-            clip, number = _place(file, row)
+            named = _NAME.match(file.stem)
+            clip, number = (named[1], int(named[2])) if named else ("", row)
             names.append(file.name)
             numbers.append(number)
             clips.append(clip_of.setdefault(clip, len(clip_of)))
@@ -57,9 +57,3 @@ class OpenPose(KeypointFormat):
                 "4; expected pixels (--keypoint_scale 0)"
             )
         return found
-
-
-def _place(file: Path, row: int) -> tuple[str, int]:
-    """Name of the clip and number of the frame."""
-    found = _NAME.match(file.stem)
-    return (found[1], int(found[2])) if found else ("", row)
