@@ -2,6 +2,7 @@
 calling process with `pool=local`.
 """
 
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -30,6 +31,7 @@ from dg.training.run_record import begin_record, record_results, run_before, tit
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
 
+SWITCH_S = 5e-4  # the interpreter changes threads after so long
 Watch = Callable[[RenderPool], None]
 Keep = Callable[[Tracker, dict[str, Any]], None]  # logs further things of a finished run, given its summary
 
@@ -59,6 +61,9 @@ def train(
         ConfigError, DataError, CheckpointError, DivergedError, PoolFailure: as the parts do.
     """
     torch.set_num_threads(config.threads or spare_threads(config))
+    # Each of a step's thousand operations lets go of the interpreter and takes it back: beside a thread that imports or
+    # writes to MLflow it would wait for 5 ms each time.
+    sys.setswitchinterval(SWITCH_S)
     set_tf32(config.tf32)
     if device_of(config).type == "cpu":
         use_fast_matmul()
