@@ -14,6 +14,8 @@ def problems(config: TrainConfig) -> list[str]:
     found = _input_problems(config) + _render_problems(config.render)
     if config.render.service and config.pool != "ray":
         found.append(f"render.service needs pool=ray, got pool={config.pool}")
+    if config.graphs == "on" and config.device == "cpu":
+        found.append("graphs=on needs a GPU, got device=cpu")
     if config.detection.r_max < config.detection.r_min:
         found.append(
             f"detection.r_max ({config.detection.r_max}) must not be below detection.r_min ({config.detection.r_min})"

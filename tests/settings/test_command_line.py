@@ -143,6 +143,8 @@ def test_the_digest_changes_with_what_changes_numbers_and_with_nothing_else():
     assert parse(["out=elsewhere", "render.actors=7", "pool=local"]).digest() == base
     assert [parse([f"graphs={choice}"]).graphs for choice in ("on", "off", "auto")] == ["on", "off", "auto"]
     assert parse(["graphs=off"]).digest() == base
+    with pytest.raises(ConfigError, match="graphs=on needs a GPU, got device=cpu"):
+        parse(["graphs=on", "device=cpu"])
     assert parse(["seed=1"]).digest() != base
     assert parse(["render.lookahead=1"]).digest() != base
     assert parse(["render.micro_batch=64"]).digest() == base
