@@ -80,8 +80,12 @@ class Tracker:
         """
         return self.run_id
 
-    def connect(self) -> None:
-        """Have the connection made now, in the background, that `start(wait=False)` has put off."""
+    def connect(self, wait: bool = False) -> None:
+        """Have the connection made now, in the background, that `start(wait=False)` has put off.
+
+        Args:
+            wait: until the store has given the run its id, or is found to be away.
+        """
 
     @property
     def run_id(self) -> str:

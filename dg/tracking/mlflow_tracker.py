@@ -51,7 +51,7 @@ _EMPTY = ("", "None", "[]", "()", "{}")  # parameters that say nothing
 _MAX_POINTS, _MAX_PAIRS, _MAX_PARAM, _MAX_TAG = 1000, 100, 6000, 8000
 _BATCH_S = 1.0  # scalars logged step by step travel together
 _CONNECT_S = 20.0  # after `start(wait=False)` the connection is made at the latest
-_FIRST_S = 60.0  # a run that ends waits so long for a store that it has not reached yet, and that is not known away
+_FIRST_S = 60.0  # who needs the run's id waits so long for a store that was not reached yet, and is not known away
 
 
 class MLflowTracker(Tracker):
@@ -114,9 +114,14 @@ class MLflowTracker(Tracker):
             self._known.wait(self._patience_s)
         return self.run_id
 
-    def connect(self) -> None:
+    def connect(self, wait: bool = False) -> None:
         """Let the writer's thread go on to import MLflow and open the store."""
         self._connects.set()
+        give_up = time.monotonic() + _FIRST_S
+        # On a busy machine MLflow may be on its way in for long; where records wait, the store is away.
+        while wait and self._begun.is_set() and not self._writer.waiting and time.monotonic() < give_up:
+            if self._known.wait(0.1):
+                break
 
     @property
     def run_id(self) -> str:
@@ -187,12 +192,7 @@ class MLflowTracker(Tracker):
         """
         if status not in STATUSES:
             raise ValueError(f"status must be one of {list(STATUSES)}, got {status!r}")
-        self.connect()
-        give_up = time.monotonic() + _FIRST_S
-        # After a short run on a busy machine MLflow may still be on its way in.
-        while self._begun.is_set() and not self._writer.waiting and time.monotonic() < give_up:
-            if self._known.wait(0.1):
-                break
+        self.connect(wait=True)
         self._put_points()
         self._put("end", status=status, tags=_clean_tags({TAG_REASON: reason or status.lower()}), time=_now_ms())
         return self._writer.close(self._patience_s)

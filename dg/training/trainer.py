@@ -268,8 +268,11 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, last: bool) -> None:
         losses = self._losses()
+        scores = {}
         # First: whoever stops the run while the targets are drawn has it evaluated when it goes on.
-        scores = self.evaluator.evaluate(epoch, self.tracker.run_id) if last or epoch % self._every() == 0 else {}
+        if last or epoch % self._every() == 0:
+            self.tracker.connect(wait=True)  # the file of the best weights names the run
+            scores = self.evaluator.evaluate(epoch, self.tracker.run_id)
         self.losses.clear()
         self.position.ended_epoch = epoch
         if "loss/lifter" in losses:

@@ -360,7 +360,7 @@ def test_a_pool_that_loses_all_its_nodes_on_notice_goes_on_with_others():
     ],
 )
 def test_the_command_lines_keys_reach_the_pool(words, most):
-    options = pool_options(parse(["render.min_actors=2", *words]), 0.5)
+    options = pool_options(parse(["render.actors=2", "render.min_actors=2", *words]), 0.5)
     assert (options.actors, options.min_actors, options.gpus_per_actor) == (2, 2, 0.5)
     assert options.most_actors == most
 
