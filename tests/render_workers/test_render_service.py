@@ -126,7 +126,8 @@ def test_three_owners_get_their_own_answers_while_an_actor_is_killed(served):
     threads = [Thread(target=come_home, args=work) for work in zip(pools, requests, answers, strict=True)]
     for thread in threads:
         thread.start()
-    served.until(lambda status: status["done"] >= before["done"] + 200)
+    # Early: once all is drawn nobody notices that an actor has gone.
+    served.until(lambda status: status["done"] >= before["done"] + 20)
     family("_RenderActor")[0].send_signal(signal.SIGKILL)
     for thread in threads:
         thread.join(WAIT_S)
@@ -136,8 +137,7 @@ def test_three_owners_get_their_own_answers_while_an_actor_is_killed(served):
             assert np.array_equal(answer.depth, depth_of(request))
         assert (pool.ledger.submitted, pool.ledger.done) == (500, 500)
         pool.close()
-    status = served.until(lambda status: status["owners"] == 0)
-    assert status["deaths"] == before["deaths"] + 1
+    status = served.until(lambda status: status["owners"] == 0 and status["deaths"] == before["deaths"] + 1)
     assert status["waiting"] == status["in_flight"] == 0
     assert status["done"] == before["done"] + 1500
     assert 0 < status["busy"] <= 1
