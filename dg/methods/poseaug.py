@@ -43,7 +43,7 @@ from torch import Tensor
 from dg.augment.extra_poses import ExtraPoses
 from dg.augment.generator import AugmentedPoses, PoseGenerator
 from dg.augment.history_pool import HistoryPool
-from dg.augment.random_move import move_once
+from dg.augment.random_move import LEARNED, RANDOM, move_once
 from dg.augment.rigid import ROTATIONS, TRANSLATIONS
 from dg.augment.trunk import frozen_statistics
 from dg.methods.base import MethodContext, StepKey
@@ -55,7 +55,7 @@ from dg.pose.batch import PoseBatch
 from dg.pose.rotation import rotation_from_axis_angle
 
 FRAME_TESTS = ("full", "released")
-RIGIDS = ("learned", "random")
+RIGIDS = (LEARNED, RANDOM)
 OPERATIONS = ("ba", "bl", "rt")
 DISCRIMINATORS = ("2d", "3d")
 KCS = ("parts", "whole")
