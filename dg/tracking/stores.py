@@ -4,14 +4,15 @@ import logging
 import os
 import shlex
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from dg.tracking.base import TrackingError
@@ -72,13 +73,17 @@ def sqlite_file(uri: str) -> Path | None:
 
 def client_of(uri: str) -> "MlflowClient":
     """A quiet client of an absolute URI. Takes about a second the first time in a process: MLflow is imported here."""
+    _quiet()
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _quiet() -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    from mlflow import MlflowClient
-
-    return MlflowClient(tracking_uri=uri)
 
 
 def prepare(uri: str, experiment: str) -> str:
@@ -104,6 +109,7 @@ def prepare(uri: str, experiment: str) -> str:
     try:
         with _creation_lock(file):
             follow_store(file)
+            _create_whole(file)
             client = client_of(uri)
             experiment_id = _experiment_id(client, experiment, file)
             dress_experiment(client, experiment_id)
@@ -272,6 +278,29 @@ def _experiment_id(client: "MlflowClient", name: str, file: Path | None) -> str:
     if found.lifecycle_stage != "active":
         raise TrackingError(f"experiment {name!r} was deleted; restore it in MLflow or choose tracking.experiment=NAME")
     return found.experiment_id
+
+
+def _create_whole(file: Path | None) -> None:
+    """Create the tables of a SQLite store in memory and put them on disk as one file.
+
+    MLflow migrates a new file step by step, each of which SQLite commits: a process that is killed meanwhile leaves a
+    store that MLflow can neither use nor repair.
+    """
+    if file is None or (file.is_file() and file.stat().st_size):
+        return
+    _quiet()
+    from mlflow.store.db import utils
+
+    aside = file.with_name(f".{file.name}.tmp")
+    aside.unlink(missing_ok=True)  # of a process that was killed
+    engine = utils.create_sqlalchemy_engine("sqlite://")  # one in memory
+    try:
+        utils._initialize_tables(engine)
+        with engine.connect() as connection, closing(sqlite3.connect(aside)) as target:
+            cast(sqlite3.Connection, connection.connection.dbapi_connection).backup(target)
+        aside.replace(file)
+    finally:
+        engine.dispose()
 
 
 def _creation_lock(file: Path | None) -> AbstractContextManager[object]:
