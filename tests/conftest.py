@@ -26,6 +26,7 @@ from hypothesis import settings  # noqa: E402
 from dg.datasets.synthetic import Synthetic  # noqa: E402
 from dg.drawing import figures  # noqa: E402
 from dg.pose.camera import Camera  # noqa: E402
+from dg.pose.devices import seed_global_stream  # noqa: E402
 from tests.pictures import ONE_PIXEL  # noqa: E402
 
 # A busy machine is no failure of a law.
@@ -45,7 +46,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(autouse=True)
 def _seed():
-    torch.manual_seed(0)
+    seed_global_stream(0)
     torch.set_num_threads(1)
 
 

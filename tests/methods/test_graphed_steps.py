@@ -79,9 +79,8 @@ def assert_same_state(one, other):
     assert one.finite_steps.state_dict() == other.finite_steps.state_dict()
 
 
-@pytest.mark.parametrize(
-    "form", [pytest.param({}, marks=pytest.mark.long, id="default"), pytest.param(RELEASED, id="released")]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("form", [pytest.param({}, id="default"), pytest.param(RELEASED, id="released")])
 def test_replayed_steps_of_poseaug_leave_the_bits_of_plain_ones(form):
     """While rates fall and the demanded difficulty grows, with discriminators at every second step."""
     plain, replayed = method_for("poseaug", None, **form), method_for("poseaug", Replaying(), **form)

@@ -74,7 +74,14 @@ def test_depth_results_are_labelled_oracle_and_oracle_selection_is_never_worse(t
     assert all(by[t, "oracle"] <= min(by[t, "last"], by[t, "source_val"]) for t in {t for t, _ in by})
 
 
-@pytest.mark.parametrize("words", [["method=erm"], ["method=random_rigid"], POSEAUG], ids=["erm", "rigid", "poseaug"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["method=erm"], id="erm"),
+        pytest.param(["method=random_rigid"], id="rigid"),
+        pytest.param(POSEAUG, marks=pytest.mark.long, id="poseaug"),
+    ],
+)
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, words):
     configs = [
         small(tmp_path, *words, "max_steps=5", f"seed={seed}", f"out={tmp_path / str(number)}", *ONE_TARGET)
