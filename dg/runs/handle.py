@@ -224,7 +224,8 @@ def trainer_environment(config: TrainConfig, gpus: float) -> dict[str, str]:
         config: of the run.
         gpus: GPUs that are reserved for the trainer; Ray shows it these alone.
     """
-    threads = {"OMP_NUM_THREADS": str(config.threads or cores_here())}
+    # A thread that waits for the others of its step sleeps, and leaves its core to a render worker.
+    threads = {"OMP_NUM_THREADS": str(config.threads or cores_here()), "OMP_WAIT_POLICY": "PASSIVE"}
     return threads if gpus > 0 else threads | {"CUDA_VISIBLE_DEVICES": ""}
 
 

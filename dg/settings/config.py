@@ -109,7 +109,7 @@ class TrackingConfig:
     parent_run_id: str = ""
     child: str = ""  # name by which a grid or sweep finds this run among its children
     model: Literal["auto", "on", "off"] = "auto"  # log the best checkpoint, and the lifter as a model in ONNX, which
-    # takes about 7 s of one core; auto: the model only where training took two minutes or more, or with register
+    # takes about 7 s of one core; auto: the model only where training took five minutes or more, or with register
     register: str = ""  # registered model of MLflow that gets the lifter as its newest version, alias `newest`
     system_metrics: bool = True  # CPU, memory and GPU, by MLflow's own monitor
 
@@ -167,7 +167,7 @@ class TrainConfig:
     device: Device = "auto"  # of the trainer
     tf32: bool = False  # on a GPU, let the trainer multiply in TF32: faster, with 10 of 23 bits of each factor
     graphs: Literal["auto", "on", "off"] = "auto"  # on a GPU, replay training steps as CUDA graphs; auto: where it can
-    threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave
+    threads: CountOrZero = 0  # torch threads of the trainer; 0: what the render workers leave, two where there are two
     pool: Literal["ray", "local"] = "ray"  # trainer actor and render actors, or everything in this process
     address: str = ""  # Ray cluster to join; empty: RAY_ADDRESS, else a cluster of this machine alone
     submit: bool = False  # send this run to a cluster as a Ray job and show its log; Ctrl-C leaves it running

@@ -16,7 +16,7 @@ from dg.tracking.labels import dataset_label
 from dg.tracking.names import HEADLINE
 
 NAME, FOLDER = "lifter", "mlflow_model"
-LONG_S = 120.0  # training time from which `tracking.model=auto` logs the model
+LONG_S = 300.0  # training time from which `tracking.model=auto` logs the model
 _EXAMPLE_ROWS = 2
 
 

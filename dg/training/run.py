@@ -86,13 +86,14 @@ def train(
 
 
 def spare_threads(config: TrainConfig) -> int:
-    """The machine's cores less one for each render worker on it, at least one.
+    """The machine's cores less one for each render worker on it, but two where there are two: a render worker on the
+    second core has time left (`OMP_WAIT_POLICY` keeps the trainer's threads from taking the rest of it).
 
     Args:
         config: of the run.
     """
     others = cores_of_run(config) - 1 if config.pool == "ray" else 0
-    return max(1, cores_here() - others)
+    return max(min(2, cores_here()), cores_here() - others)
 
 
 def _train_on(

@@ -1,10 +1,11 @@
-"""Which GPUs a run reserves, and that its trainer sees no others."""
+"""Which GPUs a run reserves, that its trainer sees no others, and on how many cores it computes."""
 
 import pytest
 
 from dg.cluster.resources import share_gpus
 from dg.runs.handle import trainer_environment
 from dg.settings.command_line import parse
+from dg.training.run import spare_threads
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,23 @@ from dg.settings.command_line import parse
 )
 def test_gpus_are_shared_between_trainer_and_actors(words, gpus, trainer, actor):
     assert share_gpus(parse(["render.actors=2", *words]), gpus) == pytest.approx((trainer, actor))
+
+
+@pytest.mark.parametrize(
+    ("cores", "words", "threads"),
+    [
+        (1, ["render.actors=1"], 1),
+        (2, ["render.actors=1"], 2),  # the render worker leaves some of its core
+        (8, ["render.actors=3"], 5),
+        (4, ["render.actors=6"], 2),
+        (4, ["render.actors=6", "pool=local"], 4),
+    ],
+)
+def test_a_trainer_computes_on_the_cores_that_render_workers_leave(monkeypatch, cores, words, threads):
+    monkeypatch.setattr("dg.training.run.cores_here", lambda: cores)
+    config = parse(words)
+    assert spare_threads(config) == threads
+    assert trainer_environment(config, 0.0)["OMP_WAIT_POLICY"] == "PASSIVE"
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
