@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from dg.settings.config import TrainConfig
+from dg.settings.cores import cores_here
 
 TRAINER = "trainer"  # custom resource of nodes that are meant for trainers
 
@@ -14,6 +15,29 @@ def cores_of_run(config: TrainConfig) -> int:
         config: of the run.
     """
     return 1 + (config.render.actors if config.draws else 0)
+
+
+def trainer_threads(config: TrainConfig) -> int:
+    """Threads that the trainer computes with: `threads` where it is given, else the machine's cores less one for each
+    render worker on it, but two where there are two, for a render worker on the second core has time left.
+
+    Args:
+        config: of the run.
+    """
+    return config.threads or max(min(2, cores_here()), cores_here() - _workers_beside(config))
+
+
+def shares_cores(config: TrainConfig) -> bool:
+    """Whether the trainer's threads and the render workers beside it are more than this machine's cores.
+
+    Args:
+        config: of the run.
+    """
+    return trainer_threads(config) + _workers_beside(config) > cores_here()
+
+
+def _workers_beside(config: TrainConfig) -> int:
+    return cores_of_run(config) - 1 if config.pool == "ray" else 0
 
 
 def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:

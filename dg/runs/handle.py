@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dg.cluster.guardian import Guardian
-from dg.cluster.resources import amounts, trainer_ask
+from dg.cluster.resources import amounts, shares_cores, trainer_ask
 from dg.cluster.store_watch import ClusterLostError, StoreWatch
 from dg.runs.trainer_actor import KeepsLifter, TrainerActor, run_folders
 from dg.settings.config import RunInfo, TrainConfig
@@ -224,9 +224,10 @@ def trainer_environment(config: TrainConfig, gpus: float) -> dict[str, str]:
         config: of the run.
         gpus: GPUs that are reserved for the trainer; Ray shows it these alone.
     """
-    # A thread that waits for the others of its step sleeps, and leaves its core to a render worker.
-    threads = {"OMP_NUM_THREADS": str(config.threads or cores_here()), "OMP_WAIT_POLICY": "PASSIVE"}
-    return threads if gpus > 0 else threads | {"CUDA_VISIBLE_DEVICES": ""}
+    environment = {"OMP_NUM_THREADS": str(config.threads or cores_here())}
+    if shares_cores(config):
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"  # a thread that waits for others sleeps, and leaves its core
+    return environment if gpus > 0 else environment | {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def _note(text: str) -> dict[str, Any]:

@@ -11,14 +11,13 @@ from typing import Any
 
 import torch
 
-from dg.cluster.resources import cores_of_run
+from dg.cluster.resources import trainer_threads
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
 from dg.pose.devices import set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig, deciding
-from dg.settings.cores import cores_here
 from dg.settings.plugins import resolve
 from dg.tracking import Tracker, environment_tags, make_tracker, run_tags
 from dg.tracking.names import TAG_CHECKS, TAG_CHILD, TAG_NOTE, TAG_RECIPE, tags_of_image_depth
@@ -60,7 +59,7 @@ def train(
     Raises:
         ConfigError, DataError, CheckpointError, DivergedError, PoolFailure: as the parts do.
     """
-    torch.set_num_threads(config.threads or spare_threads(config))
+    torch.set_num_threads(trainer_threads(config))
     # Each of a step's thousand operations lets go of the interpreter and takes it back: beside a thread that imports or
     # writes to MLflow it would wait for 5 ms each time.
     sys.setswitchinterval(SWITCH_S)
@@ -83,17 +82,6 @@ def train(
     finally:
         if live is not None:
             live.pool.close()
-
-
-def spare_threads(config: TrainConfig) -> int:
-    """The machine's cores less one for each render worker on it, but two where there are two: a render worker on the
-    second core has time left (`OMP_WAIT_POLICY` keeps the trainer's threads from taking the rest of it).
-
-    Args:
-        config: of the run.
-    """
-    others = cores_of_run(config) - 1 if config.pool == "ray" else 0
-    return max(min(2, cores_here()), cores_here() - others)
 
 
 def _train_on(

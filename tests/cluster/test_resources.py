@@ -2,10 +2,9 @@
 
 import pytest
 
-from dg.cluster.resources import share_gpus
+from dg.cluster.resources import share_gpus, trainer_threads
 from dg.runs.handle import trainer_environment
 from dg.settings.command_line import parse
-from dg.training.run import spare_threads
 
 
 @pytest.mark.parametrize(
@@ -30,20 +29,21 @@ def test_gpus_are_shared_between_trainer_and_actors(words, gpus, trainer, actor)
 
 
 @pytest.mark.parametrize(
-    ("cores", "words", "threads"),
+    ("cores", "words", "threads", "sleeps"),
     [
-        (1, ["render.actors=1"], 1),
-        (2, ["render.actors=1"], 2),  # the render worker leaves some of its core
-        (8, ["render.actors=3"], 5),
-        (4, ["render.actors=6"], 2),
-        (4, ["render.actors=6", "pool=local"], 4),
+        (1, ["render.actors=1"], 1, True),
+        (2, ["render.actors=1"], 2, True),  # the render worker leaves some of its core
+        (8, ["render.actors=3"], 5, False),
+        (8, ["render.actors=3", "threads=6"], 6, True),
+        (4, ["render.actors=6"], 2, True),
+        (4, ["render.actors=6", "pool=local"], 4, False),
     ],
 )
-def test_a_trainer_computes_on_the_cores_that_render_workers_leave(monkeypatch, cores, words, threads):
-    monkeypatch.setattr("dg.training.run.cores_here", lambda: cores)
+def test_a_trainer_computes_on_the_cores_that_render_workers_leave(monkeypatch, cores, words, threads, sleeps):
+    monkeypatch.setattr("dg.cluster.resources.cores_here", lambda: cores)
     config = parse(words)
-    assert spare_threads(config) == threads
-    assert trainer_environment(config, 0.0)["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert trainer_threads(config) == threads
+    assert (trainer_environment(config, 0.0).get("OMP_WAIT_POLICY") == "PASSIVE") == sleeps
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda"])
