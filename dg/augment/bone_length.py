@@ -5,6 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dg.augment.trunk import NOISE, Trunk
+from dg.pose.devices import pick
 from dg.pose.skeleton import Skeleton
 
 LIMIT = 0.2
@@ -60,7 +61,7 @@ class BoneLength(nn.Module):
         Returns:
             The new lengths in metres: each is multiplied by one plus the ratio that it shares with its mirror image.
         """
-        return lengths * (1 + ratios[:, self.independent])
+        return lengths * (1 + pick(ratios, self.independent, -1))
 
 
 def shared_lengths(skeleton: Skeleton) -> tuple[Int[Tensor, " bones"], Float[Tensor, " ratios"]]:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from dg.augment.bone_angle import FROZEN
 from dg.pose.bones import unit_bones
-from dg.pose.devices import constant
+from dg.pose.devices import constant, pick
 from dg.pose.skeleton import Skeleton
 
 # Enough rows for a quantile; a long source is thinned evenly.
@@ -46,7 +46,7 @@ def joint_states(joints: Float[Tensor, "batch joints 3"], skeleton: Skeleton) ->
     """
     units, _ = unit_bones(joints, skeleton)
     bones, parents = (constant(column, joints.device) for column in zip(*limb_bones(skeleton), strict=True))
-    bone, parent = units[:, bones], units[:, parents]
+    bone, parent = pick(units, bones, -2), pick(units, parents, -2)
     up = F.normalize(units[:, skeleton.bone("spine")] + units[:, skeleton.bone("thorax")], dim=-1)
     across = units[:, skeleton.bone("left_hip")] - units[:, skeleton.bone("right_hip")]
     left = F.normalize(across - (across * up).sum(-1, keepdim=True) * up, dim=-1)

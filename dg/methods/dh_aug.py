@@ -50,6 +50,7 @@ from dg.methods.mixing import check_mixing
 from dg.methods.survivors import Survivors
 from dg.pose.batch import PoseBatch
 from dg.pose.bones import bone_lengths, unit_bones
+from dg.pose.devices import constant, pick
 from dg.pose.rotation import rotation_from_axis_angle
 from dg.pose.skeleton import Skeleton
 
@@ -182,8 +183,8 @@ def special_kcs(
         Cosines between the paired bones (child minus parent), then all bone lengths in metres.
     """
     units, lengths = unit_bones(joints, skeleton)
-    first, second = zip(*pairs, strict=True)
-    cosines = (units[:, list(first)] * units[:, list(second)]).sum(-1)
+    first, second = (constant(ends, joints.device) for ends in zip(*pairs, strict=True))
+    cosines = (pick(units, first, -2) * pick(units, second, -2)).sum(-1)
     return torch.cat([cosines, lengths], -1)
 
 

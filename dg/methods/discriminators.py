@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dg.pose.bones import unit_bones
+from dg.pose.devices import pick
 from dg.pose.skeleton import Skeleton
 
 _SIDES = ("left", "right")
@@ -83,7 +84,8 @@ class PartDiscriminator(nn.Module):
 
     def forward(self, joints: Float[Tensor, "batch joints 3"]) -> Float[Tensor, "batch parts"]:
         """Return one score for each body part of the poses."""
-        entries = self.kcs(joints).flatten(1)[:, self.entry].transpose(0, 1)
+        entries = pick(self.kcs(joints).flatten(1), self.entry.flatten(), -1)
+        entries = entries.unflatten(-1, self.entry.shape).transpose(0, 1)
         rows = self.entry[:, :, None].expand(-1, -1, self.first.weight.shape[-1])
         weight = self.first.weight.gather(1, rows) * self.present
         first = F.leaky_relu(torch.baddbmm(self.first.bias, entries, weight))

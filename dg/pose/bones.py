@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dg.pose.devices import constant
+from dg.pose.devices import constant, pick
 from dg.pose.skeleton import Skeleton
 
 
@@ -21,7 +21,7 @@ def bone_vectors(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -
         Bone vectors from parent to child, metres, in the skeleton's bone order.
     """
     parents, children = (constant(ends, joints.device) for ends in zip(*skeleton.bones, strict=True))
-    return joints[..., children, :] - joints[..., parents, :]
+    return pick(joints, children, -2) - pick(joints, parents, -2)
 
 
 def joints_from_bones(bones: Float[Tensor, "*batch bones 3"], skeleton: Skeleton) -> Float[Tensor, "*batch joints 3"]:

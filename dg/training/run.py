@@ -15,7 +15,7 @@ from dg.cluster.resources import trainer_threads
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
-from dg.pose.devices import set_tf32
+from dg.pose.devices import add_in_one_order, set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig, deciding
 from dg.settings.plugins import resolve
@@ -66,6 +66,7 @@ def train(
     set_tf32(config.tf32)
     if device_of(config).type == "cpu":
         use_fast_matmul()
+        add_in_one_order()
     tracker = make_tracker(
         info.tracking_uri, config.tracking.experiment, Path(info.out), watch_machine=config.tracking.system_metrics
     )

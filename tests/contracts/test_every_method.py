@@ -206,6 +206,21 @@ def test_a_saved_method_goes_on_bit_for_bit(name, channels):
     assert [k for k, v in ours.items() if not same(v, theirs[k])] == []
 
 
+@pytest.mark.long
+@every_method
+def test_two_threads_leave_the_same_bits_each_time(name, monkeypatch):
+    monkeypatch.setitem(globals(), "ROWS", 1024)  # as many as are shared out among threads
+    torch.set_num_threads(2)
+    states = []
+    for _ in range(3):
+        method = make(name)
+        for number in range(3):
+            step(method, number)
+        states.append(flat(method.state_dict()))
+    first, *others = states
+    assert [k for other in others for k, v in first.items() if not same(v, other[k])] == []
+
+
 @every_method
 @every_case
 def test_prediction_is_root_relative_and_leaves_the_mode_alone(name, skeleton, channels):

@@ -80,6 +80,7 @@ def test_depth_results_are_labelled_oracle_and_oracle_selection_is_never_worse(t
         pytest.param(["method=erm"], id="erm"),
         pytest.param(["method=random_rigid"], id="rigid"),
         pytest.param(POSEAUG, marks=pytest.mark.long, id="poseaug"),
+        pytest.param([*POSEAUG, "threads=2", "data.clips=8", "batch_size=512"], marks=pytest.mark.long, id="poseaug, two threads"),
     ],
 )
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, words):
