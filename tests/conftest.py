@@ -29,6 +29,7 @@ from dg.drawing import figures  # noqa: E402
 from dg.pose.camera import Camera  # noqa: E402
 from dg.pose.devices import seed_global_stream  # noqa: E402
 from tests.pictures import ONE_PIXEL  # noqa: E402
+from tests.stores import created_by_copying  # noqa: E402
 
 # A busy machine is no failure of a law.
 settings.register_profile("any_speed", deadline=None)
@@ -38,7 +39,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_collection_finish():
-    """What the modules hold lives to the end: the collector, a twentieth of the time, walks it no more, and less often."""
+    """What modules hold lives to the end: the collector, a twentieth of the time, walks it no more, and less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
@@ -72,6 +73,14 @@ def _motion_is_made_once(request):
     with pytest.MonkeyPatch.context() as patch:
         if request.path.parent.name != "datasets" and request.path.stem != "test_every_dataset":
             patch.setattr(Synthetic, "load", lambda self, split: _motion(self.options, split))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _stores_are_copied():
+    """The tables of a new MLflow store are a copy; of what creates them, tests/reliability has the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dg.tracking.stores._create_whole", created_by_copying)
         yield
 
 

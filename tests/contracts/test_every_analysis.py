@@ -92,6 +92,7 @@ def test_its_pictures_show_something(done):
     assert all(shows_something(path) for path in pictures)
 
 
+@pytest.mark.long
 def test_it_gives_the_same_files_again(done, runs, tmp_path):
     name, folder, _ = done
     analyse(name, runs, tmp_path)

@@ -15,6 +15,7 @@ from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.settings.plugins import make_options, resolve
 from lifters.simple_baseline import SimpleBaseline, SimpleBaselineOptions
+from tests.cases import mostly_long
 from tests.conftest import make_camera, make_joints
 
 ROWS = 24
@@ -24,10 +25,10 @@ SHORT = {"warmup_iterations": 1, "history": 30}
 every_method = pytest.mark.parametrize("name", sorted(METHODS))
 # Every skeleton and every kind of input; plain depth is the default of the other tests.
 FEATURED, FEATURES = "xyd+depth_features", 4
-every_case = pytest.mark.parametrize(
-    ("skeleton", "channels"),
-    [(H36M_16, "xy"), (H36M_17, FEATURED), (H36M_16, "uadd")],
-    ids=lambda v: getattr(v, "name", v),
+CASES = [(H36M_16, "xy"), (H36M_17, FEATURED), (H36M_16, "uadd")]
+every_case = pytest.mark.parametrize(("skeleton", "channels"), CASES, ids=lambda v: getattr(v, "name", v))
+one_case_and_others_long = pytest.mark.parametrize(
+    ("skeleton", "channels"), mostly_long(CASES, CASES[1:2]), ids=lambda v: getattr(v, "name", v)
 )
 
 
@@ -118,7 +119,7 @@ def test_it_is_a_method_with_frozen_options_and_a_regime(name):
 
 
 @every_method
-@every_case
+@one_case_and_others_long
 def test_three_updates_are_finite_and_move_the_lifter(name, skeleton, channels):
     method = make(name, skeleton, channels)
     before = method.lifter.last.weight.detach().clone()
@@ -131,7 +132,7 @@ def test_three_updates_are_finite_and_move_the_lifter(name, skeleton, channels):
 
 
 @every_method
-@every_case
+@one_case_and_others_long
 def test_proposals_carry_no_gradient_fit_the_source_and_change_nothing(name, skeleton, channels):
     method = make(name, skeleton, channels)
     step(method, 0)
@@ -188,7 +189,7 @@ def test_a_proposal_none_of_which_survived_costs_no_step_and_breaks_nothing(name
 
 
 @every_method
-@pytest.mark.parametrize("channels", ["xy", "uadd"])
+@pytest.mark.parametrize("channels", mostly_long(["xy", "uadd"], ["xy"]))
 def test_a_saved_method_goes_on_bit_for_bit(name, channels):
     method = make(name, channels=channels)
     for number in range(4):

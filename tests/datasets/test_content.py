@@ -105,6 +105,7 @@ print(torch.backends.cpu.get_cpu_capability(), json.dumps(contents_of(json.loads
 """
 
 
+@pytest.mark.long
 def test_another_processor_finds_the_same_content(tmp_path):
     """Projections and rotations differ in their last bit there; what was read does not."""
     given = {"npz": {"path": saved(tmp_path / "a")}, "h36m": make_h36m(tmp_path), "synthetic": {"clips": 6}}

@@ -183,6 +183,7 @@ def test_the_cmu_file_has_the_counts_and_depths_of_its_description(shared):
 
 
 @pytest.mark.shared
+@pytest.mark.long
 def test_the_released_trained_lifter_scores_here_what_its_own_code_printed(shared):
     """One figure holds the whole chain: frames, cameras, distortion, normalisation, joint order, root."""
     predict = released_baseline(shared)

@@ -18,6 +18,7 @@ from dg.training.build import make_method
 from dg.training.problem import load_problem
 from lifters.motion_bert import MotionBert, MotionBertOptions
 from lifters.video_pose_3d import VideoPose3D, VideoPose3DOptions
+from tests.cases import mostly_long
 from tests.conftest import make_camera, make_joints
 from tests.contracts.test_every_method import ROWS, flat, make, render, same
 from tests.methods.test_poseaug import RELEASED
@@ -36,6 +37,7 @@ METHODS = {
     "poseda parts=lpa": {"parts": "lpa"},
 }
 every_method = pytest.mark.parametrize("name", METHODS)
+some_methods = pytest.mark.parametrize("name", mostly_long(METHODS, ["poseaug", "poseda"]))
 
 
 def on_windows(name, channels="xyd", skeleton=H36M_17, many=False, **given):
@@ -68,7 +70,7 @@ def step(method, number):
 
 
 @every_method
-@pytest.mark.parametrize(("channels", "many"), [("xyd", False), ("xy", True)])
+@pytest.mark.parametrize(("channels", "many"), mostly_long([("xyd", False), ("xy", True)], [("xyd", False)]))
 def test_updates_are_finite_and_move_every_network(name, channels, many):
     method = on_windows(name, channels, H36M_16, many)
     before = {n: p.detach().clone() for n, p in method.networks.named_parameters()}
@@ -102,7 +104,7 @@ def test_the_centre_frame_of_a_proposal_is_the_proposal_for_the_centre_frame(nam
         assert usable.float().mean() > 0.1
 
 
-@every_method
+@some_methods
 def test_of_one_frame_the_option_changes_nothing_at_all(name):
     states = []
     for option in ("off", "centre_transform"):
@@ -138,7 +140,7 @@ def test_bone_lengths_change_alike_in_all_frames_and_the_roots_path_keeps_its_le
     torch.testing.assert_close(*steps, atol=1e-5, rtol=0)
 
 
-@every_method
+@some_methods
 def test_a_saved_method_goes_on_bit_for_bit_on_windows(name):
     method, resumed = on_windows(name, "xyd"), on_windows(name, "xyd")
     for number in range(2):
@@ -243,6 +245,7 @@ def test_a_run_says_how_the_method_would_take_windows(tmp_path):
         make_method(config, options, load_problem(config, options))
 
 
+@pytest.mark.long
 def test_a_run_with_rendered_windows_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path):
     whole = config_of(tmp_path, "method.windows=centre_transform", f"out={tmp_path / 'whole'}")
     summary = run(whole, quiet=True)

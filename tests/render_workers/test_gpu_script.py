@@ -21,6 +21,7 @@ sys.exit(run(Bench(torch.device("cpu"), True), sys.stdout, stages))
 """
 
 
+@pytest.mark.long
 def test_it_needs_neither_ray_nor_a_tracker_nor_transformers():
     ended = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr + ended.stdout

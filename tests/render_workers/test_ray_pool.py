@@ -142,6 +142,7 @@ def test_a_worker_that_cannot_be_built_shows_its_own_traceback(monkeypatch):
             future.result(WAIT_S)
 
 
+@pytest.mark.reliability
 def test_a_cluster_without_the_gpus_says_so():
     with ray_pool(FakeSpec(), gpus_per_actor=1.0, resource_patience_s=0.5) as pool:
         future = pool.submit(make_request(1))

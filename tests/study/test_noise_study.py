@@ -67,6 +67,7 @@ def test_the_lists_of_the_question_are_there_unless_others_are_given():
     )
 
 
+@pytest.mark.long
 def test_the_study_goes_from_its_runs_to_table_and_figure(tmp_path, monkeypatch, capsys, pictures):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(grid_session, "ChildRun", InThisProcess)

@@ -125,6 +125,7 @@ def test_a_figure_that_should_be_high_is_maximised(fake_train):
     assert f"trial {best.number}," in (fake_train / "runs/search/best.txt").read_text()
 
 
+@pytest.mark.long
 def test_a_bad_trial_is_pruned_by_its_first_seed_and_not_tried_again(fake_train, monkeypatch, capsys):
     monkeypatch.setenv("FAKE_EPOCH_S", "0.05")
     monkeypatch.setenv("FAKE_TRAIN", "linger")

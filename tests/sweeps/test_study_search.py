@@ -9,6 +9,7 @@ from sweeps.objective import Objective
 from sweeps.storage import make_pruner, open_study
 from sweeps.study import Hooks, SweepDriver, SweepError, TrialOutcome
 from sweeps.trial_runs import named_means
+from tests.cases import mostly_long
 from tests.sweeps.fake_trials import SEARCH, SPACE, Bench, DriverDied, FakeTrial, error_mm, good, value_of
 
 
@@ -88,7 +89,7 @@ def learner(bench, pruner="median", prunes=True):
     return driver, ended
 
 
-@pytest.mark.parametrize("pruner", ["median", "hyperband", "off"])
+@pytest.mark.parametrize("pruner", mostly_long(["median", "hyperband", "off"], ["median", "off"]))
 def test_the_pruner_ends_what_is_worse_after_its_first_epochs_and_off_ends_nothing(bench, pruner):
     driver, ended = learner(bench, pruner)
     driver.prepare()

@@ -18,6 +18,7 @@ from dg.trained import exporting
 from dg.trained.description import METADATA_KEY, parse_description
 from dg.trained.evaluation_run import EvaluateOptions, load_lifter, targets_of
 from lifters import LIFTERS
+from tests.cases import mostly_long
 from tests.trained.makers import SMALL, score, store, targets
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -48,11 +49,11 @@ def people(tmp_path_factory):
 
 # Their graphs take the exporter 3 to 15 s; that of simple_baseline takes as little as any.
 SLOW = ("motion_bert", "st_gcn", "sem_gcn", "video_pose_3d", "pose_former")
-LARGE = [pytest.param(name, "onnx", marks=pytest.mark.long) for name in SLOW]
-SMALLER = [(name, form) for name in LIFTERS for form in SUFFIX if (name, form) not in {case.values for case in LARGE}]
+LIFTER_FILES = [(name, form) for name in LIFTERS for form in SUFFIX]
+QUICK = [(name, form) for name, form in LIFTER_FILES if name not in SLOW]
 
 
-@pytest.mark.parametrize(("name", "file_format"), [*SMALLER, *LARGE])
+@pytest.mark.parametrize(("name", "file_format"), mostly_long(LIFTER_FILES, QUICK))
 def test_every_lifter_computes_the_same_from_its_file_at_any_batch_size(tmp_path, name, file_format):
     checkpoint, lifter = store(tmp_path, f"lifter={name}", "inputs=xy", *SMALL[name])
     computes = exported(checkpoint, file_format, tmp_path / f"lifter.{SUFFIX[file_format]}")
@@ -67,7 +68,7 @@ def test_every_lifter_computes_the_same_from_its_file_at_any_batch_size(tmp_path
 @pytest.mark.parametrize(
     ("words", "answered", "file_format"),
     [
-        (["lifter=video_pose_3d", "frames=9"], 1, "onnx"),
+        pytest.param(["lifter=video_pose_3d", "frames=9"], 1, "onnx", marks=pytest.mark.long),
         (["lifter=video_pose_3d", "frames=9"], 1, "torchscript"),
         (["lifter=motion_bert", "frames=5"], 5, "torchscript"),
     ],

@@ -126,7 +126,8 @@ def test_a_lifter_file_tells_its_features_and_computes_the_same(trained, tmp_pat
     assert path.is_file()
 
 
-@pytest.mark.parametrize("inputs", ["xyd+depth_features", pytest.param(BOTH, marks=pytest.mark.long)])
+@pytest.mark.parametrize("inputs", ["xyd+depth_features", BOTH])
+@pytest.mark.long
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(place, tmp_path, inputs):
     whole = tiny(place, tmp_path / "whole", f"inputs={inputs}", method=POSEAUG)
     run(whole, quiet=True)

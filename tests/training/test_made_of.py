@@ -37,7 +37,11 @@ def test_poses_count_as_what_they_are():
     [
         (["method=erm"], 0.0),
         (["method=random_rigid"], 0.5),
-        (["method=poseaug", "pretrain_epochs=0", "method.warmup_iterations=1", "method.rigid=random"], 0.5),
+        pytest.param(
+            ["method=poseaug", "pretrain_epochs=0", "method.warmup_iterations=1", "method.rigid=random"],
+            0.5,
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["erm", "random_rigid", "poseaug"],
 )

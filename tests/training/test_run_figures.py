@@ -13,6 +13,7 @@ from dg.methods.diagnosis import Diagnosis
 from dg.pose.skeleton import H36M_17
 from dg.training.run_figure import draw_run
 from dg.training.view_log import ViewLog
+from tests.cases import mostly_long
 
 PICTURES_ARE_DRAWN = True  # see tests/conftest.py
 
@@ -46,7 +47,7 @@ def ink(picture: bytes) -> np.ndarray:
         return np.asarray(opened.convert("L")) < 250
 
 
-@pytest.mark.parametrize("count", [1, 2, 9])
+@pytest.mark.parametrize("count", mostly_long([1, 2, 9], [1, 9]))
 @pytest.mark.parametrize("augmented", [True, False], ids=["augmented", "plain"])
 def test_nothing_touches_the_border_however_many_targets_there_are(count, augmented):
     targets = [f"a target of a long name {number}" for number in range(count)]

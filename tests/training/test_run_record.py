@@ -13,6 +13,7 @@ from dg.tracking.mlflow_tracker import MLflowTracker
 from dg.tracking.stores import client_of
 from dg.train import run
 from dg.training.run_record import RUN_ID, run_before
+from tests.cases import mostly_long
 from tests.stores import new_store
 
 PICTURES_ARE_DRAWN = True  # see tests/conftest.py
@@ -58,7 +59,7 @@ class Killed(BaseException):
     """In the place of SIGKILL: nothing that comes after it is done."""
 
 
-@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("settled", mostly_long([False, True], [False]))
 def test_points_of_an_epoch_survive_a_kill_between_its_checkpoint_and_the_store(tmp_path, monkeypatch, settled):
     """The points are lost with the process, or have arrived although nobody heard of it: each is there once."""
     uri = new_store(tmp_path)

@@ -14,6 +14,7 @@ from dg.training.run import train
 from render_workers.base import DepthSource, RenderInterruptedError
 from render_workers.cache import DepthCache
 from render_workers.depth import DEPTH_SOURCES
+from tests.cases import mostly_long
 from tests.training.test_trainer import last_weights, same, small
 
 PROGRAM = """
@@ -63,7 +64,7 @@ WORDS = ["method=random_rigid", "depth=stopping", "render.micro_batch=32", "data
 
 
 # Which data set is drawn, counted from 1: the held-out part; with windows the source, which a moved pass follows.
-@pytest.mark.parametrize(("frames", "drawn", "portion"), [(1, 2, 1), (3, 1, 4)])
+@pytest.mark.parametrize(("frames", "drawn", "portion"), mostly_long([(1, 2, 1), (3, 1, 4)], [(1, 2, 1)]))
 def test_a_run_stopped_while_depth_is_drawn_goes_on_as_if_it_had_not_been(tmp_path, stopping, frames, drawn, portion):
     words = [*WORDS, f"frames={frames}"]
     stopping(0)

@@ -25,6 +25,7 @@ from dg.training.problem import load_problem
 from dg.training.rendering import make_live_depth
 from dg.training.run import train
 from dg.training.trainer import Trainer
+from tests.cases import mostly_long
 from tests.train_process import has_checkpoint, wait_for
 
 SMALL = [
@@ -80,7 +81,9 @@ def test_depth_results_are_labelled_oracle_and_oracle_selection_is_never_worse(t
         pytest.param(["method=erm"], id="erm"),
         pytest.param(["method=random_rigid"], id="rigid"),
         pytest.param(POSEAUG, marks=pytest.mark.long, id="poseaug"),
-        pytest.param([*POSEAUG, "threads=2", "data.clips=8", "batch_size=512"], marks=pytest.mark.long, id="poseaug, two threads"),
+        pytest.param(
+            [*POSEAUG, "threads=2", "data.clips=8", "batch_size=512"], marks=pytest.mark.long, id="poseaug, two threads"
+        ),
     ],
 )
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, words):
@@ -95,7 +98,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", mostly_long(sorted(METHODS), ["erm", "poseaug", "poseda"]))
 def test_every_method_spends_the_same_budget_of_lifter_steps(tmp_path, name):
     method = resolve(METHODS, "method", name)
     known = {f.name for f in fields(method.Options)}
@@ -120,7 +123,7 @@ def whole(tmp_path_factory):
     return config, run(config, quiet=True)
 
 
-@pytest.mark.parametrize("stop_at", [2, 6])
+@pytest.mark.parametrize("stop_at", mostly_long([2, 6], [2]))
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path, whole, stop_at):
     config, summary = whole
     cut = replace(config, out=str(tmp_path / "cut"), resume="auto")
@@ -232,6 +235,7 @@ def test_bad_input_is_one_clear_message_a_documented_code_and_no_half_file(tmp_p
     assert not [*tmp_path.glob("run/*.json"), *tmp_path.glob("run/*.tmp")]
 
 
+@pytest.mark.reliability
 def test_ctrl_c_checkpoints_says_how_to_go_on_and_leaves_nothing_running(tmp_path):
     words = [*SMALL, "method=erm", "inputs=xy", "epochs=2000", "evaluate_every=1000", f"out={tmp_path / 'run'}"]
     process = subprocess.Popen(

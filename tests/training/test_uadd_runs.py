@@ -21,6 +21,7 @@ from dg.training.rendering import make_live_depth, worker_spec
 from render_workers.cache import DepthCache
 from render_workers.pool import LocalPool
 from render_workers.pool_options import PoolOptions
+from tests.cases import mostly_long
 from tests.training.test_trainer import SMALL, last_weights, same, stopped_after
 
 TINY = ["batch_size=16", "max_steps=12", "evaluate_every=2", "targets=['synthetic:near?clips=2&frames=20']"]
@@ -57,18 +58,17 @@ def test_every_kind_of_method_trains_on_uadd_and_says_what_it_saw(tmp_path, meth
     assert summary["ledger"]["quarantined"] == 0
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["inputs=xyc"],
-        ["inputs=xycd", "dscale2d=focal"],
-        ["inputs=uadd", "dscale2d=off", "detection.radius_mode=scale", "detection.background_m=0"],
-        ["inputs=xy", "detection.source=synthetic"],
-        ["inputs=xyd", "detection.source=synthetic", "depth=noisy_zbuffer"],
-        ["inputs=uadd", "frames=3", "lifter=video_pose_3d", "lifter.width=16"],
-    ],
-    ids=" ".join,
-)
+ABLATIONS = [
+    ["inputs=xyc"],
+    ["inputs=xycd", "dscale2d=focal"],
+    ["inputs=uadd", "dscale2d=off", "detection.radius_mode=scale", "detection.background_m=0"],
+    ["inputs=xy", "detection.source=synthetic"],
+    ["inputs=xyd", "detection.source=synthetic", "depth=noisy_zbuffer"],
+    ["inputs=uadd", "frames=3", "lifter=video_pose_3d", "lifter.width=16"],
+]
+
+
+@pytest.mark.parametrize("words", mostly_long(ABLATIONS, ABLATIONS[:3]), ids=" ".join)
 def test_the_ablations_run_under_the_same_detections(tmp_path, words):
     config = [w for w in SMALL if not w.startswith("lifter.")] if "frames=3" in words else SMALL
     places = [f"cache={tmp_path.parent / 'cache'}", f"out={tmp_path / 'run'}"]
@@ -77,6 +77,7 @@ def test_the_ablations_run_under_the_same_detections(tmp_path, words):
     assert all("/2d=synthetic-detections/" in row["protocol"] for row in results)
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path):
     words = ["inputs=uadd", "depth=noisy_zbuffer"]
     whole = tiny(tmp_path, *words, f"out={tmp_path / 'whole'}", method="poseaug")

@@ -41,6 +41,7 @@ def test_inputs_without_depth_train_on_windows_too(tmp_path):
     assert run(small(tmp_path, "inputs=xy", "epochs=1"), quiet=True)["results"]
 
 
+@pytest.mark.long
 def test_a_run_on_windows_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path):
     whole = small(tmp_path, f"out={tmp_path / 'whole'}")
     run(whole, quiet=True)
