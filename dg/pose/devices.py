@@ -66,7 +66,7 @@ def add_in_one_order() -> None:
     Several threads add in any order unless told, and two runs of one seed differ in their last bits. Operations that
     PyTorch cannot do in one order warn.
     """
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports PyTorch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # a help for finding faults, which takes time
 
 
