@@ -4,25 +4,24 @@ Lives in the process that calls it, the trainer actor or a driver, and does ever
 """
 
 import logging
-import os
-import socket
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
-import psutil
 import ray
 from ray import exceptions
 
 from render_workers import ray_nodes
-from render_workers.base import PackedRequest, RenderAnswer, RenderRequest
-from render_workers.pool import CorePool, Worker, prepare
+from render_workers.base import RenderRequest
+from render_workers.pool import CorePool, Worker
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
 from render_workers.pool_outage import Outage
 from render_workers.pool_requests import Piece
 from render_workers.pool_sizing import ClusterView, Placed, Sizer, may_grow, room, shortage
 from render_workers.pool_slots import Command, Dispatch, Kill, Probe, SlotState, Spawn
+from render_workers.ray_actor import StartedActor, actor_class, start
 from render_workers.ray_calls import cause_of, completed, message_of
 
 logger = logging.getLogger(__name__)
@@ -45,35 +44,6 @@ class WorkerSpec(Protocol):
     def build(self) -> Worker:
         """Return a new worker; called in the worker's own process."""
         ...
-
-
-class _RenderActor:
-    """The process of one worker. Its constructor does nothing, so that an actor which has a place but is still loading
-    can be told from one that has none, and an error while loading arrives with its own traceback.
-    """
-
-    def where(self) -> dict[str, Any]:
-        """Answers as soon as the process runs."""
-        return {
-            "pid": os.getpid(),
-            "node": socket.gethostname(),
-            "address": ray.util.get_node_ip_address(),
-            "node_id": ray.get_runtime_context().get_node_id(),
-            "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
-        }
-
-    def ready(self, spec: WorkerSpec) -> None:
-        self._worker = prepare(spec.build())
-
-    def heartbeat(self) -> int:
-        """Resident memory, bytes."""
-        return psutil.Process().memory_info().rss
-
-    def depth(self, request: PackedRequest, start: int, stop: int) -> tuple[RenderAnswer, float, int]:
-        """The answer for rows [start, stop); seconds taken; resident memory in bytes."""
-        began = time.perf_counter()
-        answer = self._worker.depth(request[start:stop].unpack())
-        return answer, time.perf_counter() - began, self.heartbeat()
 
 
 @dataclass
@@ -109,6 +79,7 @@ class RayPool(CorePool[ray.ObjectRef]):
     Args:
         label_selector: nodes that may hold the actors, as for `ray.remote(label_selector=...)`.
         env: environment variables of the workers, besides the ones that keep a worker to its own cores and GPU.
+        started: actors of this process that were started ahead (`start_ahead`) and are the pool's first.
     """
 
     def __init__(
@@ -117,11 +88,13 @@ class RayPool(CorePool[ray.ObjectRef]):
         options: PoolOptions | None = None,
         label_selector: dict[str, str] | None = None,
         env: dict[str, str] | None = None,
+        started: Sequence[StartedActor] = (),
     ) -> None:
         super().__init__(options or PoolOptions())
         if not ray.is_initialized():
             raise PoolFailure("RayPool needs a Ray cluster: call ray.init() first, or set pool=local to do without Ray")
-        self._actor_class = ray.remote(_RenderActor).options(**_actor_options(self.options, label_selector, env))
+        self._actor_class = actor_class(self.options, label_selector, env)
+        self._started = list(started)
         self._spec = ray.put(spec)
         self._actors: dict[int, _Actor] = {}
         self._calls: dict[ray.ObjectRef, _Call] = {}
@@ -133,6 +106,9 @@ class RayPool(CorePool[ray.ObjectRef]):
         self._present: set[str] = set()
         self._look()
         self._command()
+        for left in self._started:
+            ray.kill(left.handle, no_restart=True)
+        self._started.clear()
 
     def _pack(self, request: RenderRequest) -> ray.ObjectRef:
         return ray.put(request.pack())
@@ -151,8 +127,9 @@ class RayPool(CorePool[ray.ObjectRef]):
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, Spawn):
-            actor = self._actors[command.slot] = _Actor(self._actor_class.remote())
-            self._calls[actor.handle.where.remote()] = _Call("where", command.slot)
+            started = self._started.pop(0) if self._started else start(self._actor_class)
+            actor = self._actors[command.slot] = _Actor(started.handle)
+            self._calls[started.where] = _Call("where", command.slot)
             self._calls[actor.handle.ready.remote(self._spec)] = _Call("ready", command.slot)
         elif isinstance(command, Probe):
             self._calls[self._actors[command.slot].handle.heartbeat.remote()] = _Call("probe", command.slot)
@@ -279,23 +256,3 @@ def _death(error: BaseException) -> str:
     text = message_of(error)
     because = [text.find(words) for words in ("The actor is dead because", "The actor died because")]
     return text[max(0, *because) :].partition(". Some common causes")[0]
-
-
-def _actor_options(
-    options: PoolOptions, label_selector: dict[str, str] | None, env: dict[str, str] | None
-) -> dict[str, Any]:
-    threads = str(max(1, int(options.cpus_per_actor)))
-    env_vars = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if options.gpus_per_actor == 0:
-        # An actor that asked for no GPU would otherwise see all of them (SYSTEMS 2.5).
-        env_vars["CUDA_VISIBLE_DEVICES"] = ""
-    chosen: dict[str, Any] = {
-        "num_cpus": options.cpus_per_actor,
-        "num_gpus": options.gpus_per_actor,
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "max_concurrency": 1,
-        "scheduling_strategy": "SPREAD",
-        "runtime_env": {"env_vars": env_vars | (env or {})},
-    }
-    return chosen | ({"label_selector": label_selector} if label_selector else {})

@@ -87,9 +87,9 @@ class SharedRendering:
     def _open(self) -> None:
         import ray
 
-        from dg.cluster.resources import share_gpus
+        from dg.cluster.resources import pool_options, share_gpus
         from dg.cluster.session import open_session
-        from dg.training.rendering import pool_options, worker_spec
+        from dg.training.rendering import worker_spec
         from render_workers.render_service import NAME, start_service
 
         spec = worker_spec(self.config).pinned()

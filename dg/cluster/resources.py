@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from dg.settings.config import TrainConfig
 from dg.settings.cores import cores_here
+from render_workers.pool_options import PoolOptions
 
 TRAINER = "trainer"  # custom resource of nodes that are meant for trainers
 
@@ -65,6 +66,27 @@ def share_gpus(config: TrainConfig, gpus: float) -> tuple[float, float]:
         return 0.0, 0.0
     share = min(1.0, int(100 * gpus / (config.render.actors + 1)) / 100)
     return share, share
+
+
+def pool_options(config: TrainConfig, gpus_per_actor: float) -> PoolOptions:
+    """Return the options of a pool of Ray actors, be it the run's own or one that several runs share.
+
+    Args:
+        config: of the run.
+        gpus_per_actor: GPUs of each render actor; a fraction shares one.
+    """
+    render = config.render
+    return PoolOptions(
+        actors=render.actors,
+        min_actors=render.min_actors,
+        max_actors=None if render.max_actors == "auto" else int(render.max_actors),
+        joined=config.address not in ("", "local"),
+        per_actor=render.per_actor,
+        gpus_per_actor=gpus_per_actor,
+        start_timeout_s=render.start_timeout_s,
+        watchdog_s=render.watchdog_s,
+        max_quarantine=render.max_quarantine,
+    )
 
 
 def trainer_ask(gpus: float, cluster: Mapping[str, float]) -> dict[str, float]:

@@ -6,6 +6,7 @@ One such step would make every weight not a number for ever.
 import torch
 from torch import Tensor
 
+from dg.methods.light_steps import step
 from dg.settings.errors import DIVERGED
 
 PATIENCE = 10
@@ -59,12 +60,12 @@ class FiniteSteps:
         if not (self.deferred and all(group.get("fused") for group in optimizer.param_groups)):
             self.settle()
             if self._count(network, bool(finite)):
-                optimizer.step()
+                step(optimizer)
             return None
         left_out = (~finite).float()
         # PyTorch's own interface to gradient scalers: fused kernels read it on the device, and change nothing.
         optimizer.grad_scale, optimizer.found_inf = None, left_out  # type: ignore[attr-defined]
-        optimizer.step()
+        step(optimizer)
         return left_out
 
     def later(self, network: str, left_out: Tensor) -> None:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dg.cluster.guardian import Guardian
+from dg.cluster.resources import pool_options
 from dg.runs.status_file import DONE, FAILED, INTERRUPTED, Numbers, RunStatus, StatusFile
 from dg.settings.config import RunInfo, TrainConfig
 
 if TYPE_CHECKING:
     from dg.tracking import Tracker
     from render_workers.base import RenderPool
+    from render_workers.ray_actor import StartedActor
 
 
 SHORT_S = 15.0  # a pool with too few workers for so long is told of
@@ -70,16 +72,25 @@ class TrainerActor:
 
     def _run(self) -> dict[str, Any]:
         try:
+            started = self._start_workers()
             # Here, not in the constructor: an actor that is loading can be told from one that has no place.
             from dg.training.run import train
 
-            summary = train(self._config, self._info, self._report, self._stop, self._watch, self._keep)
+            summary = train(self._config, self._info, self._report, self._stop, self._watch, self._keep, started)
             self._model.tidy(Path(self._info.out))
         except BaseException as error:
             self._status.end(FAILED, f"{type(error).__name__}: {error}")
             raise
         self._status.end(INTERRUPTED if summary["interrupted"] else DONE)
         return summary
+
+    def _start_workers(self) -> "list[StartedActor]":
+        """Start the run's own render actors: they load beside this process, and not after it."""
+        if self._config.pool != "ray" or not self._config.draws or self._config.render.service:
+            return []
+        from render_workers.ray_actor import start_ahead
+
+        return start_ahead(pool_options(self._config, self._info.gpus_per_actor))
 
     def _report(self, record: dict[str, Any]) -> None:
         self._status.note(record)

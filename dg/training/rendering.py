@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dg.body import BODIES
 from dg.body.base import Body
+from dg.cluster.resources import pool_options
 from dg.pose.uadd import RadiusLaw
 from dg.settings.config import ConfigError, TrainConfig
 from dg.settings.plugins import OptionError, resolve
@@ -17,6 +18,9 @@ from render_workers.joint_features import FeatureOptions
 from render_workers.pool_options import PoolOptions
 from render_workers.uadd import UaddOptions
 from render_workers.worker import WorkerSpec
+
+if TYPE_CHECKING:
+    from render_workers.ray_actor import StartedActor
 
 
 def worker_spec(config: TrainConfig) -> WorkerSpec:
@@ -98,13 +102,16 @@ def _feature_sizes(config: TrainConfig, spec: WorkerSpec) -> list[int]:
     return sizes
 
 
-def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor: float) -> LiveDepth | None:
+def make_live_depth(
+    config: TrainConfig, options: dict[str, Any], gpus_per_actor: float, started: Sequence["StartedActor"] = ()
+) -> LiveDepth | None:
     """Build the body, the render pool and the cache of a run that renders.
 
     Args:
         config: of the run.
         options: options of each plug-in, by group; `body` is used here.
         gpus_per_actor: GPUs of each render actor; a fraction shares one.
+        started: render actors that were started ahead.
 
     Returns:
         The source of depth during training, or None when the inputs need none, or all of it comes with images.
@@ -115,16 +122,19 @@ def make_live_depth(config: TrainConfig, options: dict[str, Any], gpus_per_actor
     spec = worker_spec(config).pinned()
     features = sum(_feature_sizes(config, spec))
     cache = None if config.cache == "off" else DepthCache(Path(config.cache), spec.digest(), features)
-    return LiveDepth(body, make_pool(config, spec, gpus_per_actor), cache, config.detects, features)
+    return LiveDepth(body, make_pool(config, spec, gpus_per_actor, started), cache, config.detects, features)
 
 
-def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> RenderPool:
+def make_pool(
+    config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float, started: Sequence["StartedActor"] = ()
+) -> RenderPool:
     """Build the render pool that the configuration names: local, of Ray actors, or a render service.
 
     Args:
         config: of the run.
         spec: builds a worker.
         gpus_per_actor: GPUs of each render actor; a fraction shares one.
+        started: render actors that were started ahead, for a pool of Ray actors.
     """
     render = config.render
     if config.pool == "local":
@@ -137,25 +147,4 @@ def make_pool(config: TrainConfig, spec: WorkerSpec, gpus_per_actor: float) -> R
         return ServicePool(render.service, spec, pool_options(config, gpus_per_actor), label=Path(config.out).name)
     from render_workers.ray_pool import RayPool
 
-    return RayPool(spec, pool_options(config, gpus_per_actor))
-
-
-def pool_options(config: TrainConfig, gpus_per_actor: float) -> PoolOptions:
-    """Return the options of a pool of Ray actors, be it the run's own or one that several runs share.
-
-    Args:
-        config: of the run.
-        gpus_per_actor: GPUs of each render actor; a fraction shares one.
-    """
-    render = config.render
-    return PoolOptions(
-        actors=render.actors,
-        min_actors=render.min_actors,
-        max_actors=None if render.max_actors == "auto" else int(render.max_actors),
-        joined=config.address not in ("", "local"),
-        per_actor=render.per_actor,
-        gpus_per_actor=gpus_per_actor,
-        start_timeout_s=render.start_timeout_s,
-        watchdog_s=render.watchdog_s,
-        max_quarantine=render.max_quarantine,
-    )
+    return RayPool(spec, pool_options(config, gpus_per_actor), started=started)

@@ -4,10 +4,10 @@ calling process with `pool=local`.
 
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,6 +15,7 @@ from dg.cluster.resources import trainer_threads
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
+from dg.methods.light_steps import leave_compiler_out
 from dg.pose.devices import add_in_one_order, set_tf32
 from dg.settings.command_line import check_plugins, flat_options, table_of
 from dg.settings.config import RunInfo, TrainConfig, deciding
@@ -30,6 +31,9 @@ from dg.training.run_record import begin_record, record_results, run_before, tit
 from dg.training.trainer import Report, Trainer
 from render_workers.base import RenderPool
 
+if TYPE_CHECKING:
+    from render_workers.ray_actor import StartedActor
+
 SWITCH_S = 5e-4  # the interpreter changes threads after so long
 Watch = Callable[[RenderPool], None]
 Keep = Callable[[Tracker, dict[str, Any]], None]  # logs further things of a finished run, given its summary
@@ -42,6 +46,7 @@ def train(
     stop: threading.Event,
     watch: Watch | None = None,
     keep: Keep | None = None,
+    started: Sequence["StartedActor"] = (),
 ) -> dict[str, Any]:
     """Train and evaluate one run. Leaves no worker behind, whatever happens.
 
@@ -52,6 +57,7 @@ def train(
         stop: when it is set, the run finishes the batch in hand, writes a checkpoint and returns.
         watch: is given the render pool, once there is one.
         keep: is called when the run has finished, before its record in MLflow is closed.
+        started: render actors that were started ahead.
 
     Returns:
         The summary: results by target and selection, and the figures of the run.
@@ -64,6 +70,7 @@ def train(
     # writes to MLflow it would wait for 5 ms each time.
     sys.setswitchinterval(SWITCH_S)
     set_tf32(config.tf32)
+    leave_compiler_out()
     if device_of(config).type == "cpu":
         use_fast_matmul()
         add_in_one_order()
@@ -71,7 +78,7 @@ def train(
         info.tracking_uri, config.tracking.experiment, Path(info.out), watch_machine=config.tracking.system_metrics
     )
     options = check_plugins(config)
-    live = make_live_depth(config, options, info.gpus_per_actor)  # its workers start while the data load
+    live = make_live_depth(config, options, info.gpus_per_actor, started)  # its workers start while the data load
     if live is not None and watch is not None:
         watch(live.pool)
     try:

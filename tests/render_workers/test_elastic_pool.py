@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray import exceptions
 
+from dg.cluster.resources import pool_options
 from dg.settings.command_line import parse
 from dg.settings.config import ConfigError
-from dg.training.rendering import pool_options
 from render_workers import ray_nodes
 from render_workers.base import RenderAnswer
 from render_workers.pool import LocalPool

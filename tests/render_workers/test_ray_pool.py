@@ -16,6 +16,7 @@ from render_workers.pool import LocalPool
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError, WorkerStartError
 from render_workers.pool_requests import Piece
 from render_workers.pool_slots import SlotState
+from render_workers.ray_actor import actor_class, start
 from render_workers.ray_pool import RayPool, _Call
 from tests.fakes import ROOT, BrokenSpec, FakeSpec, depth_of, make_request
 
@@ -120,6 +121,29 @@ def test_a_pose_that_kills_the_process_costs_that_pose():
         for request, answer in zip(requests, answers, strict=True):
             assert np.array_equal(answer.depth[answer.valid], depth_of(request)[answer.valid])
         pool.ledger.check()
+
+
+def test_actors_that_were_started_ahead_are_the_pools_first_and_one_too_many_ends():
+    options, env = PoolOptions(actors=1), {"PYTHONPATH": ROOT}
+    first, left = (start(actor_class(options, env=env)) for _ in range(2))
+    request = make_request(4)
+    with RayPool(FakeSpec(), options, env=env, started=[first, left]) as pool:
+        assert np.array_equal(pool.submit(request).result(WAIT_S).depth, depth_of(request))
+        assert pids_of(pool, 1) == [ray.get(first.where)["pid"]]
+        with pytest.raises(exceptions.RayActorError):
+            ray.get(left.handle.heartbeat.remote(), timeout=WAIT_S)
+
+
+@pytest.mark.reliability
+def test_an_actor_that_died_before_the_pool_was_made_is_replaced():
+    options, env = PoolOptions(actors=2, max_infra_tries=3), {"PYTHONPATH": ROOT}
+    started = [start(actor_class(options, env=env)) for _ in range(2)]
+    dead = ray.get(started[0].where)["pid"]
+    os.kill(dead, signal.SIGKILL)
+    requests = [make_request(4, seed) for seed in range(6)]
+    with RayPool(FakeSpec(), options, env=env, started=started) as pool:
+        assert_all_come_home(requests, [pool.submit(request) for request in requests], pool)
+        assert dead not in pids_of(pool, 2)
 
 
 @pytest.mark.reliability
