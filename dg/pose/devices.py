@@ -67,7 +67,8 @@ def add_in_one_order() -> None:
     PyTorch cannot do in one order warn.
     """
     torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports PyTorch's compiler
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a help for finding faults, which takes time
+    # A help for finding faults, which takes time.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue] - is there
 
 
 def pick(values: Tensor, index: Tensor, dim: int) -> Tensor:
