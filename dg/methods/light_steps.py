@@ -12,6 +12,8 @@ from torch.optim import Optimizer
 
 # Read by `torch._compile`: what stands there is called in the place of the marked function.
 _MARK = "__dynamo_disable"
+# What an optimiser has of its own where somebody wants to hear of its steps.
+_OWN = ("step", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks")
 
 
 def leave_compiler_out() -> None:
@@ -23,10 +25,13 @@ def leave_compiler_out() -> None:
 
 
 def step(optimizer: Optimizer) -> None:
-    """Make a step as `optimizer.step()` does, without its hooks.
+    """Make a step as `optimizer.step()` does; one that has hooks or a `step` put in its place is called itself.
 
     Args:
         optimizer: with the gradients at hand; not a differentiable one.
     """
+    if any(vars(optimizer).get(name) for name in _OWN):
+        optimizer.step()
+        return
     with torch.no_grad():
         inspect.unwrap(type(optimizer).step)(optimizer)

@@ -33,6 +33,18 @@ def test_a_step_leaves_the_bits_of_pytorchs_own(name):
     assert str(ours.state_dict()) == str(theirs.state_dict())
 
 
+def test_who_hooks_into_a_step_hears_of_it():
+    told = []
+    weight = torch.ones(3, requires_grad=True)
+    hooked, replaced = (torch.optim.Adam([weight]) for _ in range(2))
+    hooked.register_step_pre_hook(lambda *given: told.append("pre"))
+    hooked.register_step_post_hook(lambda *given: told.append("post"))
+    replaced.step = lambda: told.append("mine")
+    step(hooked)
+    step(replaced)
+    assert told == ["pre", "post", "mine"]
+
+
 ALONE = """
 import sys
 import torch
