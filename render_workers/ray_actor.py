@@ -78,7 +78,23 @@ def actor_class(
         label_selector: nodes that may hold the actors, as for `ray.remote(label_selector=...)`.
         env: environment variables of the workers, besides the ones that keep a worker to its own cores and GPU.
     """
-    return ray.remote(_RenderActor).options(**_options(options, label_selector, env))
+    threads = str(max(1, int(options.cpus_per_actor)))
+    env_vars = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+    if options.gpus_per_actor == 0:
+        # An actor that asked for no GPU would otherwise see all of them (SYSTEMS 2.5).
+        env_vars["CUDA_VISIBLE_DEVICES"] = ""
+    chosen: dict[str, Any] = {
+        "num_cpus": options.cpus_per_actor,
+        "num_gpus": options.gpus_per_actor,
+        "max_restarts": 0,
+        "max_task_retries": 0,
+        "max_concurrency": 1,
+        "scheduling_strategy": "SPREAD",
+        "runtime_env": {"env_vars": env_vars | dict(env or {})},
+    }
+    if label_selector:
+        chosen["label_selector"] = dict(label_selector)
+    return ray.remote(_RenderActor).options(**chosen)
 
 
 def start(actors: Any) -> StartedActor:  # noqa: ANN401 - a class that `actor_class` made
@@ -102,23 +118,3 @@ def start_ahead(options: PoolOptions) -> list[StartedActor]:
     for actor in started:
         actor.handle.load.remote()
     return started
-
-
-def _options(
-    options: PoolOptions, label_selector: Mapping[str, str] | None, env: Mapping[str, str] | None
-) -> dict[str, Any]:
-    threads = str(max(1, int(options.cpus_per_actor)))
-    env_vars = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
-    if options.gpus_per_actor == 0:
-        # An actor that asked for no GPU would otherwise see all of them (SYSTEMS 2.5).
-        env_vars["CUDA_VISIBLE_DEVICES"] = ""
-    chosen: dict[str, Any] = {
-        "num_cpus": options.cpus_per_actor,
-        "num_gpus": options.gpus_per_actor,
-        "max_restarts": 0,
-        "max_task_retries": 0,
-        "max_concurrency": 1,
-        "scheduling_strategy": "SPREAD",
-        "runtime_env": {"env_vars": env_vars | dict(env or {})},
-    }
-    return chosen | ({"label_selector": dict(label_selector)} if label_selector else {})

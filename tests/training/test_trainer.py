@@ -98,7 +98,11 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tmp_path, 
     assert not same(first, other)
 
 
-@pytest.mark.parametrize("name", mostly_long(sorted(METHODS), ["erm", "poseaug", "poseda"]))
+# The others stand for these; a new method is among the others.
+ENOUGH = {"adaptpose", "cee_net", "daf_dg", "dh_aug", "evoskeleton", "posegu", "random_camera", "random_rigid"}
+
+
+@pytest.mark.parametrize("name", mostly_long(sorted(METHODS), METHODS.keys() - ENOUGH))
 def test_every_method_spends_the_same_budget_of_lifter_steps(tmp_path, name):
     method = resolve(METHODS, "method", name)
     known = {f.name for f in fields(method.Options)}
