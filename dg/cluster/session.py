@@ -4,8 +4,9 @@ import logging
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from dg.cluster import node_agent
 from dg.cluster.address import AUTO, cluster_address, clusters_here
 from dg.cluster.guardian import Guardian, make_cluster_folder, ray_folder
 from dg.cluster.resources import cores_of_run, found
@@ -141,12 +143,19 @@ def _own_cluster(config: TrainConfig, out: Path, folders: Sequence[Path]) -> Ray
     # A process for each core, started at once, which nothing here would use: trainer and render actors have their own
     # environment variables, and so processes of their own.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
+    # Ray imports it when it sends off its first actor, for 0.3 s; now this process waits for daemons.
+    threading.Thread(target=_import_arrow, daemon=True).start()
     try:
         _start(max(cores_here(), cores_of_run(config)), ray_folder(folder))
     except BaseException:
         guardian.release()
         raise
     return RaySession("", own=True, folder=ray_folder(folder), guardian=guardian)
+
+
+def _import_arrow() -> None:
+    with suppress(ImportError):
+        import pyarrow  # noqa: F401
 
 
 def _start(cpus: int, folder: Path) -> None:
@@ -173,27 +182,45 @@ def _start(cpus: int, folder: Path) -> None:
 
 @contextmanager
 def _fewer_daemons() -> Iterator[None]:
-    """Have Ray's daemons started in a session of their own, and no API server among them.
+    """Have Ray's daemons started in a session of their own, and those left out that a run's own cluster does not use.
 
     A signal to the driver's process group (Ctrl-C in some shells, `timeout`, `scancel`) would end the control store
-    before the driver can ask for a checkpoint. The guardian ends the daemons when the driver has gone. The API server
-    serves the dashboard; without one Ray still starts it, for its usage statistics, and waits two seconds for it.
+    before the driver can ask for a checkpoint. The guardian ends the daemons when the driver has gone.
+
+    Left out are the API server (the dashboard; Ray starts it all the same, for its usage statistics, and waits two
+    seconds for it), the autoscaler's monitor, the log monitor (which forwards workers' output, and here that is off),
+    and what the agent of a node serves the dashboard with (Ray's `--minimal`, as without its extra `default`). They
+    would take some 3 s of processor time while the first batch is waited for.
     """
-    from ray._private import services
+    from ray._private import node, ray_constants, services, utils
 
     plain: Any = services.ConsolePopen
-    api_server = services.start_api_server
+    python_of = services._build_python_executable_command_memory_profileable
+
+    def interpreter(component: str, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - Ray's
+        agent = component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
+        return [*python_of(component, *args, **kwargs), *([node_agent.__file__] if agent else [])]
 
     class InItsOwnSession(plain):
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Popen's
             super().__init__(*args, **{**kwargs, "start_new_session": True})
 
-    services.ConsolePopen = InItsOwnSession  # type: ignore[misc]
-    services.start_api_server = lambda *args, **kwargs: ("", None)
+    replacements: list[tuple[Any, str, Any]] = [
+        (services, "ConsolePopen", InItsOwnSession),
+        (services, "start_api_server", lambda *args, **kwargs: ("", None)),
+        (node.Node, "start_monitor", lambda self: None),
+        (node.Node, "start_log_monitor", lambda self: None),
+        (services, python_of.__name__, interpreter),
+        (utils, "get_dashboard_dependency_error", lambda: ImportError("the dashboard is left out")),
+    ]
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in replacements]
     try:
+        for owner, name, replacement in replacements:
+            setattr(owner, name, replacement)
         yield
     finally:
-        services.ConsolePopen, services.start_api_server = plain, api_server
+        for owner, name, value in before:
+            setattr(owner, name, value)
 
 
 def _first_line(error: BaseException) -> str:

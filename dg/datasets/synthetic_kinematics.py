@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.augment.forward_kinematics import ANGLE_RANGES
-from dg.pose.rotation import rotation_from_axis_angle
+from dg.pose.rotation import rotation_about_axis
 from dg.pose.skeleton import H36M_17
 
 # Of the joint angles, in degrees. Other limits make other poses: then `dg.datasets.synthetic.VERSION` counts up.
@@ -59,9 +59,7 @@ def pose_body(angles: Angles, offsets: Float[Tensor, "clips 17 3"]) -> Float[Ten
     zero = torch.zeros(frames)
 
     def turn(axis: int, name: str, sign: float = 1.0) -> Tensor:
-        rotvec = torch.zeros(*frames, 3)
-        rotvec[..., axis] = torch.deg2rad(sign * angles.get(name, zero))
-        return rotation_from_axis_angle(rotvec)
+        return rotation_about_axis(torch.deg2rad(sign * angles.get(name, zero)), axis)
 
     def trunk(part: str) -> Tensor:
         return turn(2, f"{part}_twist") @ turn(0, f"{part}_side", -1) @ turn(1, f"{part}_flex")

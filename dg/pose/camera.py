@@ -92,6 +92,10 @@ class Camera:
         """
         return not bool(self.distortion.any())
 
+    def _known_pinhole(self) -> bool:
+        """As `pinhole`, but a GPU is not asked, which would wait for all that it has to do."""
+        return self.pinhole if self.distortion.device.type == "cpu" else self.__dict__.get("pinhole", False)
+
     def __getitem__(self, rows: Tensor | slice) -> "Camera":
         return self.of(Camera(*[getattr(self, f.name)[rows] for f in fields(self)]))
 
@@ -125,6 +129,8 @@ class Camera:
 
     def distort(self, ratio: Float[Tensor, "batch *axes 2"]) -> Float[Tensor, "batch *axes 2"]:
         """Convert ray ratios (x/z, y/z) to normalised image coordinates."""
+        if self._known_pinhole():
+            return torch.addcmul(self._row(self.center, ratio), self._row(self.focal, ratio), ratio)
         k1, k2, k3, p = self._bends(ratio)
         r2 = (ratio * ratio).sum(-1, keepdim=True)
         scale = 1 + r2 * _polynomial(r2, k1, k2, k3) + (p * ratio).sum(-1, keepdim=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dg.cluster.guardian import Guardian
 from dg.cluster.resources import amounts, shares_cores, trainer_ask
 from dg.cluster.store_watch import ClusterLostError, StoreWatch
-from dg.runs.trainer_actor import KeepsLifter, TrainerActor, run_folders
+from dg.runs.trainer_actor import KeepsLifter, TrainerActor, run_folders, start_workers
 from dg.settings.config import RunInfo, TrainConfig
 from dg.settings.cores import cores_here
 from dg.settings.errors import exit_code
@@ -120,7 +120,9 @@ class RayRun(RunHandle):
         self._since = self._answered = time.monotonic()
         self._store = StoreWatch(ray.get_runtime_context().gcs_address)
         self._lost_since: float | None = None
-        self._running = self.actor.run.remote()
+        # In a cluster of its own the run ends with this process, so that render actors may be this process' too: they
+        # start beside the trainer's process, and not after it.
+        self._running = self.actor.run.remote(start_workers(config, info) if session.own else [])
         self._where, self._silence_told = "process not known", False
 
     def poll(self) -> list[dict[str, Any]]:

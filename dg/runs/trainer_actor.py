@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -57,22 +58,26 @@ class TrainerActor:
         """Answers as soon as the process runs."""
         return {"pid": os.getpid(), "node": socket.gethostname()}
 
-    def run(self) -> dict[str, Any]:
-        """The summary of the run. Raises as `dg.training.run.train` does."""
+    def run(self, started: "Sequence[StartedActor]" = ()) -> dict[str, Any]:
+        """Train; return the summary of the run. Raises as `dg.training.run.train` does.
+
+        Args:
+            started: render actors that were started for it; without any it starts them itself.
+        """
         folders = run_folders(self._config, self._info)
         guardian = None if self._guarded else Guardian(folders[0], folders=folders[1:])
         if guardian is not None:
             guardian.watch(os.getpid())
         try:
             with StatusFile(self._status, folders[0]):
-                return self._run()
+                return self._run(started)
         finally:
             if guardian is not None:
                 guardian.release()
 
-    def _run(self) -> dict[str, Any]:
+    def _run(self, started: "Sequence[StartedActor]") -> dict[str, Any]:
         try:
-            started = self._start_workers()
+            started = started or start_workers(self._config, self._info)
             # Here, not in the constructor: an actor that is loading can be told from one that has no place.
             from dg.training.run import train
 
@@ -83,14 +88,6 @@ class TrainerActor:
             raise
         self._status.end(INTERRUPTED if summary["interrupted"] else DONE)
         return summary
-
-    def _start_workers(self) -> "list[StartedActor]":
-        """Start the run's own render actors: they load beside this process, and not after it."""
-        if self._config.pool != "ray" or not self._config.draws or self._config.render.service:
-            return []
-        from render_workers.ray_actor import start_ahead
-
-        return start_ahead(pool_options(self._config, self._info.gpus_per_actor))
 
     def _report(self, record: dict[str, Any]) -> None:
         self._status.note(record)
@@ -134,6 +131,15 @@ class TrainerActor:
             return {}, ""
         last_error = getattr(pool, "last_error", None)
         return pool.status() | {"done": pool.ledger.done}, str(last_error() or "") if last_error is not None else ""
+
+
+def start_workers(config: TrainConfig, info: RunInfo) -> "list[StartedActor]":
+    """Start the run's own render actors, if it has any: they load beside the trainer, and not after it."""
+    if config.pool != "ray" or not config.draws or config.render.service:
+        return []
+    from render_workers.ray_actor import start_ahead
+
+    return start_ahead(pool_options(config, info.gpus_per_actor))
 
 
 def run_folders(config: TrainConfig, info: RunInfo) -> list[Path]:
