@@ -35,9 +35,12 @@ class _RenderActor:
             "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
 
-    def load(self) -> None:
-        """Import what a worker needs."""
-        import render_workers.worker  # noqa: F401 - for whoever comes next
+    def load(self, rasterizer: str) -> None:
+        """Import what a worker needs; an error is left to `ready`."""
+        from dg.settings.plugins import resolve
+        from render_workers import RASTERIZERS, worker  # noqa: F401 - for whoever comes next
+
+        resolve(RASTERIZERS, "rasterizer", rasterizer)
 
     def ready(self, spec: "WorkerSpec") -> None:
         from render_workers.pool import prepare
@@ -107,14 +110,15 @@ def start(actors: Any) -> StartedActor:  # noqa: ANN401 - a class that `actor_cl
     return StartedActor(handle, handle.where.remote())
 
 
-def start_ahead(options: PoolOptions) -> list[StartedActor]:
+def start_ahead(options: PoolOptions, rasterizer: str) -> list[StartedActor]:
     """Ask for the actors of a pool that is still to be made; they load what every worker needs meanwhile.
 
     Args:
         options: of the pool.
+        rasterizer: name of the one that they will draw with.
     """
     actors = actor_class(options)
     started = [start(actors) for _ in range(options.actors)]
     for actor in started:
-        actor.handle.load.remote()
+        actor.handle.load.remote(rasterizer)
     return started

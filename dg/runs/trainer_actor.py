@@ -139,7 +139,7 @@ def start_workers(config: TrainConfig, info: RunInfo) -> "list[StartedActor]":
         return []
     from render_workers.ray_actor import start_ahead
 
-    return start_ahead(pool_options(config, info.gpus_per_actor))
+    return start_ahead(pool_options(config, info.gpus_per_actor), config.render.rasterizer)
 
 
 def run_folders(config: TrainConfig, info: RunInfo) -> list[Path]:

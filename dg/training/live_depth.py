@@ -6,7 +6,7 @@ import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
@@ -105,6 +105,7 @@ class LiveDepth:
     ) -> None:
         self.body, self.pool, self.cache, self.detect, self.features = body, pool, cache, detect, features
         self.stop: threading.Event | None = None
+        self._begun: Future[tuple[PoseBatch, int]] | None = None
 
     def submit(
         self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None, cache: DepthCache | None = None
@@ -140,6 +141,25 @@ class LiveDepth:
         """
         return self._of_dataset(poses, digest)[0]
 
+    def begin(self, dataset: PoseDataset, poses: PoseBatch) -> None:
+        """Begin to draw a data set in a thread, beside what the caller does next. The next call must be `with_depth` of
+        the same data set, which waits for the rest, or `close`.
+
+        Args:
+            dataset: what the poses are.
+            poses: its poses, on the device where depth is wanted.
+        """
+        drawn: Future[tuple[PoseBatch, int]] = Future()
+
+        def draw() -> None:
+            try:
+                drawn.set_result(self._of_dataset(poses, dataset.digest))
+            except BaseException as error:  # for whoever asks for the depth
+                drawn.set_exception(error)
+
+        self._begun = drawn
+        threading.Thread(target=draw, name="draw", daemon=True).start()
+
     def with_depth(self, dataset: PoseDataset, poses: PoseBatch) -> PoseDataset:
         """A data set with the depth of its poses, and among its notes how many could not be drawn.
 
@@ -147,8 +167,17 @@ class LiveDepth:
             dataset: What the poses are.
             poses: Its poses, on the device where depth is wanted.
         """
-        drawn, lost = self._of_dataset(poses, dataset.digest)
+        begun, self._begun = self._begun, None
+        drawn, lost = self._of_dataset(poses, dataset.digest) if begun is None else begun.result()
         return replace(dataset, poses=drawn, notes=dataset.notes | {NOT_DRAWN: str(lost)})
+
+    def close(self) -> None:
+        """Give up what was begun, and close the pool."""
+        if self._begun is not None:
+            self.stop = self.pool.interrupt = threading.Event()
+            self.stop.set()
+            wait([self._begun])
+        self.pool.close()
 
     def _of_dataset(self, poses: PoseBatch, digest: str) -> tuple[PoseBatch, int]:
         """With depth, and how many poses could not be drawn."""

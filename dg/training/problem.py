@@ -1,6 +1,6 @@
 """What is trained and on what: source, targets and the 2D of an adaptation target, on the run's skeleton."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,12 +58,15 @@ class Problem:
         return {part: data.identity for part, data in parts.items()}
 
 
-def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
+def load_problem(
+    config: TrainConfig, options: dict[str, Any], loaded: Callable[[PoseDataset], None] | None = None
+) -> Problem:
     """Load the source's training and validation part and every target, on the run's skeleton.
 
     Args:
         config: of the run.
         options: options of each plug-in, by group; `data` is used here.
+        loaded: is called with the training part, once that is there and before the targets are.
 
     Returns:
         The data sets with the name of their depth source.
@@ -80,6 +83,8 @@ def load_problem(config: TrainConfig, options: dict[str, Any]) -> Problem:
         prepared(examined(source.load(split), split, config.data_checks), config) for split in ("train", "val")
     )
     _check_content(config, train, val)
+    if loaded is not None:
+        loaded(train)
     targets = tuple(prepared(target, config) for target in load_targets(config.target_names, config.data_checks))
     for target in targets:
         check_unseen(train, target, config.data_checks)

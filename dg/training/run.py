@@ -6,12 +6,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dg.cluster.resources import trainer_threads
+from dg.datasets.base import PoseDataset
 from dg.datasets.laws import line
 from dg.files.checkpoint import Checkpoints
 from dg.methods.fast_matmul import use_fast_matmul
@@ -79,17 +81,25 @@ def train(
     )
     options = check_plugins(config)
     live = make_live_depth(config, options, info.gpus_per_actor, started)  # its workers start while the data load
-    if live is not None and watch is not None:
-        watch(live.pool)
+    if live is not None:
+        live.stop = stop
+        if watch is not None:
+            watch(live.pool)
     try:
-        problem = load_problem(config, options)
+        problem = load_problem(config, options, None if live is None else partial(_begin_drawing, live, config))
         # Checkpoints carry the resolved one, so that they can be evaluated without the training set.
         config = with_feature_sizes(with_box_size(config, problem.train), sizes_of_features(problem, config))
         config = replace(config, data_content=source_content(problem.train, problem.val))
         return _train_on(config, info, problem, options, live, tracker, report, stop, keep)
     finally:
         if live is not None:
-            live.pool.close()
+            live.close()
+
+
+def _begin_drawing(live: LiveDepth, config: TrainConfig, train: PoseDataset) -> None:
+    """Have the workers draw the training poses while the targets load; one in this process would gain nothing."""
+    if config.pool != "local" and train.poses.depth is None:
+        live.begin(train, train.poses.to(device_of(config)))
 
 
 def _train_on(

@@ -9,6 +9,7 @@ from dg.pose.rotation import (
     cross_matrix,
     minimal_rotation,
     procrustes_rotation,
+    rotation_about_axis,
     rotation_from_axis_angle,
     rotation_from_quaternion,
     rotation_from_turns,
@@ -42,6 +43,15 @@ def test_axis_angle_agrees_with_the_matrix_exponential(angle, dtype, atol):
     rotation = rotation_from_axis_angle(rotvec)
     assert_rotation(rotation, atol)
     torch.testing.assert_close(rotation, torch.linalg.matrix_exp(cross_matrix(rotvec)), atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
+def test_a_turn_about_a_coordinate_axis_is_the_axis_angle_rotation_to_the_last_bit(axis, dtype):
+    angle = torch.cat([torch.tensor(ANGLES, dtype=dtype), 3 * torch.randn(501, dtype=dtype)])
+    rotvec = torch.zeros(len(angle), 3, dtype=dtype)
+    rotvec[:, axis] = angle
+    assert torch.equal(rotation_about_axis(angle, axis), rotation_from_axis_angle(rotvec))
 
 
 @pytest.mark.parametrize("angle", ANGLES[1:])

@@ -13,15 +13,15 @@ pytestmark = pytest.mark.reliability
 SHORT = ["epochs=5", "evaluate_every=5"]
 
 
+def command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
 def render_actors(pid: int) -> list[psutil.Process]:
-    found = []
-    for process in family(pid):
-        try:
-            if "RenderActor" in " ".join(process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [process for process in family(pid) if "RenderActor" in " ".join(command_line(process))]
 
 
 def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_path):
@@ -33,6 +33,9 @@ def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_pa
     driver = start(tmp_path / "ray", "pool=ray", "render.actors=2", *SHORT)
     wait_for(lambda: has_checkpoint(tmp_path / "ray"))  # training goes on
     everyone = family(driver.pid)
+    daemons = " ".join(word for process in everyone for word in command_line(process))
+    assert "raylet" in daemons
+    assert not [name for name in ("monitor.py", "dashboard.py") if name in daemons], "nothing here uses them"
     victim = render_actors(driver.pid)[0]
     os.kill(victim.pid, signal.SIGKILL)
     out, err = driver.communicate(timeout=600)

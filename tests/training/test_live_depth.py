@@ -14,7 +14,7 @@ from dg.pose.batch import PoseBatch
 from dg.pose.skeleton import H36M_17
 from dg.training import live_depth
 from dg.training.live_depth import LiveDepth
-from render_workers.base import Ledger, RenderAnswer, RenderPool
+from render_workers.base import Ledger, RenderAnswer, RenderInterruptedError, RenderPool
 from render_workers.cache import DepthCache
 from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
@@ -278,3 +278,66 @@ def test_a_reference_may_have_more_rows_than_the_proposal(body):
     pool = CountingPool()
     with_reference = LiveDepth(body, pool, None).submit(half, 5, data()).result()
     assert torch.equal(with_reference.depth, LiveDepth(body, pool, None).submit(half, 5).result().depth)
+
+
+def whole(digest="data"):
+    poses, rows = data(), torch.zeros(ROWS, dtype=torch.long)
+    return PoseDataset(
+        name="d",
+        poses=poses,
+        subject=rows,
+        action=rows,
+        clip=rows,
+        subjects=("s",),
+        actions=("a",),
+        fps=50.0,
+        digest=digest,
+    )
+
+
+def test_a_data_set_that_was_begun_has_the_same_depth_and_is_drawn_once(body):
+    dataset = whole()
+    expected = LiveDepth(body, CountingPool(lacking=2), None).with_depth(dataset, dataset.poses)
+    live = LiveDepth(body, CountingPool(lacking=2, pause_s=0.01), None)
+    live.begin(dataset, dataset.poses)
+    found = live.with_depth(dataset, dataset.poses)
+    assert torch.equal(found.poses.depth, expected.poses.depth)
+    assert torch.equal(found.poses.valid, expected.poses.valid)
+    assert found.notes == expected.notes
+    assert live.pool.ledger.done == ROWS
+    again = live.with_depth(dataset, dataset.poses)  # by the caller itself, as nothing was begun
+    assert torch.equal(again.poses.depth, expected.poses.depth)
+    assert live.pool.ledger.done == 2 * ROWS
+
+
+def test_what_goes_wrong_with_a_data_set_that_was_begun_is_told_to_whoever_wants_its_depth(body):
+    dataset, live = whole(), LiveDepth(body, CountingPool(), None)
+    live.pool.submit = lambda request: 1 / 0
+    live.begin(dataset, dataset.poses)
+    with pytest.raises(ZeroDivisionError):
+        live.with_depth(dataset, dataset.poses)
+
+
+@pytest.mark.parametrize("how", ["stop", "close"])
+def test_a_data_set_that_was_begun_is_given_up_when_the_run_ends(body, how):
+    submitted, go_on = threading.Event(), threading.Event()
+
+    class SlowPool(CountingPool):
+        def submit(self, request):
+            submitted.set()
+            assert go_on.wait(60)
+            return super().submit(request)
+
+    dataset, live = whole(), LiveDepth(body, SlowPool(), None)
+    live.stop = threading.Event()
+    live.begin(dataset, dataset.poses)
+    assert submitted.wait(60)
+    if how == "stop":
+        live.stop.set()
+        go_on.set()
+        with pytest.raises(RenderInterruptedError):
+            live.with_depth(dataset, dataset.poses)
+    else:
+        threading.Timer(0.2, go_on.set).start()  # once `close` waits
+        live.close()
+    assert live.pool.ledger.done == CHUNK, "the rest was given up"
