@@ -252,7 +252,8 @@ class PoolCore:
             self.book.lost(piece, reason, charge=charge and piece is held[0])
 
     def _watch(self, slot: Slot, now: float) -> None:
-        slot.silent = slot.state in WORKING and bool(slot.in_flight) and now - slot.progress > self._patience_s(slot)
+        quiet_s = now - slot.progress if slot.state in WORKING and slot.in_flight else 0.0
+        slot.silent = quiet_s > LEND_AFTER_S and quiet_s > self._patience_s(slot)
         if slot.state is SlotState.DRAINING and not slot.in_flight:
             self._remove(slot.id, SlotState.DEAD, "")
         elif slot.in_flight and slot.state in WORKING and now - slot.progress > self.watchdog_s:

@@ -26,8 +26,8 @@ class PoolFigures:
     halvings: float = 0.0
     host_ooms: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
-    _seconds: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
-    _seconds_a_pose: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
+    _seconds: "_Latest" = field(default_factory=lambda: _Latest())
+    _seconds_a_pose: "_Latest" = field(default_factory=lambda: _Latest())
 
     def answered(self, slot: Slot | None, seconds: float, stats: Mapping[str, float], poses: int = 1) -> None:
         """Take note of a worker's answer.
@@ -38,8 +38,8 @@ class PoolFigures:
             stats: as in `RenderAnswer`.
             poses: number of poses.
         """
-        self._seconds.append(seconds)
-        self._seconds_a_pose.append(seconds / max(1, poses))
+        self._seconds.add(seconds)
+        self._seconds_a_pose.add(seconds / max(1, poses))
         if slot is not None and "micro_batch" in stats:
             slot.micro_batch = stats["micro_batch"]
             self.halvings += max(0.0, stats.get("oom_halvings", 0.0) - slot.halvings)
@@ -47,20 +47,33 @@ class PoolFigures:
 
     def latency_s(self, quantile: float) -> float:
         """Time of a worker on a piece, over the last ones; 0 before the first."""
-        return _quantile(self._seconds, quantile)
+        return self._seconds.quantile(quantile)
 
     def usual_s(self, poses: int) -> float:
         """Time that a piece of so many poses may well take: as long as most pieces, or as its size suggests; infinite
         before the first answer.
         """
-        if not self._seconds:
+        if not self._seconds.values:
             return float("inf")
-        return max(self.latency_s(0.95), poses * _quantile(self._seconds_a_pose, 0.5))
+        return max(self.latency_s(0.95), poses * self._seconds_a_pose.quantile(0.5))
 
     def is_cramped(self, node: str) -> bool:
         """Whether the memory of a node ran out repeatedly (SYSTEMS 2.3)."""
         return self.host_ooms[node] > HOST_OOMS_FORGIVEN
 
 
-def _quantile(values: deque[float], quantile: float) -> float:
-    return sorted(values)[int(quantile * (len(values) - 1))] if values else 0.0
+class _Latest:
+    """The latest of many numbers, sorted once for all that is asked between two of them."""
+
+    def __init__(self) -> None:
+        self.values: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._sorted: list[float] | None = None
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+        self._sorted = None
+
+    def quantile(self, quantile: float) -> float:
+        if self._sorted is None:
+            self._sorted = sorted(self.values)
+        return self._sorted[int(quantile * (len(self._sorted) - 1))] if self._sorted else 0.0

@@ -22,19 +22,25 @@ def completed(calls: "dict[ray.ObjectRef, Call]", timeout: float) -> "tuple[Retu
     Returns:
         The calls with their value, and those with their error.
     """
-    if timeout and calls:
-        ray.wait(list(calls), num_returns=1, timeout=timeout)
-    elif timeout:
-        time.sleep(timeout)
-    refs = list(calls)
     returned: Returned[Call] = []
     failed: Failed[Call] = []
-    for ref in ray.wait(refs, num_returns=len(refs), timeout=0)[0] if refs else []:
-        call = calls.pop(ref)
-        try:
-            returned.append((call, ray.get(ref)))
-        except Exception as error:
-            failed.append((call, error))
+
+    def take(most: int, timeout: float) -> None:
+        for ref in ray.wait(list(calls), num_returns=most, timeout=timeout)[0]:
+            call = calls.pop(ref)
+            try:
+                returned.append((call, ray.get(ref)))
+            except Exception as error:
+                failed.append((call, error))
+
+    if timeout and not calls:
+        time.sleep(timeout)
+    elif timeout:
+        take(1, timeout)
+    # Who has waited leaves it at the first, which saves a call to Ray a batch; but not if that has failed: others may
+    # have been answered before their worker died.
+    if calls and (failed or not timeout):
+        take(len(calls), 0)
     return returned, failed
 
 
