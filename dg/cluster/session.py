@@ -14,7 +14,6 @@ import ray
 from ray import exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from dg.cluster import node_agent
 from dg.cluster.address import AUTO, cluster_address, clusters_here
 from dg.cluster.guardian import Guardian, make_cluster_folder, ray_folder
 from dg.cluster.resources import cores_of_run, found
@@ -28,6 +27,7 @@ NAMESPACE = "dg"
 ANSWER_S = 5.0  # a cluster's port answers within
 VERSIONS_S = 60.0  # a node tells its versions within; it may have to start a process for it
 LOGS = "ray_logs"
+NODE_AGENT = str(Path(__file__).with_name("node_agent.py"))
 ATTEMPTS = 2
 
 
@@ -199,7 +199,7 @@ def _fewer_daemons() -> Iterator[None]:
 
     def interpreter(component: str, *args: Any, **kwargs: Any) -> list[str]:  # noqa: ANN401 - Ray's
         agent = component == ray_constants.PROCESS_TYPE_DASHBOARD_AGENT
-        return [*python_of(component, *args, **kwargs), *([node_agent.__file__] if agent else [])]
+        return [*python_of(component, *args, **kwargs), *([NODE_AGENT] if agent else [])]
 
     class InItsOwnSession(plain):
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Popen's
