@@ -83,6 +83,8 @@ def train(
     live = make_live_depth(config, options, info.gpus_per_actor, started)  # its workers start while the data load
     if live is not None:
         live.stop = stop
+        if live.cache is not None:
+            live.cache.warn = lambda text: report({"kind": "note", "text": text})
         if watch is not None:
             watch(live.pool)
     try:

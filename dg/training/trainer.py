@@ -68,8 +68,6 @@ class Trainer:
         self._stop = stop or threading.Event()
         if live_depth is not None:
             live_depth.stop = self._stop
-        if live_depth is not None and live_depth.cache is not None:
-            live_depth.cache.warn = lambda text: report({"kind": "note", "text": text})
         method.graphs.note = lambda text: report({"kind": "note", "text": text})
         self.draw = draw  # a contact sheet of rendered poses as an image
         self.plan = method.context.plan
