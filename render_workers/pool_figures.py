@@ -10,6 +10,23 @@ LATENCIES_KEPT = 256
 HOST_OOMS_FORGIVEN = 1
 
 
+class _Latest:
+    """The latest of many numbers, sorted once for all that is asked between two of them."""
+
+    def __init__(self) -> None:
+        self.values: deque[float] = deque(maxlen=LATENCIES_KEPT)
+        self._sorted: list[float] | None = None
+
+    def add(self, value: float) -> None:
+        self.values.append(value)
+        self._sorted = None
+
+    def quantile(self, quantile: float) -> float:
+        if self._sorted is None:
+            self._sorted = sorted(self.values)
+        return self._sorted[int(quantile * (len(self._sorted) - 1))] if self._sorted else 0.0
+
+
 @dataclass
 class PoolFigures:
     """Counts of what happened to a pool's workers.
@@ -26,8 +43,8 @@ class PoolFigures:
     halvings: float = 0.0
     host_ooms: Counter[str] = field(default_factory=Counter)
     last_error: str = ""
-    _seconds: "_Latest" = field(default_factory=lambda: _Latest())
-    _seconds_a_pose: "_Latest" = field(default_factory=lambda: _Latest())
+    _seconds: _Latest = field(default_factory=_Latest)
+    _seconds_a_pose: _Latest = field(default_factory=_Latest)
 
     def answered(self, slot: Slot | None, seconds: float, stats: Mapping[str, float], poses: int = 1) -> None:
         """Take note of a worker's answer.
@@ -60,20 +77,3 @@ class PoolFigures:
     def is_cramped(self, node: str) -> bool:
         """Whether the memory of a node ran out repeatedly (SYSTEMS 2.3)."""
         return self.host_ooms[node] > HOST_OOMS_FORGIVEN
-
-
-class _Latest:
-    """The latest of many numbers, sorted once for all that is asked between two of them."""
-
-    def __init__(self) -> None:
-        self.values: deque[float] = deque(maxlen=LATENCIES_KEPT)
-        self._sorted: list[float] | None = None
-
-    def add(self, value: float) -> None:
-        self.values.append(value)
-        self._sorted = None
-
-    def quantile(self, quantile: float) -> float:
-        if self._sorted is None:
-            self._sorted = sorted(self.values)
-        return self._sorted[int(quantile * (len(self._sorted) - 1))] if self._sorted else 0.0

@@ -76,3 +76,12 @@ def wait_for(what, seconds: float = 300.0):
             return found
         time.sleep(0.05)
     raise AssertionError("it did not happen in time")
+
+
+def cluster_folder(out: Path) -> Path:
+    """The folder of a run's own Ray cluster, as its guardian knows it."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "dg.cluster.guardian" in words and str(out) in words:
+            return Path(words[4])
+    raise AssertionError("the run has no guardian")

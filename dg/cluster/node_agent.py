@@ -1,7 +1,7 @@
 """Ray's agent of a node without what it loads to serve the dashboard: `python node_agent.py RAYS_AGENT.py ARGUMENT...`.
 
-The agent must be up before Ray lets the node join. With the modules of the dashboard, which a run's own cluster does
-not have, its imports take 1.7 s; without them 0.7.
+The agent must be up before Ray lets the node join, and the modules of the dashboard, which a run's own cluster does not
+have, are most of what it imports (docs/results.md).
 """
 
 import runpy

@@ -33,8 +33,8 @@ def _rodrigues(angle_sq: Float[Tensor, "*batch"]) -> tuple[Float[Tensor, "*batch
 
 
 def rotation_about_axis(angle: Float[Tensor, "*batch"], axis: int) -> Float[Tensor, "*batch 3 3"]:
-    """Turn about one of the coordinate axes: what `rotation_from_axis_angle` gives, to the last bit, in a third of the
-    time.
+    """Turn about one of the coordinate axes: what `rotation_from_axis_angle` gives, to the last bit, without a product
+    of matrices.
 
     Args:
         angle: radians.

@@ -66,8 +66,6 @@ class Trainer:
         self.config, self.problem, self.method = config, problem, method
         self.live_depth, self.checkpoints, self.tracker, self.report = live_depth, checkpoints, tracker, report
         self._stop = stop or threading.Event()
-        if live_depth is not None:
-            live_depth.stop = self._stop
         method.graphs.note = lambda text: report({"kind": "note", "text": text})
         self.draw = draw  # a contact sheet of rendered poses as an image
         self.plan = method.context.plan

@@ -12,7 +12,17 @@ import pytest
 from dg.cluster.guardian import CLUSTER_PREFIX, Guardian, end_cluster, guarded_runs, make_cluster_folder, ray_folder
 from dg.grid.child_run import ChildRun
 from dg.runs.status_file import read_status
-from tests.train_process import WORDS, family, has_checkpoint, lives, same_weights, start, status_of, wait_for
+from tests.train_process import (
+    WORDS,
+    cluster_folder,
+    family,
+    has_checkpoint,
+    lives,
+    same_weights,
+    start,
+    status_of,
+    wait_for,
+)
 
 pytestmark = pytest.mark.reliability
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
@@ -41,15 +51,6 @@ def half_file(folder: Path, pid: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"half")
     return path
-
-
-def cluster_folder(out: Path) -> Path:
-    """The folder of a run's own Ray cluster, as its guardian knows it."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if "dg.cluster.guardian" in words and str(out) in words:
-            return Path(words[4])
-    raise AssertionError("the run has no guardian")
 
 
 def shared_memory(processes: list[psutil.Process]) -> set[str]:

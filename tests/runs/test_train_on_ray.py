@@ -7,7 +7,7 @@ import signal
 import psutil
 import pytest
 
-from tests.train_process import family, has_checkpoint, lives, same_weights, start, wait_for
+from tests.train_process import cluster_folder, family, has_checkpoint, lives, same_weights, start, wait_for
 
 pytestmark = pytest.mark.reliability
 SHORT = ["epochs=5", "evaluate_every=5"]
@@ -35,7 +35,9 @@ def test_a_killed_render_actor_changes_nothing_and_nothing_is_left_behind(tmp_pa
     everyone = family(driver.pid)
     daemons = " ".join(word for process in everyone for word in command_line(process))
     assert "raylet" in daemons
-    assert not [name for name in ("monitor.py", "dashboard.py") if name in daemons], "nothing here uses them"
+    assert "monitor.py" not in daemons, "neither the autoscaler's nor that of the logs"
+    logs = cluster_folder(tmp_path / "ray" / "run").glob("r/session_2*/logs/dashboard_agent*.log")
+    assert "Loaded 0 modules" in "".join(log.read_text() for log in logs)
     victim = render_actors(driver.pid)[0]
     os.kill(victim.pid, signal.SIGKILL)
     out, err = driver.communicate(timeout=600)
