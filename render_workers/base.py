@@ -46,6 +46,7 @@ class PackedRequest:
             block = block.pin_memory().to(device, non_blocking=True)
         parts = {name: _column(block, rows.dtype, name) for name in rows.dtype.names or ()}
         camera = Camera(*[parts.pop(f"camera_{f.name}") for f in fields(Camera)])
+        camera = camera.knowing(pinhole=not rows["camera_distortion"].any())
         return RenderRequest(skeleton=SKELETONS[self.skeleton], camera=camera, detect=self.detect, **parts)
 
 

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from dg.pose.devices import constant
+
 
 @dataclass(frozen=True)
 class FeatureMap:
@@ -24,7 +26,7 @@ class FeatureMap:
         cells = points_px * self.scale[:, None] + self.shift[:, None]
         height, width = self.values.shape[2:]
         # Without align_corners the corners of the grid, not the outermost centres, are at -1 and 1.
-        grid = 2 * cells / cells.new_tensor([width, height]) - 1
+        grid = 2 * cells / constant((width, height), cells.device, cells.dtype) - 1
         found = grid_sample(self.values.float(), grid[:, None], "bilinear", "border", align_corners=False)
         return found[:, :, 0].transpose(1, 2)
 

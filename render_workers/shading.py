@@ -137,6 +137,6 @@ def _across(corners: Tensor) -> Tensor:
 def _interpolate(values: Tensor, corners: Tensor, across: Tensor, point: Tensor) -> Tensor:
     """Values of the corners at a point of each triangle, by the areas of the triangles opposite them."""
     to = corners - point[:, None]
-    opposite = torch.linalg.cross(to[:, [1, 2, 0]], to[:, [2, 0, 1]])
+    opposite = torch.linalg.cross(to.roll(-1, 1), to.roll(-2, 1))
     weight = (opposite * across[:, None]).sum(-1, keepdim=True).clamp_min(0.0)
     return (weight * values).sum(1) / weight.sum(1).clamp_min(_TINY)

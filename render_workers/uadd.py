@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dg.pose.detections import DRAWS, Detections, SyntheticDetector
+from dg.pose.devices import constant
 from dg.pose.uadd import RadiusLaw
 from dg.settings.config import DetectionConfig
 from render_workers.base import BACKGROUND, READINGS, RenderRequest
@@ -26,7 +27,7 @@ UADD_VERSION = 1
 # Keys that a noisy depth source draws from serve here too: another stream of them.
 _SALT = 0x55414444
 # Disks are read together with those up to the next of these radii, in pixels.
-_REACHES = torch.tensor([*range(1, 11), 12, 14, 17, 20, 24, 28, 33, 40, 50, 70, 100, 200, 400, 1000, 3000, 8000])
+_REACHES = (*range(1, 11), 12, 14, 17, 20, 24, 28, 33, 40, 50, 70, 100, 200, 400, 1000, 3000, 8000)
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _detections(
     if request.confidence is not None:
         return Detections(request.confidence, torch.zeros_like(request.joints_2d))
     joints, device = surface.shape[1], surface.device
-    stream = mix(request.keys.long() + mix(torch.tensor(_SALT, device=device)))
+    stream = mix(request.keys.long() + mix(constant((_SALT,), device)))
     counter = torch.arange(joints * DRAWS, device=device).view(joints, DRAWS)
     draws = normal(stream[:, None, None], counter)
     return detector.detect(request.joints_2d, (request.joints_3d[..., 2] - surface).nan_to_num(), draws)
@@ -138,7 +139,7 @@ def disk_statistics(
     radius = radius_px.flatten()
     image = torch.arange(len(depth_map), device=radius.device).repeat_interleave(joints_px.shape[1])
     pixel = torch.minimum(joints_px.floor().long().clamp_min(0), maps.last).flatten(0, 1)
-    reaches = _REACHES.to(radius.device)
+    reaches = constant(_REACHES, radius.device)
     group = torch.bucketize(radius, reaches.to(radius), right=True).clamp_max(len(reaches) - 1)
     u, v, reach = pixel[:, 0], pixel[:, 1], reaches[group]
     at_border = (u < reach) | (v < reach) | (u + reach >= maps.width) | (v + reach >= maps.height)
@@ -147,11 +148,11 @@ def disk_statistics(
     image, pixel, square = image[order], pixel[order], radius[order].square()
     found, start = radius.new_empty(len(radius), 4), 0
     counts = (2 * group + at_border).bincount(minlength=2 * len(reaches)).view(-1, 2)
-    for size, (within, beyond) in zip(_REACHES.tolist(), counts.tolist(), strict=True):
+    for size, (within, beyond) in zip(_REACHES, counts.tolist(), strict=True):
         if within + beyond == 0:
             continue
         rows, start = slice(start, start + within + beyond), start + within + beyond
-        offsets, distance = (part.to(radius.device) for part in _disk(size))
+        offsets, distance = _disk(size, radius.device)
         values = maps.read(image[rows], pixel[rows], offsets, within)
         values.masked_fill_(distance > square[rows, None], BACKGROUND)
         found[rows] = _order_statistics(values)
@@ -167,7 +168,7 @@ class _Maps:
     def __init__(self, depth_map: Float[Tensor, "batch height width"], background: Tensor | None) -> None:
         self.height, self.width = depth_map.shape[1:]
         self.flat, self.background = depth_map.flatten(), background
-        self.last = torch.tensor([self.width - 1, self.height - 1], device=depth_map.device)
+        self.last = constant((self.width - 1, self.height - 1), depth_map.device)
 
     def read(
         self, image: Int[Tensor, " rows"], pixel: Int[Tensor, "rows 2"], offsets: Int[Tensor, "pixels 2"], within: int
@@ -186,9 +187,9 @@ class _Maps:
 
 
 @cache
-def _disk(radius: int) -> tuple[Int[Tensor, "pixels 2"], Float[Tensor, " pixels"]]:
+def _disk(radius: int, device: torch.device) -> tuple[Int[Tensor, "pixels 2"], Float[Tensor, " pixels"]]:
     """Offsets (u, v) of all pixels less than `radius` from a pixel, row by row, and their squared distance."""
-    steps = torch.arange(-radius, radius + 1)
+    steps = torch.arange(-radius, radius + 1, device=device)
     offsets = torch.cartesian_prod(steps, steps).flip(-1)
     square = offsets.square().sum(-1)
     inside = square < radius * radius

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.pose.bones import bone_matrix, path_matrix
+from dg.pose.devices import constant
 from dg.pose.skeleton import Skeleton
 
 _LIMBS = ("knee", "ankle", "elbow", "wrist")
@@ -37,7 +39,9 @@ def vary_shape(
     scale = joints.new_ones(len(joints), len(skeleton.bones))
     for part, (low, high) in groups.items():
         drawn = torch.rand(len(joints), 1, generator=generator, device=joints.device)
-        scale[:, [skeleton.bone(f"{side}_{part}") for side in ("left", "right")]] = low + (high - low) * drawn
-    bones = skeleton.bone_matrix().to(joints) @ joints
+        both = constant(tuple(skeleton.bone(f"{side}_{part}") for side in ("left", "right")), joints.device)
+        scale[:, both] = low + (high - low) * drawn
+    bones = bone_matrix(skeleton, joints.device, joints.dtype) @ joints
     root = joints[..., skeleton.root : skeleton.root + 1, :]
-    return root + skeleton.path_matrix().to(joints) @ (scale.view(len(joints), *[1] * (joints.ndim - 3), -1, 1) * bones)
+    path = path_matrix(skeleton, joints.device, joints.dtype)
+    return root + path @ (scale.view(len(joints), *[1] * (joints.ndim - 3), -1, 1) * bones)

@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from dg.pose.bones import joints_from_bones, unit_bones
+from dg.pose.devices import constant
 from dg.pose.rotation import minimal_rotation
 from dg.pose.skeleton import Skeleton
 
@@ -73,32 +74,37 @@ class KinematicFrames:
         left, right = self._hips
         frame = _right_handed(joints[:, left] - joints[:, right], units[:, self._spine])
         directions, frames = torch.empty_like(units), units.new_empty(*units.shape, 3)
-        for level, at in self._walk(frame, frames):
+        for level, parents, at in self._walk(frame, frames):
             directions[:, level] = (at.mT @ units[:, level, :, None])[..., 0]
-            self._carry(level, at, units, frames)
+            self._carry(level, parents, at, units, frames)
         return LocalPose(frame, directions, lengths)
 
     def decode(self, pose: LocalPose) -> Float[Tensor, "batch joints 3"]:
         """Return the root-relative joints of local poses, metres."""
         units, frames = torch.empty_like(pose.directions), pose.directions.new_empty(*pose.directions.shape, 3)
-        for level, at in self._walk(pose.frame, frames):
+        for level, parents, at in self._walk(pose.frame, frames):
             units[:, level] = (at @ pose.directions[:, level, :, None])[..., 0]
-            self._carry(level, at, units, frames)
+            self._carry(level, parents, at, units, frames)
         return joints_from_bones(units * pose.lengths[..., None], self.skeleton)
 
-    def _walk(self, body: Tensor, frames: Tensor) -> Iterator[tuple[list[int], Tensor]]:
-        """Bones as far from the root, level by level, with the frames that they stand in."""
-        for level in self.levels:
-            parents = [self.parent[bone] for bone in level]
-            at = body[:, None].expand(-1, len(level), -1, -1) if level is self.levels[0] else frames[:, parents]
-            yield level, at
+    def _walk(self, body: Tensor, frames: Tensor) -> Iterator[tuple[Tensor, Tensor | None, Tensor]]:
+        """Bones as far from the root, level by level, with their parents, None at the root, and the frames that they
+        stand in.
+        """
+        for bones in self.levels:
+            level = constant(tuple(bones), frames.device)
+            if bones is self.levels[0]:
+                yield level, None, body[:, None].expand(-1, len(bones), -1, -1)
+                continue
+            parents = constant(tuple(self.parent[bone] for bone in bones), frames.device)
+            yield level, parents, frames[:, parents]
 
-    def _carry(self, level: list[int], at: Tensor, units: Tensor, frames: Tensor) -> None:
+    def _carry(self, level: Tensor, parents: Tensor | None, at: Tensor, units: Tensor, frames: Tensor) -> None:
         """The frames that these bones hand on to the bones beyond them."""
-        if level is self.levels[0]:
+        if parents is None:
             frames[:, level] = at
             return
-        turned = minimal_rotation(units[:, [self.parent[bone] for bone in level]], units[:, level]) @ at
+        turned = minimal_rotation(units[:, parents], units[:, level]) @ at
         # Between nearly opposite bones the shortest rotation is only roughly orthogonal in single precision.
         frames[:, level] = _right_handed(turned[..., 0], turned[..., 1])
 

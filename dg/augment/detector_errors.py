@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dg.pose.boxes import box_size
+from dg.pose.devices import constant
 from dg.pose.missing_joints import fill_along_limbs
 from dg.pose.skeleton import Skeleton
 
@@ -67,13 +68,15 @@ class DetectorErrors:
         other = self._redefined(joints_2d, skeleton, uniform, box)
         found = torch.where((uniform(1, 1) < self.redefined), other, joints_2d)
         spread = self.noise * 2 ** (2 * uniform(1, 1) - 1) * box
-        spread = spread * joints_2d.new_tensor([_ENDS.get(j.split("_")[-1], 1.0) for j in skeleton.joints])[:, None]
+        ends_spread = tuple(_ENDS.get(j.split("_")[-1], 1.0) for j in skeleton.joints)
+        spread = spread * constant(ends_spread, device, joints_2d.dtype)[:, None]
         spread = torch.where(uniform(len(skeleton), 1) < _FAR, spread * _FAR_TIMES, spread)
         found = found + spread * normal()
         some, each = uniform(1) < self.missing, uniform(len(skeleton))
-        ends = torch.tensor([j.split("_")[-1] in _ENDS for j in skeleton.joints], device=device)
-        lower = torch.tensor([j.split("_")[-1] in ("knee", "ankle") for j in skeleton.joints], device=device)
-        ankles = torch.tensor([j.endswith("ankle") for j in skeleton.joints], device=device)
+        ends, lower, ankles = (
+            constant(tuple(j.split("_")[-1] in kind for j in skeleton.joints), device)
+            for kind in (_ENDS, ("knee", "ankle"), ("ankle",))
+        )
         cut = uniform(1)
         lost = torch.where(cut < 0.25, lower, torch.where(cut < 0.5, ankles, ends & (each < 0.25)))
         return fill_along_limbs(found, ~(some & lost), skeleton)
@@ -82,11 +85,12 @@ class DetectorErrors:
         found = joints_2d.clone()
         at = skeleton.index
         low, high = self.widths
-        for pair in (_HIPS, _SHOULDERS):
-            ends = found[:, [at(j) for j in pair]]
+        pairs = [constant(tuple(at(j) for j in pair), found.device) for pair in (_HIPS, _SHOULDERS)]
+        for pair in pairs:
+            ends = found[:, pair]
             middle = ends.mean(1, keepdim=True)
-            found[:, [at(j) for j in pair]] = middle + (ends - middle) * (low + (high - low) * uniform(1, 1))
-        middles = [found[:, [at(j) for j in pair]].mean(1) for pair in (_HIPS, _SHOULDERS)]
+            found[:, pair] = middle + (ends - middle) * (low + (high - low) * uniform(1, 1))
+        middles = [found[:, pair].mean(1) for pair in pairs]
         thorax, top = joints_2d[:, at("thorax")], joints_2d[:, at("head")]
         found[:, skeleton.root], found[:, at("thorax")] = middles
         found[:, at("spine")] = (middles[0] + middles[1]) / 2

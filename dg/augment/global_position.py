@@ -91,6 +91,7 @@ def align(
     for _ in range(attempts):
         target_2d, seen_by = draw(len(joints), generator)
         pinhole = Camera(seen_by.focal, seen_by.center, torch.zeros_like(seen_by.distortion), seen_by.extent)
+        pinhole = pinhole.knowing(pinhole=True)
         place, usable = aligned_root(local, target_2d, pinhole, root, depth_m)
         moved = local + place[:, None]
         fits = usable & pinhole.in_frame(moved, NEAREST_M) & ~done
@@ -103,4 +104,4 @@ def align(
 
 def _choose(rows: Bool[Tensor, " batch"], chosen: Camera, otherwise: Camera) -> Camera:
     pairs = [(getattr(chosen, f.name), getattr(otherwise, f.name)) for f in fields(Camera)]
-    return Camera(*[torch.where(rows[:, None], a, b) for a, b in pairs])
+    return Camera(*[torch.where(rows[:, None], a, b) for a, b in pairs]).knowing(chosen.pinhole and otherwise.pinhole)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dg.augment.bone_length import LIMIT, shared_lengths
 from dg.augment.sequential_generator import LocalPoses
-from dg.pose.bones import unit_bones
+from dg.pose.bones import path_matrix, unit_bones
+from dg.pose.devices import constant
 from dg.pose.rotation import rotation_from_turns
 from dg.pose.skeleton import Skeleton
 
@@ -34,9 +35,9 @@ def changed_at_random(
     root = joints[:, skeleton.root, None]
     units, lengths = unit_bones(joints - root, skeleton)
     draw = 2 * torch.rand(len(joints), len(learned) + 1, generator=random, device=joints.device) - 1
-    ratios = LIMIT * draw[:, 1:] * learned.to(draw) * ("length" in changes)
-    path = skeleton.path_matrix().to(joints)
-    scaled = path @ (units * (lengths * (1 + ratios[:, independent]))[..., None])
+    ratios = LIMIT * draw[:, 1:] * constant(tuple(learned.tolist()), draw.device, draw.dtype) * ("length" in changes)
+    path = path_matrix(skeleton, joints.device, joints.dtype)
+    scaled = path @ (units * (lengths * (1 + ratios[:, constant(tuple(independent.tolist()), draw.device)]))[..., None])
     yaw = pi * draw[:, 0] * ("rotation" in changes)
     turn = rotation_from_turns(yaw, torch.zeros_like(yaw), torch.zeros_like(yaw))
     return LocalPoses(

@@ -65,8 +65,10 @@ class CameraVerticals:
             poses: any; those of an unknown camera get the mean over all cameras.
         """
         given = _intrinsics(poses.camera)
-        own = (given[:, None] == self.known.to(given)[None]).all(-1)
-        found = own.to(given) @ self.sums.to(given) + (~own.any(1, keepdim=True)).to(given) * self.total.to(given)
+        # They stay where they were asked for: a copy to a GPU waits for it.
+        self.known, self.sums, self.total = self.known.to(given), self.sums.to(given), self.total.to(given)
+        own = (given[:, None] == self.known[None]).all(-1)
+        found = own.to(given) @ self.sums + (~own.any(1, keepdim=True)).to(given) * self.total
         return torch.nn.functional.normalize(found, dim=-1)
 
 
@@ -118,7 +120,8 @@ def square_camera(focal: Float[Tensor, " rows"]) -> Camera:
         focal: width-normalised.
     """
     pair = focal[:, None].expand(-1, 2).contiguous()
-    return Camera(pair, torch.zeros_like(pair), pair.new_zeros(len(pair), 5), torch.ones_like(pair))
+    camera = Camera(pair, torch.zeros_like(pair), pair.new_zeros(len(pair), 5), torch.ones_like(pair))
+    return camera.knowing(pinhole=True)
 
 
 def _intrinsics(camera: Camera) -> Float[Tensor, "poses 4"]:

@@ -84,7 +84,7 @@ class AdaptPose(PoseAug):
                 "adaptpose is domain adaptation: expected a target's 2D poses, got none; give adapt_to=..."
             )
         super().__init__(context, options)
-        self.target = context.target
+        self.target = context.target.to(context.device)
         self.selection, self.rescale = options.selection, options.rescale
 
     @classmethod

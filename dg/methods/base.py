@@ -6,7 +6,7 @@ one step of everything the method owns; `predict` lifts.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -65,6 +65,10 @@ class TargetPoses:
 
     def __len__(self) -> int:
         return len(self.joints_2d)
+
+    def to(self, device: torch.device) -> "TargetPoses":
+        """Return the same poses on a device."""
+        return replace(self, joints_2d=self.joints_2d.to(device), camera=self.camera.to(device))
 
     def draw(self, rows: int, generator: torch.Generator) -> tuple[Float[Tensor, "rows joints 2"], Camera]:
         """Draw 2D poses and their cameras with replacement, on the generator's device."""

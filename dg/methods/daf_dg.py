@@ -175,7 +175,7 @@ class DAFDG(DGMethod):
     def _train_lifter(self, source: PoseBatch) -> list[Tensor]:
         """Two meta steps once half a batch of weak and of strong poses wait, else one step on the source."""
         half = len(source) // 2
-        usable = source if bool(source.valid.all()) else source[source.valid]
+        usable = source.only_usable()
         if min(len(usable), *[_waiting(queue) for queue in self.waiting.values()]) < half:
             return [self.step_lifter(source)]
         weak, strong = (_take(queue, half) for queue in self.waiting.values())

@@ -201,9 +201,9 @@ def varied_lengths(
     Returns:
         The new lengths, metres.
     """
-    owners = [min(bone, twin) for bone, twin in enumerate(skeleton.bone_flip)]
+    owners = tuple(min(bone, twin) for bone, twin in enumerate(skeleton.bone_flip))
     draw = torch.rand(lengths.shape, generator=generator, device=generator.device).to(lengths)
-    change = LIMIT * (2 * draw - 1)[:, owners]
+    change = LIMIT * (2 * draw - 1)[:, constant(owners, lengths.device)]
     change[:, skeleton.bone(FROZEN)] = 0.0
     return lengths * (1 + change)
 
@@ -222,7 +222,7 @@ def with_mirror_images(
     """
     sign = torch.ones_like(joints[0, 0])
     sign[0] = -1.0
-    return torch.cat([joints, joints[:, list(skeleton.flip)] * sign])
+    return torch.cat([joints, joints[:, constant(skeleton.flip, joints.device)] * sign])
 
 
 class DHAug(DGMethod):

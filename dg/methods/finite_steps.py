@@ -57,12 +57,17 @@ class FiniteSteps:
             DivergedError: when a step is left out for the `PATIENCE`th time in a row.
         """
         finite = torch.isfinite(norm)
-        if not (self.deferred and all(group.get("fused") for group in optimizer.param_groups)):
+        fused = all(group.get("fused") for group in optimizer.param_groups)
+        # The state of an optimiser is made in its first step, before which it cannot be put back.
+        if not self.deferred or not (fused or optimizer.state):
             self.settle()
             if self._count(network, bool(finite)):
                 step(optimizer)
             return None
         left_out = (~finite).float()
+        if not fused:
+            _step_where(finite, optimizer)
+            return left_out
         # PyTorch's own interface to gradient scalers: fused kernels read it on the device, and change nothing.
         optimizer.grad_scale, optimizer.found_inf = None, left_out  # type: ignore[attr-defined]
         step(optimizer)
@@ -108,3 +113,15 @@ class FiniteSteps:
         """Restore the counts from what `state_dict` returned."""
         self._waiting.clear()
         self._skipped, self.in_a_row = state["skipped"], dict(state["in_a_row"])
+
+
+@torch.no_grad()
+def _step_where(finite: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Make a step, and put all back as it was if the device finds that the gradients are no numbers."""
+    changed = [p for group in optimizer.param_groups for p in group["params"]]
+    changed += [t for slots in optimizer.state.values() for t in slots.values() if torch.is_tensor(t)]
+    changed = [t for t in changed if t.device == finite.device]  # what counts steps on the host decides nothing
+    before = [t.clone() for t in changed]
+    step(optimizer)
+    for tensor, value in zip(changed, before, strict=True):
+        tensor.copy_(torch.where(finite, tensor, value))

@@ -39,5 +39,5 @@ def mixed(augmented: PoseBatch, source: PoseBatch) -> PoseBatch:
         changes["detection_error"] = torch.zeros_like(source.joints_2d)
     if changes:
         # What was usable is so without them.
-        source = source.replace(**changes).knowing(source.usable)
+        source = source.replace(**changes).knowing_as(source)
     return PoseBatch.concatenate([augmented, source])

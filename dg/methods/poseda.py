@@ -42,7 +42,6 @@ it presumably adapts to (`adapt_part=test`, transductive): 61.36 mm MPJPE, 92.05
 source alone 82.55 mm (METHODS 3.4). Not reproduced here: Human3.6M and MPI-INF-3DHP were not at hand.
 """
 
-from dataclasses import replace
 from math import pi
 from pathlib import Path
 from typing import Any, ClassVar
@@ -93,12 +92,7 @@ class PoseDA(DGMethod):
         self.options = options
         self.iterations = 0
         self.survivors = Survivors(options.mixing, context.skeleton, context.device)
-        target = context.target
-        if target is not None:
-            target = replace(
-                target, joints_2d=target.joints_2d.to(context.device), camera=target.camera.to(context.device)
-            )
-        self.target = target
+        self.target = None if context.target is None else context.target.to(context.device)
         self.generator = self.critic = self.critic_2d = None
         self.lifted = self._lifted_target() if options.lifts_target else None
         if options.parts != "gpa":

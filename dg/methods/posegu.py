@@ -51,6 +51,7 @@ from dg.methods.base import MethodContext, StepKey, Update
 from dg.methods.mixing import mixed
 from dg.methods.random_rigid import RandomRigid, RandomRigidOptions
 from dg.pose.batch import PoseBatch
+from dg.pose.devices import constant
 from dg.pose.skeleton import Skeleton
 
 WEIGHTINGS = ("inverse_propensity", "off")
@@ -195,8 +196,8 @@ def length_factors(
     bones = len(skeleton.bones)
     draws = 2 * torch.rand(rows, bones, generator=generator, device=generator.device) - 1
     draws[:, skeleton.bone(FROZEN)] = 0.0
-    owners = [min(bone, skeleton.bone_flip[bone]) for bone in range(bones)]
-    return 1 + change * draws[:, owners]
+    owners = tuple(min(bone, skeleton.bone_flip[bone]) for bone in range(bones))
+    return 1 + change * draws[:, constant(owners, draws.device)]
 
 
 def clipped_weights(

@@ -67,7 +67,7 @@ class RandomCamera(DGMethod):
 
     def update(self, source: PoseBatch, proposed: PoseBatch | None, key: StepKey) -> Update:
         """Make one lifter step on the seen poses, with the part of the source that stays."""
-        if proposed is None or int(proposed.valid.sum()) < 2:
+        if proposed is None or len(proposed.only_usable()) < 2:
             return Update({"loss/lifter": self.step_lifter(source)}, 1)
         metrics = {"augment/valid_share": proposed.valid.float().mean()}
         rest = source[len(proposed) :]
@@ -75,7 +75,7 @@ class RandomCamera(DGMethod):
             random = key.generator("detector", proposed.joints_2d.device)
             true = proposed.joints_2d
             found = self.options.detected(true.flatten(0, 1), proposed.skeleton, random, true.shape[1])
-            proposed = proposed.replace(detection_error=found.view_as(true) - true)
-            rest = rest.replace(detection_error=torch.zeros_like(rest.joints_2d))
+            proposed = proposed.replace(detection_error=found.view_as(true) - true).knowing_as(proposed)
+            rest = rest.replace(detection_error=torch.zeros_like(rest.joints_2d)).knowing_as(rest)
         batch = mixed(proposed, rest) if len(rest) else proposed
         return Update(metrics | {"loss/lifter": self.step_lifter(batch)}, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dg.pose.boxes import crop_to_boxes, rescale_boxes
 from dg.pose.camera import Camera
-from dg.pose.devices import constant
+from dg.pose.devices import constant, send
 from dg.pose.input_spec import InputSpec
 from dg.pose.joint_map import convert_joints
 from dg.pose.ordinal_depth import DepthBins
@@ -141,8 +141,18 @@ class PoseBatch:
         return None if bool(fine.all()) else fine.nonzero()[:, 0]
 
     def knowing(self, usable: Int[Tensor, " usable"] | None) -> "PoseBatch":
-        """Say which rows are usable, so that nobody has to ask the device. Returns this batch."""
-        self.__dict__["usable"] = usable
+        """Say which rows are usable, so that nobody has to ask the device. Returns this batch.
+
+        Args:
+            usable: numbers of the rows, on the CPU, in rising order; None: all are.
+        """
+        self.__dict__["usable"] = None if usable is None else send(usable, self.valid.device)
+        self.__dict__[_KNOWN] = usable
+        return self
+
+    def knowing_as(self, other: "PoseBatch") -> "PoseBatch":
+        """Say that the same rows are usable as in another batch, where that is known. Returns this batch."""
+        self.__dict__.update({name: other.__dict__[name] for name in ("usable", _KNOWN) if name in other.__dict__})
         return self
 
     def only_usable(self) -> "PoseBatch":
@@ -152,7 +162,13 @@ class PoseBatch:
     def __getitem__(self, rows: Tensor | slice) -> "PoseBatch":
         """Some of the poses, by index, mask or slice."""
         some = self._map(lambda value: value[rows])
-        return some.knowing(None) if self.__dict__.get("usable", rows) is None else some
+        known = self.__dict__.get(_KNOWN, ...)
+        if known is None:
+            return some.knowing(None)
+        if known is ... or not isinstance(rows, slice):
+            return some
+        kept = torch.isin(torch.arange(len(self))[rows], known).nonzero()[:, 0]
+        return some.knowing(None if len(kept) == len(some) else kept)
 
     def to(self, *args: torch.device | torch.dtype | str) -> "PoseBatch":
         """Move to a device; only use dtypes on batches whose integer fields may follow."""
@@ -185,7 +201,16 @@ class PoseBatch:
                 raise ValueError(f"cannot join batches with and without {f.name}")
             joined[f.name] = Camera.concatenate(values) if f.name == "camera" else torch.cat(values)
         whole = dataclass_replace(first, **joined)
-        return whole.knowing(None) if all(b.__dict__.get("usable", b) is None for b in batches) else whole
+        if any(_KNOWN not in b.__dict__ for b in batches):
+            return whole
+        known = [b.__dict__[_KNOWN] for b in batches]
+        if all(rows is None for rows in known):
+            return whole.knowing(None)
+        rows, first_row = [], 0
+        for batch, usable in zip(batches, known, strict=True):
+            rows.append(first_row + (torch.arange(len(batch)) if usable is None else usable))
+            first_row += len(batch)
+        return whole.knowing(torch.cat(rows))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain tensors, on the CPU: what a checkpoint may carry. The skeleton is not part of it."""
@@ -290,6 +315,7 @@ class PoseBatch:
 
 
 # What a batch holds of each frame of a window; the rest belongs to the window as a whole.
+_KNOWN = "_usable_on_host"  # where a batch keeps the numbers that `usable` has on its device
 _BY_FRAME = ("joints_3d", "joints_2d", "depth", "confidence", "depth_spread", "detection_error", "joint_features")
 
 

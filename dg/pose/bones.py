@@ -34,7 +34,7 @@ def joints_from_bones(bones: Float[Tensor, "*batch bones 3"], skeleton: Skeleton
     Returns:
         Root-relative joints, metres.
     """
-    return _path_matrix(skeleton, bones.device, bones.dtype) @ bones
+    return path_matrix(skeleton, bones.device, bones.dtype) @ bones
 
 
 def bone_lengths(joints: Float[Tensor, "*batch joints 3"], skeleton: Skeleton) -> Float[Tensor, "*batch bones"]:
@@ -87,6 +87,12 @@ def with_bone_lengths(
 
 
 @lru_cache(maxsize=64)
-def _path_matrix(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The skeleton's, made once for each device."""
+def path_matrix(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "joints bones"]:
+    """Return the skeleton's path matrix, made once for each device: not to be written to."""
     return skeleton.path_matrix().to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def bone_matrix(skeleton: Skeleton, device: torch.device, dtype: torch.dtype) -> Float[Tensor, "bones joints"]:
+    """Return the skeleton's bone matrix, made once for each device: not to be written to."""
+    return skeleton.bone_matrix().to(device, dtype)

@@ -92,6 +92,11 @@ class Camera:
         """
         return not bool(self.distortion.any())
 
+    def knowing(self, pinhole: bool) -> "Camera":
+        """Say whether no camera bends the image, so that nobody has to ask the device. Returns these cameras."""
+        self.__dict__["pinhole"] = pinhole
+        return self
+
     def _known_pinhole(self) -> bool:
         """As `pinhole`, but a GPU is not asked, which would wait for all that it has to do."""
         return self.pinhole if self.distortion.device.type == "cpu" else self.__dict__.get("pinhole", False)

@@ -92,18 +92,39 @@ def single_precision(value: float) -> float:
     return struct.unpack("f", struct.pack("f", value))[0]
 
 
-@lru_cache(maxsize=512)
 def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
     """Return numbers as a tensor on a device, always the same one: not to be written to.
 
     A tensor that is made of Python's numbers is copied to a GPU each time, and the copy waits for all work before it.
 
     Args:
-        values: the numbers; whole ones make an index.
+        values: the numbers; whole ones make an index, truth values a mask.
         device: where they are wanted.
         dtype: of the tensor; None: as `torch.tensor` has it.
     """
+    return _constant(values, type(values[0]), device, dtype)
+
+
+@lru_cache(maxsize=512)
+def _constant(
+    values: tuple[float, ...],
+    kind: type,  # (True, False), (1, 0) and (1.0, 0.0) are the same key
+    device: torch.device,
+    dtype: torch.dtype | None,
+) -> Tensor:
     return torch.tensor(values, dtype=dtype, device=device)
+
+
+def send(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to a device; nothing waits for what a GPU has still to do.
+
+    Args:
+        values: on the CPU.
+        device: where they are wanted.
+    """
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait
 
 
 def set_tf32(allowed: bool) -> None:

@@ -19,6 +19,7 @@ from dg.body.base import Body
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import RATIO_LIMIT, Camera
+from dg.pose.devices import send
 from render_workers.base import (
     READINGS,
     RenderAnswer,
@@ -70,17 +71,17 @@ class PendingDepth:
             known = torch.from_numpy(answer.valid.copy()).unflatten(0, each)
             fine = (known & drawn.isfinite().flatten(2).all(-1)).all(-1).nonzero()[:, 0]
             kept = self.rows[fine]
-            places = kept.to(valid.device)
-            depth[places] = drawn[fine].to(depth)
+            places = send(kept, valid.device)
+            depth[places] = send(drawn[fine].to(depth.dtype), depth.device)
             valid.index_fill_(0, places, True)
             if features is not None and answer.valid.any():
                 read = torch.from_numpy(_features_of(answer)).unflatten(0, each)
-                features[places] = read[fine].to(features)
+                features[places] = send(read[fine].to(features.dtype), features.device)
         if features is not None:
             poses = poses.replace(joint_features=features)
         done = _detected(poses, depth, valid) if self.detect else poses.replace(depth=depth, valid=valid)
         # What was drawn is finite: the workers refuse other poses.
-        return done.knowing(None if len(kept) == len(poses) else kept.to(valid.device))
+        return done.knowing(None if len(kept) == len(poses) else kept)
 
     def _no_features(self) -> Tensor | None:
         shape, device = self.poses.joints_3d.shape[:3], self.poses.joints_3d.device

@@ -57,4 +57,4 @@ class PendingRows:
         if self._event is not None:
             self._event.synchronize()
         rows = None if bool(self._mask.all()) else self._mask.nonzero()[:, 0]
-        return self.poses.knowing(None if rows is None else rows.to(self.poses.valid.device, non_blocking=True))
+        return self.poses.knowing(rows)

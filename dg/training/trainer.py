@@ -19,7 +19,7 @@ from dg.files.checkpoint import Checkpoints, save_file
 from dg.methods.base import DGMethod, StepKey, training_anchors
 from dg.methods.finite_steps import DivergedError
 from dg.pose.batch import PoseBatch, finite_rows
-from dg.pose.devices import seed_global_stream
+from dg.pose.devices import seed_global_stream, send
 from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
@@ -170,11 +170,11 @@ class Trainer:
     def _gather(self, poses: PoseBatch, order: torch.Tensor, number: int) -> PoseBatch:
         """The windows of one batch."""
         rows = order[number * self.config.batch_size : (number + 1) * self.config.batch_size]
-        batch = self.windows.gather(poses, rows.to(self.windows.first.device))
+        batch = self.windows.gather(poses, send(rows, self.windows.first.device))
         if poses is not self._source or self._fine is None:
             return batch
         usable = self._fine[rows].nonzero()[:, 0]
-        return batch.knowing(None if len(usable) == len(rows) else usable.to(batch.valid.device))
+        return batch.knowing(None if len(usable) == len(rows) else usable)
 
     def _moved(self, source: PoseBatch) -> PoseBatch | None:
         """With windows of several frames: the source as the method moves it for this pass, with depth."""
@@ -226,7 +226,7 @@ class Trainer:
     def _update(self, key: StepKey, batch: PoseBatch, proposal: PoseBatch | None) -> None:
         # Dropout draws from torch's own stream: set it from the step, so that a resumed run draws the same.
         seed_global_stream(key.number("update"))
-        before = self.method.lifter_steps
+        before, first = self.method.lifter_steps, not self._stepped
         try:
             update = self.method.update(batch, proposal, key)
         except DivergedError as error:
@@ -236,7 +236,7 @@ class Trainer:
         if not self._stepped:
             self._stepped = True
             self.tracker.connect()
-        if self.losses.updates % CHECK_EVERY == 0 or self.method.lifter_steps <= 1:
+        if self.losses.updates % CHECK_EVERY == 0 or first or (before == 0 and self.method.lifter_steps > 0):
             loss = self._losses()
             self.report({
                 "kind": "step", "lifter_steps": self.method.lifter_steps, "total_steps": self.plan.total_steps,

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from dg.pose.devices import constant
 from render_workers.depth.pretrained import (
     Layout,
     backbone_width,
@@ -109,7 +110,7 @@ class DepthAnythingNetwork:
         values = self._patches[: len(rgb)].transpose(1, 2).unflatten(2, (rows, columns))
         self._patches = None
         # Resizing keeps the image's edges where they are, and patches cover what it makes from edge to edge.
-        scale = torch.tensor([columns / rgb.shape[3], rows / rgb.shape[2]], device=rgb.device).expand(len(rgb), 2)
+        scale = constant((columns / rgb.shape[3], rows / rgb.shape[2]), rgb.device).expand(len(rgb), 2)
         return FeatureMap(values, scale, torch.zeros_like(scale))
 
     def _follow(self, device: torch.device) -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from dg.pose.devices import constant
 from render_workers.depth.pretrained import backbone_width, load_network, normalisation, precision_on
 from render_workers.feature_maps import FeatureMap, join_maps
 
@@ -74,7 +75,7 @@ class PoseNetwork:
     ) -> tuple[Float[Tensor, "batch 2"], Float[Tensor, "batch 1"]]:
         """What the network sees of each image: its upper left corner, and pixels of the input in one of the image."""
         low, high = joints_px.amin(1), joints_px.amax(1)
-        size = low.new_tensor([self.width, self.height])
+        size = constant((self.width, self.height), low.device, low.dtype)
         share = ((high - low).clamp_min(SMALLEST_BOX_PX) / size).amax(-1, keepdim=True) * BOX_PADDING
         return (low + high) / 2 - size * share / 2, 1 / share
 
@@ -104,7 +105,7 @@ def cut(
     rows, columns = (torch.arange(n, device=rgb.device) + 0.5 for n in size)
     inside = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), -1)
     points = corner[:, None, None] + inside / zoom[:, None, None]
-    grid = 2 * points / points.new_tensor([rgb.shape[3], rgb.shape[2]]) - 1
+    grid = 2 * points / constant((rgb.shape[3], rgb.shape[2]), points.device, points.dtype) - 1
     return grid_sample(rgb, grid, "bilinear", "border", align_corners=False)
 
 

@@ -69,7 +69,7 @@ def target_poses(skeleton):
     return TargetPoses("target", "test", camera.project(joints), camera)
 
 
-def make(name, skeleton=H36M_17, channels="xyd", plan=None, **given):
+def make(name, skeleton=H36M_17, channels="xyd", plan=None, device="cpu", **given):
     torch.manual_seed(0)
     sizes = (FEATURES,) if channels == FEATURED else ()
     inputs = InputSpec(channels=channels, dscale2d="off" if channels == "xy" else "focal", feature_sizes=sizes)
@@ -79,7 +79,7 @@ def make(name, skeleton=H36M_17, channels="xyd", plan=None, **given):
     kind = resolve(METHODS, "method", name)
     source = SourceData(source_poses(skeleton), lengths)
     target = target_poses(skeleton) if kind.regime == "DA" else None
-    context = MethodContext(lifter, inputs, skeleton, plan, source, torch.device("cpu"), target)
+    context = MethodContext(lifter, inputs, skeleton, plan, source, torch.device(device), target)
     names = {f.name for f in fields(kind.Options)}
     options = make_options(kind, "method", name, {k: v for k, v in {**SHORT, **given}.items() if k in names})
     return kind(context, options)
