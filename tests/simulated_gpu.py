@@ -209,23 +209,6 @@ class _Calls(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-class _Event:
-    def __init__(self, *args, **kwargs):
-        pass
-
-    def record(self, *args):
-        pass
-
-    def synchronize(self):
-        pass
-
-    def query(self):
-        return True
-
-    def elapsed_time(self, other):
-        return 0.0
-
-
 def _register_device():
     """Give PyTorch's autograd something to ask about devices of type cuda: what it asks about `meta`."""
     library = ctypes.CDLL(os.fspath(Path(torch.__file__).parent / "lib" / "libc10.so"))
@@ -237,6 +220,8 @@ def _register_device():
 @contextmanager
 def simulated_gpu() -> Iterator[Counter[str]]:
     """A context in which PyTorch sees a GPU; yields the counter of what waited for it."""
+    import torch._dynamo  # which some modules import when they are used, and which looks through `torch.cuda` then
+
     _register_device()
     WAITS.clear()
     run = threading.Thread.run
@@ -246,32 +231,29 @@ def simulated_gpu() -> Iterator[Counter[str]]:
         with _Mode(), _Calls():
             run(thread)
 
-    properties = mock.Mock(total_memory=1 << 36, multi_processor_count=100, major=9, minor=0)
-    properties.name = "simulated"
-    given = {
-        "is_available": lambda: True, "is_initialized": lambda: True, "_lazy_init": lambda: None,
-        "device_count": lambda: 1, "current_device": lambda: 0, "current_stream": lambda *a: None, "default_generators": (_default_generator(),),
-        "manual_seed_all": lambda seed: None, "manual_seed": lambda seed: None, "synchronize": lambda *a: None,
-        "empty_cache": lambda: None, "Event": _Event, "get_device_name": lambda *a: "simulated",
-        "get_device_properties": lambda *a: properties, "mem_get_info": lambda *a: (1 << 36, 1 << 36),
-        "max_memory_allocated": lambda *a: 0, "memory_allocated": lambda *a: 0, "get_rng_state_all": lambda: [],
-        "set_rng_state_all": lambda states: None, "reset_peak_memory_stats": lambda *a: None,
+    answers = {
+        "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "current_stream": None,
+        "get_device_name": "simulated", "mem_get_info": (1 << 36, 1 << 36), "memory_allocated": 0,
+        "max_memory_allocated": 0, "_lazy_init": None, "manual_seed_all": None, "manual_seed": None,
+        "synchronize": None, "empty_cache": None,
     }  # fmt: skip
+    given = {name: mock.Mock(return_value=value) for name, value in answers.items()}
+    given |= {"default_generators": (torch.default_generator,), "Event": mock.Mock}
     with (
         mock.patch.multiple(torch.cuda, **given),
         mock.patch.object(torch, "Generator", SimulatedGenerator),
-        mock.patch.object(Tensor, "pin_memory", lambda tensor, *a: tensor),
+        mock.patch.object(Tensor, "pin_memory", _same),
         # A module that moves keeps its parameters, as on a GPU.
-        mock.patch.object(torch.__future__, "get_swap_module_params_on_conversion", lambda: True),
+        mock.patch.object(torch.__future__, "get_swap_module_params_on_conversion", return_value=True),
         mock.patch.object(threading.Thread, "run", run_in_mode),
         mock.patch.object(wp, "from_torch", lambda tensor, *a, **k: from_torch(_numbers(tensor, []), *a, **k)),
-        mock.patch.object(wp, "device_from_torch", lambda device: wp.get_device("cpu")),
-        mock.patch.object(wp, "stream_from_torch", lambda stream: None),
+        mock.patch.object(wp, "device_from_torch", return_value=wp.get_device("cpu")),
+        mock.patch.object(wp, "stream_from_torch", return_value=None),
         _Mode(),
         _Calls(),
     ):
         yield WAITS
 
 
-def _default_generator():
-    return torch.default_generator
+def _same(tensor, *arguments):
+    return tensor

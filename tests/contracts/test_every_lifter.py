@@ -9,6 +9,7 @@ from dg.pose.skeleton import H36M_16, H36M_17
 from dg.settings.plugins import make_options, resolve
 from lifters import LIFTERS
 from lifters.base import Lifter
+from tests.simulated_gpu import simulated_gpu
 
 # Small sizes where a lifter has them, so that the contracts take no time; every other option keeps its default.
 SMALL = {"width": 32, "depth": 2, "representation": 32}
@@ -97,3 +98,23 @@ def test_its_weights_come_back_from_a_state_dict(name, frames):
     second.load_state_dict(first.state_dict())
     features = torch.randn(3, frames, 17, 3)
     assert torch.equal(first(features), second(features))
+
+
+@every_window
+def test_it_computes_on_a_gpu_what_it_computes_on_the_cpu(name, frames):
+    """The GPU is simulated: it computes as the CPU does, and refuses tensors of the other device."""
+
+    def gradients(device):
+        torch.manual_seed(0)
+        lifter = make(name, H36M_17, 3, frames).eval().to(device)
+        features = torch.linspace(-1, 1, 4 * frames * 17 * 3).view(4, frames, 17, 3).to(device)
+        lifter(features).square().sum().backward()
+        return [p.grad.cpu() for p in lifter.parameters()]
+
+    expected = gradients("cpu")
+    with simulated_gpu() as waits:
+        found = gradients("cuda")
+    # Weights, the input and its numbers go there, and gradients come back.
+    assert [call for call in waits if not call.startswith(("copy to cuda", "copy to cpu"))] == []
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)

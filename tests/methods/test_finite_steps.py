@@ -122,3 +122,22 @@ def test_a_run_that_steps_without_looking_ends_at_the_next_look(monkeypatch):
         method.step_lifter(make_poses(4))
     with pytest.raises(DivergedError, match="10 steps in a row"):
         method.step_lifter(make_poses(4))
+
+
+def test_a_gpu_leaves_a_step_out_of_any_optimiser_as_the_host_does():
+    """Of one that is not fused everything is put back: weights, and what it remembers of gradients."""
+
+    def made(deferred):
+        weight = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+        optimizer, steps = torch.optim.RMSprop([weight], lr=0.1), FiniteSteps(deferred)
+        for value in (1.0, float("nan"), 2.0, float("inf"), 3.0):
+            weight.grad = torch.tensor([value, 1.0])
+            left_out = steps.step("critic", optimizer, weight.grad.norm())
+            if left_out is not None:
+                steps.later("critic", left_out)
+        return weight.detach(), optimizer.state[weight]["square_avg"], steps.skipped
+
+    (expected, remembered, skipped), (weight, average, count) = made(False), made(True)
+    assert torch.equal(weight, expected)
+    assert torch.equal(average, remembered)
+    assert (skipped, count) == (2, 2)

@@ -232,3 +232,26 @@ def test_impossible_inputs_are_refused_with_the_possible_ones(wrong):
 def test_inputs_know_whether_they_need_depth():
     assert not InputSpec(channels="xy", dscale2d="off").needs_depth
     assert all(s.needs_depth for s in ALL_SPECS if (s.channels, s.dscale2d) != ("xy", "off"))
+
+
+@pytest.mark.parametrize("lost", [(), (0, 3), (5,), range(6)])
+def test_which_rows_are_usable_stays_known_of_parts_and_of_joined_batches(lost):
+    valid = torch.ones(6, dtype=torch.bool)
+    valid[list(lost)] = False
+    batch = make_batch().replace(valid=valid)
+    known = make_batch().replace(valid=valid).knowing(None if not lost else valid.nonzero()[:, 0])
+    parts = (slice(2), slice(2, 5), slice(3, None), slice(None, None, 2), slice(4, 4))
+    cases = [(batch[part], known[part]) for part in parts]
+    cases.append((PoseBatch.concatenate([batch, batch[:2]]), PoseBatch.concatenate([known, known[:2]])))
+    for asked, told in cases:
+        assert "usable" in told.__dict__
+        rows = torch.arange(len(asked))
+        assert torch.equal(rows if asked.usable is None else asked.usable, rows if told.usable is None else told.usable)
+
+
+def test_of_rows_by_index_or_of_changed_poses_it_is_not_known():
+    known = make_batch().knowing(torch.tensor([0, 2]))
+    changed = known.replace(valid=torch.ones(6, dtype=torch.bool))
+    for other in (known[torch.tensor([2, 1])], changed, PoseBatch.concatenate([known, changed])):
+        assert "usable" not in other.__dict__
+    assert changed.knowing_as(known).usable.tolist() == [0, 2]
