@@ -30,6 +30,7 @@ from unittest import mock
 import numpy as np
 import torch
 
+FIRST_PTX = "7.8"
 THREADS = 256  # a block, as Warp compiles for
 ROWS = 37  # poses that are drawn; no other axis is as long
 ADDRESS, SHAPE = 0, 16  # of an array's descriptor, in bytes
@@ -40,7 +41,11 @@ FORMATS = {"float32": np.float32, "float64": np.float64, "int32": np.int32, "int
 
 
 def compiled(folder: Path, arch: int) -> None:
-    """Compile all kernels to `kernels.cubin` and `kernels.ptx`."""
+    """Compile all kernels to `kernels.cubin`, `kernels.ptx`, and `kernels_old.ptx` for drivers older than the compiler.
+
+    The latter says that it is of the first version of PTX that knows Hopper. It needs nothing newer: ptxas of CUDA 12.9
+    assembles it, and not the other.
+    """
     import warp as wp
 
     from render_workers.kernels.module import MODULE, complete_module
@@ -51,6 +56,14 @@ def compiled(folder: Path, arch: int) -> None:
     for kind in ("cubin", "ptx"):
         wp.compile_aot_module(MODULE, arch=arch, module_dir=folder, use_ptx=kind == "ptx")
         next(path for path in folder.glob(f"*.{kind}") if path.stem != "kernels").rename(folder / f"kernels.{kind}")
+    ptx = (folder / "kernels.ptx").read_text().rstrip("\0")
+    (folder / "kernels.ptx").write_text(ptx)
+    (folder / "kernels_old.ptx").write_text(for_older_drivers(ptx))
+
+
+def for_older_drivers(ptx: str) -> str:
+    """The same instructions, said to be of the first version of PTX that knows Hopper."""
+    return re.sub(r"^\.version \S+", f".version {FIRST_PTX}", ptx, count=1, flags=re.MULTILINE)
 
 
 @contextmanager
@@ -222,7 +235,7 @@ def run(folder: Path, rows: int) -> list[dict[str, Any]]:
         argument["bytes"] = bytes.fromhex(argument["bytes"])
     torch.zeros(1, device="cuda")  # the context
     driver, held = Driver(ctypes.CDLL("libcuda.so.1")), np.load(folder / "arrays.npz")
-    module = driver.module([folder / "kernels.cubin", folder / "kernels.ptx"])
+    module = driver.module([folder / f"kernels{kind}" for kind in (".cubin", ".ptx", "_old.ptx")])
     lines = []
     for launch in noted_down["launches"]:
         function = driver.function(module, launch["kernel"])

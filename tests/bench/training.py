@@ -9,6 +9,9 @@ On a GPU a fourth contestant is ours with its steps replayed as CUDA graphs (`gr
 Seconds are processor time, so that a busy machine disturbs less; with `--device cuda` they are by the wall, and the GPU
 is waited for. `recorded_released_s` is what the released code itself took on one core of such a machine; it is not
 measured here.
+
+`matrix_products_s` is what the large matrix products of our iteration take by themselves; a program that makes them
+with this library is at most `speedup_bound` times as fast as the twin, if all else costs it nothing.
 """
 
 import argparse
@@ -18,8 +21,10 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dg.methods.base import MethodContext, SourceData, StepKey
 from dg.methods.fast_matmul import use_fast_matmul
@@ -36,6 +41,7 @@ RECORDED_RELEASED_S = 0.69
 # The pools fill during the first iterations; an even number, as discriminators step at every second one.
 UNTIMED = 10
 RECORDED = 48  # iterations until steps are replayed: full pools at a batch of 256, then plain steps of both kinds
+LARGE = 1e7  # operations of a product that counts: of the networks' layers, and not of a skeleton's matrices
 DEFAULT = PoseAugOptions(warmup_iterations=0)
 RELEASED = PoseAugOptions(
     warmup_iterations=0, rigid="learned", feedback="released", templates="source", warmup_share=0.0, rates="released"
@@ -84,6 +90,26 @@ def seconds(work: Callable[[], object], device: str) -> float:
 def per_iteration(times: list[float]) -> float:
     """The mean of the medians of iterations with and without discriminator steps, which alternate."""
     return (statistics.median(times[0::2]) + statistics.median(times[1::2])) / 2
+
+
+class Products(TorchDispatchMode):
+    """Notes the large matrix products that are made within this context, and makes them again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[tuple[Any, list[torch.Tensor]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket.__name__ in ("mm", "addmm", "bmm", "baddbmm"):
+            inner, outer = args[-2].shape, args[-1].shape[-1]
+            if 2 * inner.numel() * outer >= LARGE:
+                self.made.append((func, [a.detach() for a in args]))
+        return func(*args, **(kwargs or {}))
+
+    def again(self) -> None:
+        """Make them all."""
+        for func, args in self.made:
+            func(*args)
 
 
 class Contest:
@@ -138,6 +164,17 @@ class Contest:
         return found
 
 
+def products_of(contest: Contest, turns: int) -> float:
+    """Seconds that the matrix products of an iteration take, with and without discriminators in turn; by medians."""
+    contest.matmul(fast=True)
+    both = []
+    for number in range(2):
+        with Products() as products:
+            contest.iterate(contest.ours, StepKey(2, 0, number))
+        both.append(products)
+    return per_iteration([seconds(both[turn % 2].again, contest.device) for turn in range(2 * turns)])
+
+
 def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
     torch.set_num_threads(1)
     contest = Contest(rows, device)
@@ -147,6 +184,7 @@ def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
     ours, default, default_form, twin = (per_iteration([t[name] for t in turns]) for name in names)
     names = ("lifter", "propose", "propose_default")
     lifter, propose, propose_default = (statistics.median(t[name] for t in turns) for name in names)
+    products = products_of(contest, repeats) if device == "cpu" else None
     found = {
         "batch": rows,
         "device": device,
@@ -166,6 +204,9 @@ def measure(rows: int, repeats: int, device: str = "cpu") -> dict[str, object]:
         "trained_poses_per_s_lifter": round(rows / lifter),
         "trained_poses_per_s_poseaug": round(2 * rows / (default_form + propose_default + 2 * lifter)),
     }
+    if products is not None:
+        found["matrix_products_s"] = round(products, 4)
+        found["speedup_bound"] = round(twin / products, 2)
     if contest.graphed is not None:
         graphs, lifter_graphs = per_iteration([t["graphs"] for t in turns]), [t["lifter_graphs"] for t in turns]
         found["poseaug_iteration_graphs_s"] = round(graphs, 5)

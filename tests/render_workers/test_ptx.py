@@ -10,7 +10,7 @@ from warp._src.types import array_t, launch_bounds_t
 
 from render_workers.kernels.module import MODULE, complete_module
 from render_workers.kernels.warp_start import start_warp
-from tests.bench.ptx import ROWS, Driver, bounds, declared, drawn, given, pointed, resized
+from tests.bench.ptx import ROWS, Driver, bounds, declared, drawn, for_older_drivers, given, pointed, resized
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,10 @@ def test_the_kernels_compile_for_cuda_and_take_what_is_packed(launches, tmp_path
     start_warp()
     complete_module()
     wp.compile_aot_module(MODULE, arch=90, module_dir=tmp_path, use_ptx=True)
-    found = declared(next(tmp_path.glob("*.ptx")).read_text())
+    ptx = next(tmp_path.glob("*.ptx")).read_text()
+    found = declared(ptx)
+    older = for_older_drivers(ptx)
+    assert (declared(older), older.count(".version 7.8")) == (found, 1)
     for kernel in ("_project", "_rasterize", "fit", "skin", "crop", "sample", "draw", "disturb"):
         assert [name for name in found if name.startswith(f"{kernel}_")], kernel
     packed = {
