@@ -35,6 +35,7 @@ from render_workers.base import RenderInterruptedError
 
 Pending = PoseBatch | PendingRows | PendingDepth | None  # a proposal that was made ahead
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
+EVALUATIONS = 10  # in a run that does not say how often
 
 
 @dataclass
@@ -46,6 +47,15 @@ class _Position:
     source_pass: int = 0
     batch: int = 0
     ended_epoch: int = 0
+
+
+def evaluation_interval(epochs: int) -> int:
+    """Return how many epochs lie between evaluations, so that there are as close to ten as can be; of two, the smaller.
+
+    Args:
+        epochs: of the run; the last one is evaluated in any case.
+    """
+    return min(range(1, epochs + 1), key=lambda every: (abs(math.ceil(epochs / every) - EVALUATIONS), every))
 
 
 class Trainer:
@@ -291,8 +301,8 @@ class Trainer:
         })  # fmt: skip
 
     def _every(self) -> int:
-        epochs = self.plan.total_steps / self.plan.steps_per_epoch
-        return self.config.evaluate_every or max(1, round(epochs / 10))
+        epochs = math.ceil(self.plan.total_steps / self.plan.steps_per_epoch)
+        return self.config.evaluate_every or evaluation_interval(epochs)
 
     # -- state ----------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,7 @@ from dg.training.build import make_method
 from dg.training.problem import load_problem
 from dg.training.rendering import make_live_depth
 from dg.training.run import train
-from dg.training.trainer import Trainer
+from dg.training.trainer import Trainer, evaluation_interval
 from tests.cases import mostly_long
 from tests.train_process import has_checkpoint, wait_for
 
@@ -271,3 +271,8 @@ def test_live_depth_gives_each_valid_row_its_own_depth_and_marks_the_others(tmp_
     assert (behind > -0.05).float().mean() > 0.95
     assert behind.median() < 0.25
     assert torch.allclose(alone.depth[0], rendered.depth[2], atol=1e-5)
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(1, 1), (6, 1), (14, 2), (15, 2), (25, 3), (30, 3), (50, 5), (200, 20)])
+def test_a_run_is_evaluated_about_ten_times(epochs, every):
+    assert evaluation_interval(epochs) == every
