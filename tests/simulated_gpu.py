@@ -3,8 +3,8 @@
 The numbers are computed by PyTorch's CPU kernels, so a whole run with `device=cuda` can be made where there is no GPU.
 What fails here fails on a GPU: tensors of two devices in one operation, a generator of the other device, `numpy()` of
 a tensor on the device. What waits for the device is counted, by the line of ours that waits. Not simulated: streams
-(everything is done in its order), CUDA graphs, speed, rounding, and Warp's CUDA kernels, in whose place its CPU kernels
-are launched on the same numbers.
+(everything is done in its order), speed, rounding, and Warp's CUDA kernels, in whose place its CPU kernels are launched
+on the same numbers. CUDA graphs are `tests.bench.replaying`: operations that are noted and done again.
 """
 
 import ctypes
@@ -24,6 +24,7 @@ from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_a
 from torch.utils._pytree import tree_leaves
 
 from tests.bench.launches import INDEXING, READS, SIZED, _line
+from tests.bench.replaying import Replaying
 
 GPU = torch.device("cuda", 0)
 CPU = torch.device("cpu")
@@ -200,7 +201,7 @@ class _Calls(TorchFunctionMode):
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             args = (args[0], tuple(torch.tensor(i, device=GPU) if isinstance(i, list) else i for i in index), *args[2:])
         generator = kwargs.get("generator")
-        if generator is not None:
+        if isinstance(generator, SimulatedGenerator):  # else it comes back from C++, where a replay took it
             tensors = [t for t in args if isinstance(t, Tensor)]
             where = torch.device(kwargs.get("device") or (tensors[0].device if tensors else "cpu"))
             if generator.device.type != where.type:
@@ -235,7 +236,7 @@ def simulated_gpu() -> Iterator[Counter[str]]:
         "is_available": True, "is_initialized": True, "device_count": 1, "current_device": 0, "current_stream": None,
         "get_device_name": "simulated", "mem_get_info": (1 << 36, 1 << 36), "memory_allocated": 0,
         "max_memory_allocated": 0, "_lazy_init": None, "manual_seed_all": None, "manual_seed": None,
-        "synchronize": None, "empty_cache": None,
+        "synchronize": None, "empty_cache": None, "set_sync_debug_mode": None, "get_sync_debug_mode": 0,
     }  # fmt: skip
     given = {name: mock.Mock(return_value=value) for name, value in answers.items()}
     given |= {"default_generators": (torch.default_generator,), "Event": mock.Mock}
@@ -246,6 +247,7 @@ def simulated_gpu() -> Iterator[Counter[str]]:
         # A module that moves keeps its parameters, as on a GPU.
         mock.patch.object(torch.__future__, "get_swap_module_params_on_conversion", return_value=True),
         mock.patch.object(threading.Thread, "run", run_in_mode),
+        mock.patch("dg.methods.cuda_recorder.CudaRecorder", lambda device: Replaying()),
         mock.patch.object(wp, "from_torch", lambda tensor, *a, **k: from_torch(_numbers(tensor, []), *a, **k)),
         mock.patch.object(wp, "device_from_torch", return_value=wp.get_device("cpu")),
         mock.patch.object(wp, "stream_from_torch", return_value=None),

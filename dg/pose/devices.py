@@ -5,7 +5,7 @@ TF32 keeps 10 bits of a factor's 23. A network trains with it; geometry does not
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
@@ -125,6 +125,28 @@ def send(values: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda":
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait
+
+
+def fetch(values: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the CPU.
+
+    Args:
+        values: on any device.
+
+    Returns:
+        What gives the copy. It waits for what the device was given before this call, and for nothing given since.
+    """
+    if values.device.type != "cuda":
+        return lambda: values
+    copy = torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record()
+
+    def arrived() -> Tensor:
+        done.synchronize()
+        return copy
+
+    return arrived
 
 
 def set_tf32(allowed: bool) -> None:

@@ -5,7 +5,7 @@ order.
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -19,7 +19,7 @@ from dg.body.base import Body
 from dg.datasets.base import NOT_DRAWN, PoseDataset
 from dg.pose.batch import PoseBatch
 from dg.pose.camera import RATIO_LIMIT, Camera
-from dg.pose.devices import send
+from dg.pose.devices import fetch, send
 from render_workers.base import (
     READINGS,
     RenderAnswer,
@@ -88,6 +88,30 @@ class PendingDepth:
         return torch.zeros(*shape, self.features, dtype=torch.float16, device=device) if self.features else None
 
 
+class DepartingDepth:
+    """Poses that go to the pool once they have come from the trainer's device.
+
+    A GPU computes them when its turn is there. Whoever sends them at once waits for that; whoever gives the GPU other
+    work first, and sends them then, does not.
+
+    Args:
+        send: fetches the poses and gives them to the pool.
+    """
+
+    def __init__(self, send: Callable[[], PendingDepth]) -> None:
+        self._left: Callable[[], PendingDepth] | PendingDepth = send
+
+    def sent(self) -> PendingDepth:
+        """Send the poses, unless they are on their way."""
+        if not isinstance(self._left, PendingDepth):
+            self._left = self._left()
+        return self._left
+
+    def result(self) -> PoseBatch:
+        """As that of `PendingDepth`."""
+        return self.sent().result()
+
+
 class LiveDepth:
     """The trainer's side of rendering. Of windows every frame is drawn by itself, however many windows hold it.
 
@@ -119,14 +143,38 @@ class LiveDepth:
             reference: the un-augmented poses of the same rows, for bodies with `uses_reference`.
             cache: where to look first.
         """
-        rows = poses.valid.cpu().nonzero()[:, 0]
-        if len(rows) == 0:
-            return self._pending(poses, rows)
-        request = self._request(poses, rows, seed, reference)
-        stored = None if cache is None else cache.load(request)
-        if stored is not None:
-            return self._arrived(poses, rows, stored)
-        return self._pending(poses, rows, request, self.pool.submit(request))
+        return self._departing(poses, seed, reference, cache).sent()
+
+    def submit_later(self, poses: PoseBatch, seed: int, reference: PoseBatch | None = None) -> DepartingDepth:
+        """Begin to fetch poses from a GPU, for whoever gives it more work before they are sent; from the CPU they are
+        sent at once.
+
+        Args:
+            poses: as `submit` takes them, as are the others.
+            seed: of this batch.
+            reference: the un-augmented poses of the same rows.
+        """
+        departing = self._departing(poses, seed, reference, None)
+        if poses.valid.device.type == "cpu":
+            departing.sent()
+        return departing
+
+    def _departing(
+        self, poses: PoseBatch, seed: int, reference: PoseBatch | None, cache: DepthCache | None
+    ) -> DepartingDepth:
+        arrived = _to_host(self._parts(poses, reference))
+
+        def send() -> PendingDepth:
+            rows, parts = _drawn(arrived())
+            if len(rows) == 0:
+                return self._pending(poses, rows)
+            request = self._request(poses, rows, parts, seed, reference)
+            stored = None if cache is None else cache.load(request)
+            if stored is not None:
+                return self._arrived(poses, rows, stored)
+            return self._pending(poses, rows, request, self.pool.submit(request))
+
+        return DepartingDepth(send)
 
     def of_dataset(self, poses: PoseBatch, digest: str) -> PoseBatch:
         """Depth of every pose of a data set, drawn once and kept in the cache, with what was drawn before a `stop`.
@@ -218,20 +266,27 @@ class LiveDepth:
         words = f"{self.body.digest} {poses.skeleton} {seed} {CHUNK} {self.detect}"
         return cache.set_key(words, [part.cpu().numpy() for part in parts if part is not None])
 
+    def _parts(self, poses: PoseBatch, reference: PoseBatch | None) -> list[Tensor]:
+        """What a request for poses is made from, on their device: which are valid, then what `_request` takes."""
+        parts = [poses.valid, poses.joints_3d, poses.joints_2d]
+        # Some methods propose for the first rows of their reference alone.
+        parts += [reference.joints_3d[: len(poses)]] if reference is not None and self.body.uses_reference else []
+        parts += [getattr(poses.camera, f.name) for f in fields(Camera)]
+        return parts + ([] if poses.confidence is None else [poses.confidence])
+
     def _request(
-        self, poses: PoseBatch, rows: Int[Tensor, " drawn"], seed: int, reference: PoseBatch | None = None
+        self,
+        poses: PoseBatch,
+        rows: Int[Tensor, " drawn"],
+        parts: Sequence[Tensor],
+        seed: int,
+        reference: PoseBatch | None = None,
     ) -> RenderRequest:
-        """Of some rows, whose numbers are on the CPU, as the poses then are too: in one copy from a GPU."""
+        """Of some rows. rows, parts: on the CPU, as `_drawn` returns them."""
         frames = poses.joints_3d.shape[1]
         numbers = rows[:, None] * frames + torch.arange(frames)
-        # Some methods propose for the first rows of their reference alone.
-        given = [poses.joints_3d, poses.joints_2d]
-        reference = reference if self.body.uses_reference else None
-        given += [] if reference is None else [reference.joints_3d[: len(poses)]]
-        given += [getattr(poses.camera, f.name) for f in fields(Camera)]
-        given += [] if poses.confidence is None else [poses.confidence]
-        joints_3d, joints_2d, *rest = (part[rows] for part in _to_host(given))
-        before = None if reference is None else rest.pop(0).flatten(0, 1)
+        joints_3d, joints_2d, *rest = (part[rows] for part in parts)
+        before = None if reference is None or not self.body.uses_reference else rest.pop(0).flatten(0, 1)
         camera = poses.camera.of(Camera(*[part.repeat_interleave(frames, 0) for part in rest[:4]]))
         return RenderRequest(
             joints_3d=joints_3d.flatten(0, 1),
@@ -249,10 +304,10 @@ class LiveDepth:
         done: list[PendingDepth] = []
         for start, chunk in _chunks(poses):
             check_interrupt(self.stop)
-            rows = chunk.valid.cpu().nonzero()[:, 0]
+            rows, parts = _drawn(_to_host(self._parts(chunk, None))())
             pending = self._pending(chunk, rows)
             if len(rows):
-                stored = cache.load(self._request(chunk, rows, seed + start))
+                stored = cache.load(self._request(chunk, rows, parts, seed + start))
                 if stored is None:
                     return None
                 pending = self._arrived(chunk, rows, stored)
@@ -347,14 +402,25 @@ def _chunks(poses: PoseBatch) -> Iterator[tuple[int, PoseBatch]]:
     return ((start, poses[start : start + CHUNK]) for start in range(0, len(poses), CHUNK))
 
 
-def _to_host(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
-    """The same on the CPU; from a GPU as one block, because each copy waits for all work before it."""
-    return list(parts) if parts[0].device.type == "cpu" else _through_one_block(parts)
+def _drawn(parts: Sequence[Tensor]) -> tuple[Int[Tensor, " drawn"], Sequence[Tensor]]:
+    """Numbers of the valid rows, and the other parts; all on the CPU."""
+    return parts[0].nonzero()[:, 0], parts[1:]
 
 
-def _through_one_block(parts: Sequence[Float[Tensor, "..."]]) -> list[Tensor]:
-    block = torch.cat([part.flatten() for part in parts]).cpu().split([part.numel() for part in parts])
-    return [piece.reshape(part.shape) for piece, part in zip(block, parts, strict=True)]
+def _to_host(parts: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    """Begin to bring tensors to the CPU: what gives them; from a GPU as one block, because each copy costs a wait."""
+    return (lambda: list(parts)) if parts[0].device.type == "cpu" else _through_one_block(parts)
+
+
+def _through_one_block(parts: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    block = fetch(torch.cat([part.flatten().float() for part in parts]))
+    kinds = [(part.shape, part.dtype) for part in parts]
+
+    def arrived() -> list[Tensor]:
+        pieces = block().split([shape.numel() for shape, _ in kinds])
+        return [piece.reshape(shape).to(dtype) for piece, (shape, dtype) in zip(pieces, kinds, strict=True)]
+
+    return arrived
 
 
 def _features_of(answer: RenderAnswer) -> np.ndarray:

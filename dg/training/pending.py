@@ -7,6 +7,7 @@ import torch
 
 from dg.methods.base import StepKey
 from dg.pose.batch import PoseBatch, finite_rows
+from dg.pose.devices import fetch
 from dg.pose.skeleton import Skeleton
 
 
@@ -43,18 +44,10 @@ class PendingRows:
 
     def __init__(self, poses: PoseBatch) -> None:
         self.poses = poses
-        mask = poses.valid & finite_rows(poses)
-        self._event: torch.cuda.Event | None = None
-        if mask.is_cuda:
-            self._mask = torch.empty(mask.shape, dtype=torch.bool, pin_memory=True).copy_(mask, non_blocking=True)
-            self._event = torch.cuda.Event()
-            self._event.record()
-        else:
-            self._mask = mask
+        self._mask = fetch(poses.valid & finite_rows(poses))
 
     def result(self) -> PoseBatch:
         """The proposal, with its usable rows known."""
-        if self._event is not None:
-            self._event.synchronize()
-        rows = None if bool(self._mask.all()) else self._mask.nonzero()[:, 0]
+        mask = self._mask()
+        rows = None if bool(mask.all()) else mask.nonzero()[:, 0]
         return self.poses.knowing(rows)

@@ -24,7 +24,7 @@ from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
 from dg.training.evaluator import Evaluator, Report
-from dg.training.live_depth import LiveDepth, PendingDepth
+from dg.training.live_depth import DepartingDepth, LiveDepth
 from dg.training.made_of import made_of
 from dg.training.pending import PendingRows, load_pending, save_pending
 from dg.training.problem import Problem
@@ -33,7 +33,7 @@ from dg.training.running_means import RunningMeans
 from dg.training.view_log import ViewLog
 from render_workers.base import RenderInterruptedError
 
-Pending = PoseBatch | PendingRows | PendingDepth | None  # a proposal that was made ahead
+Pending = PoseBatch | PendingRows | DepartingDepth | None  # a proposal that was made ahead
 CHECK_EVERY = 20  # updates between looks at the loss: each look waits for the device
 EVALUATIONS = 10  # in a run that does not say how often
 
@@ -131,6 +131,7 @@ class Trainer:
         batches = self._batches(source)
         while self.method.lifter_steps < self.plan.total_steps and not self.stopped:
             self._update(*next(batches))
+            self._send()
             self.seconds["total"] = clock.now()
             epoch = self.method.lifter_steps // self.plan.steps_per_epoch
             finished = self.method.lifter_steps >= self.plan.total_steps
@@ -165,6 +166,7 @@ class Trainer:
             first += len(self._resumed)
             self._resumed.clear()
             for number in range(first, self.plan.steps_per_epoch):
+                self._send()
                 key = StepKey(self.config.seed, self.position.source_pass, number)
                 batch = self._gather(source, order, number)
                 ahead = self._propose(batch, key) if moved is None else self._gather(moved, order, number)
@@ -211,7 +213,7 @@ class Trainer:
         key = StepKey(self.config.seed, self.position.source_pass, -1)
         return self.anchors[torch.randperm(len(self.anchors), generator=key.generator("order"))]
 
-    def _propose(self, batch: PoseBatch, key: StepKey) -> PendingRows | PendingDepth | None:
+    def _propose(self, batch: PoseBatch, key: StepKey) -> PendingRows | DepartingDepth | None:
         seed_global_stream(key.number("propose"))
         proposal = self.method.propose(batch, key)
         if proposal is None:
@@ -219,12 +221,18 @@ class Trainer:
         proposal = proposal.augmented()
         if self.live_depth is None:
             return PendingRows(proposal)
-        return self.live_depth.submit(proposal, key.number("depth"), batch)
+        return self.live_depth.submit_later(proposal, key.number("depth"), batch)
+
+    def _send(self) -> None:
+        """Send the proposals that were made before the last update: while they are fetched a GPU works on that."""
+        for _, _, proposal in self._queue:
+            if isinstance(proposal, DepartingDepth):
+                proposal.sent()
 
     def _arrived(self, proposal: Pending) -> PoseBatch | None:
         if isinstance(proposal, PendingRows):
             return proposal.result()
-        if not isinstance(proposal, PendingDepth):
+        if not isinstance(proposal, DepartingDepth):
             return proposal
         start = time.monotonic()
         rendered = proposal.result()

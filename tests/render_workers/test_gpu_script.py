@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.bench.gpu import STAGES, Bench, graphs, run
+from tests.simulated_gpu import GPU, simulated_gpu
 
 WITHOUT = """
 import sys
@@ -60,3 +61,15 @@ def test_graphs_are_held_against_plain_steps_by_a_stand_in_where_there_is_no_gpu
         assert line["replayed"]["proposal"] == 8
         assert line["replayed"]["lifter"] > 8
         assert not any("_s" in name for name in line), "a stand-in tells no time"
+
+
+@pytest.mark.long
+def test_its_stages_run_on_a_simulated_gpu():
+    """All but the start in a process of its own, the four comparisons of graphs and the long look at the pool."""
+    out = io.StringIO()
+    with simulated_gpu():
+        stages = [stage for stage in STAGES if stage.__name__ not in ("poseaug", "graphs", "pool", "start")]
+        failed = run(Bench(GPU, True), out, tuple(stages))
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line.get("error") for line in lines] == [None] * len(lines)
+    assert (failed, lines[0]["gpu"], lines[0]["device"]) == (0, "simulated", "cuda:0")

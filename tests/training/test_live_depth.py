@@ -18,6 +18,7 @@ from render_workers.base import Ledger, RenderAnswer, RenderInterruptedError, Re
 from render_workers.cache import DepthCache
 from render_workers.worker import WorkerSpec
 from tests.conftest import make_camera, make_joints
+from tests.simulated_gpu import GPU, simulated_gpu
 
 ROWS, CHUNK = 20, 8
 
@@ -268,8 +269,25 @@ def test_windows_are_fitted_relative_to_the_same_frames_of_their_reference(body)
 
 def test_what_leaves_a_gpu_in_one_block_arrives_as_it_was():
     poses = data()
-    parts = [poses.joints_3d, poses.joints_2d, poses.camera.focal, poses.joints_3d[..., 2]]
-    assert all(torch.equal(a, b) for a, b in zip(live_depth._through_one_block(parts), parts, strict=True))
+    parts = [poses.valid, poses.joints_3d, poses.joints_2d, poses.camera.focal, poses.joints_3d[..., 2]]
+    found = live_depth._through_one_block(parts)()
+    assert all(torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found, parts, strict=True))
+
+
+def test_poses_leave_a_gpu_without_a_wait_and_are_sent_when_somebody_asks(body):
+    pool = CountingPool()
+    expected = LiveDepth(body, pool, None).submit_later(data(), seed=3)
+    assert pool.ledger.done == ROWS
+    with simulated_gpu() as waits:
+        poses = data().to(GPU)
+        waits.clear()
+        departing = LiveDepth(body, pool, None).submit_later(poses, seed=3)
+        assert (dict(waits), pool.ledger.done) == ({}, ROWS)
+        assert departing.sent() is departing.sent()
+        assert pool.ledger.done == 2 * ROWS
+        found = departing.result()
+        assert torch.equal(found.depth.cpu(), expected.result().depth)
+        assert dict(waits) == {"copy to cpu at elsewhere": 1}  # of this test
 
 
 def test_a_reference_may_have_more_rows_than_the_proposal(body):

@@ -11,12 +11,12 @@ from tests.simulated_gpu import simulated_gpu
 
 QUICK = [
     "pool=local", "tracking.uri=off", "cache=off", "data.clips=4", "data.frames=16", "data.stride=1", "batch_size=16",
-    "epochs=2", "evaluate_every=9", "targets=['synthetic:near?clips=1&frames=16']", "render.resolution=32",
-    "render.subject_span_px=28", "graphs=off",
+    "epochs=4", "evaluate_every=9", "targets=['synthetic:near?clips=1&frames=16']", "render.resolution=32",
+    "render.subject_span_px=28",
 ]  # fmt: skip
 POSEAUG = ["method=poseaug", "pretrain_epochs=0", "method.warmup_iterations=1"]
 RUNS = {
-    "poseaug": [*POSEAUG, "max_steps=6", "lifter.dropout=0"],
+    "poseaug": [*POSEAUG, "max_steps=10", "lifter.dropout=0"],
     "windows": ["method=random_rigid", "lifter=video_pose_3d", "lifter.dropout=0", "frames=9", "max_steps=3"],
     "networks": [
         *POSEAUG, "max_steps=4", "lifter.dropout=0", "depth=depth_anything_v2", "depth.input_px=28",
