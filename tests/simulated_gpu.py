@@ -247,7 +247,7 @@ def simulated_gpu() -> Iterator[Counter[str]]:
         # A module that moves keeps its parameters, as on a GPU.
         mock.patch.object(torch.__future__, "get_swap_module_params_on_conversion", return_value=True),
         mock.patch.object(threading.Thread, "run", run_in_mode),
-        mock.patch("dg.methods.cuda_recorder.CudaRecorder", lambda device: Replaying()),
+        mock.patch("dg.methods.cuda_recorder.CudaRecorder", side_effect=lambda device: Replaying()),
         mock.patch.object(wp, "from_torch", lambda tensor, *a, **k: from_torch(_numbers(tensor, []), *a, **k)),
         mock.patch.object(wp, "device_from_torch", return_value=wp.get_device("cpu")),
         mock.patch.object(wp, "stream_from_torch", return_value=None),
