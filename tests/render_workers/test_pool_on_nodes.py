@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -165,14 +166,17 @@ def test_actors_come_and_go_with_their_nodes(nodes):
         # Long enough for what the loss itself costs, a few seconds, to be told from the capacity that is lost.
         many = [make_request(4, seed) for seed in range(300)]
         killed, done, submitted_at = [], pool.ledger.done, []
+        # In a thread of its own: it takes seconds on a busy machine, and this thread is the pool's trainer.
+        loss = threading.Thread(target=nodes.remove_node, args=(added,), kwargs={"allow_graceful": False})
 
         def kill(number):
             submitted_at.append(time.monotonic())
             if number == 12:
-                nodes.remove_node(added, allow_graceful=False)
+                loss.start()
                 killed.append((pool.ledger.done - done) / 4)
 
         killed_s = render_all(pool, many, kill)
+        loss.join()
         # The pace of two actors is taken from this run's second half, where a request is submitted as one is answered:
         # other work on the machine slows the whole run, and a pace from before would call that the loss's.
         half = len(many) // 2
