@@ -122,7 +122,7 @@ def send(values: Tensor, device: torch.device) -> Tensor:
         values: on the CPU.
         device: where they are wanted.
     """
-    if device.type != "cuda":
+    if device.type != "cuda" or not len(values):
         return values.to(device)
     return values.pin_memory().to(device, non_blocking=True)  # from other memory the copy would wait
 
