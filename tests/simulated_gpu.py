@@ -13,9 +13,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import torch
 import warp as wp
 from torch import Tensor
@@ -220,8 +222,13 @@ def _register_device():
 
 @contextmanager
 def simulated_gpu() -> Iterator[Counter[str]]:
-    """A context in which PyTorch sees a GPU; yields the counter of what waited for it."""
-    import torch._dynamo  # which some modules import when they are used, and which looks through `torch.cuda` then
+    """A context in which PyTorch sees a GPU; yields the counter of what waited for it. Skips where there is a real one,
+    whose place it would take in what PyTorch and we keep for a device.
+    """
+    if torch.cuda.is_available():
+        pytest.skip("a GPU is there; the tests marked `gpu` use it")
+    # Some modules import it when they are used, and it looks through `torch.cuda` then.
+    import_module("torch._dynamo")
 
     _register_device()
     WAITS.clear()
