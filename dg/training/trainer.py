@@ -24,9 +24,10 @@ from dg.pose.windows import Windows
 from dg.settings.config import TrainConfig
 from dg.tracking.base import Tracker
 from dg.training.evaluator import Evaluator, Report
-from dg.training.live_depth import DepartingDepth, LiveDepth
+from dg.training.live_depth import LiveDepth
 from dg.training.made_of import made_of
 from dg.training.pending import PendingRows, load_pending, save_pending
+from dg.training.pending_depth import DepartingDepth
 from dg.training.problem import Problem
 from dg.training.run_record import epoch_metrics
 from dg.training.running_means import RunningMeans
