@@ -75,6 +75,24 @@ class Lifter(nn.Module, ABC):
         """
         return frames
 
+    def output_layer(self) -> nn.Module | None:
+        """Return the layer with `weight` and `bias` whose zeros make every answer zero.
+
+        `output_init=zero` starts there. None, for a lifter that has no such layer: it starts as it was built.
+        """
+        return None
+
+    def answer_zero(self) -> None:
+        """Set the output layer to zero, so that training starts from the root and not from noise.
+
+        With random output layers the lifters of this package answer with a spread of 0.1 to 2.3 m at first, where poses
+        have some 0.3 m. The layers before it get a gradient from the second step on.
+        """
+        layer = self.output_layer()
+        for name, values in layer.named_parameters(recurse=False) if layer is not None else ():
+            if name in ("weight", "bias"):
+                nn.init.zeros_(values)
+
     @abstractmethod
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Tensor:
         """Lift windows of poses.

@@ -48,6 +48,10 @@ class FusedLifter(Lifter):
         embedded = [embed(part) for embed, part in zip(self.embeddings.values(), raw, strict=True)]
         return self.lifter(torch.cat([plain, *embedded], -1))
 
+    def output_layer(self) -> nn.Module | None:
+        """Return the output layer of the lifter behind the embedding."""
+        return self.lifter.output_layer()
+
     def target_frames(self, frames: int) -> slice:
         """Return the frames that the lifter behind the embedding answers for."""
         return self.lifter.target_frames(frames)

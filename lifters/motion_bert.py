@@ -162,6 +162,10 @@ class MotionBert(Lifter):
             )
         return slice(0, frames)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.head
+
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:

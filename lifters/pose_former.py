@@ -100,6 +100,10 @@ class PoseFormer(Lifter):
             )
         return super().target_frames(frames)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.head
+
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:

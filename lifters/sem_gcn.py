@@ -115,6 +115,10 @@ class SemGCN(Lifter):
         self.last = SemanticConvolution(skeleton, width, 3)
         self.output = GraphOutput(skeleton, options.root)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.last
+
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Float[Tensor, "batch 1 joints 3"]:
         """Lift the middle frame of windows of any length."""
         x = self.first(features[:, features.shape[1] // 2].transpose(0, 1).contiguous())

@@ -65,6 +65,10 @@ class SimpleBaseline(Lifter):
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.last
+
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:

@@ -219,6 +219,10 @@ class STGCN(Lifter):
         self.last = nn.Linear(4 * width, 3)
         self.output = GraphOutput(skeleton, options.root)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.last
+
     def forward(self, features: Float[Tensor, "batch frames joints channels"]) -> Float[Tensor, "batch 1 joints 3"]:
         """Lift the middle frame of windows of any length."""
         x = self.joint_layers(self.first(self.add_neck(features[:, features.shape[1] // 2])))

@@ -188,6 +188,10 @@ class VideoPose3D(Lifter):
         half = self.receptive_field // 2
         return slice(half, frames - half)
 
+    def output_layer(self) -> nn.Module:
+        """Return the last layer."""
+        return self.last
+
     def forward(
         self, features: Float[Tensor, "batch frames joints channels"]
     ) -> Float[Tensor, "batch target_frames joints 3"]:

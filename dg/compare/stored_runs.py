@@ -166,6 +166,7 @@ def _read(run: "Run", values: Mapping[str, float]) -> RunResult:
     params = {name: value for name, value in _plain(run.data.params).items() if value not in _NOT_SAID}
     # As runs of earlier versions called it.
     params |= {"training": params.pop("recipe")} if "recipe" in params else {}
+    params.setdefault("output_init", "original")
     inputs = tags.get(TAG_INPUTS) or params.get("inputs", "?")
     dscale2d = tags.get(TAG_DSCALE2D) or params.get("dscale2d", "off")
     blind = inputs == "xy" and dscale2d == "off"

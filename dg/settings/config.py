@@ -133,6 +133,8 @@ class TrainConfig:
     method: dict[str, Any] = field(default_factory=dict)  # DG method and its options
     lifter: dict[str, Any] = field(default_factory=dict)  # lifter and its options
     training: Literal["original", "common"] = "original"  # optimiser, rate, loss: its authors', or PoseAug's for all
+    output_init: Literal["zero", "original"] = "zero"  # output layer of a fresh lifter; zero: all its answers are zero;
+    # original: as its authors draw it, answers then spread by up to 2 m, which takes hundreds of steps to unlearn
     init_from: str = ""  # checkpoint whose lifter weights to start from (ours or PoseAug's)
     # -- input and depth
     inputs: str = "xyd"  # xy | xyd, of detected 2D xyc | xycd | uadd; behind it +depth_features, +image_features
@@ -278,9 +280,11 @@ class TrainConfig:
 
     @staticmethod
     def from_plain(plain: Mapping[str, Any]) -> "TrainConfig":
-        """The inverse of `plain`. Keys of another version are left out, absent ones take their default."""
+        """The inverse of `plain`. Keys of another version are left out, absent ones take their default, but
+        `output_init` is `original` for runs from before it existed.
+        """
         known = {f.name for f in fields(TrainConfig)}
-        values = {name: value for name, value in plain.items() if name in known}
+        values = {"output_init": "original"} | {name: value for name, value in plain.items() if name in known}
         for name, kind in NESTED.items():
             inner = {f.name for f in fields(kind)}
             values[name] = kind(**{k: v for k, v in plain.get(name, {}).items() if k in inner})
@@ -294,6 +298,8 @@ class TrainConfig:
     def flat(self) -> dict[str, Any]:
         """`{"render.actors": 2, ...}`: the parameters as MLflow lists them, plug-in names under `method.name`."""
         used = {k: v for k, v in asdict(self).items() if k not in self._idle()}
+        if not self.init_from:
+            used["output_init"] = self.output_init
         return dict(_flatten(used)) | {"dscale2d": self.dscale2d_resolved}
 
     def _idle(self) -> tuple[str, ...]:
@@ -305,6 +311,7 @@ class TrainConfig:
         idle += [] if self.features else ["feature_sizes"]
         idle += [] if self.depth_bins else ["depth_bins"]
         idle += [] if self.answers != "metres" else ["answers"]
+        idle += [] if self.output_init != "original" and not self.init_from else ["output_init"]
         idle += [] if self.confidence_dropout else ["confidence_dropout"]
         idle += [] if "image_features" in self.features else ["pose_network"]
         idle += ["tf32"] if not self.tf32 else []

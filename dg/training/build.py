@@ -57,6 +57,8 @@ def make_method(config: TrainConfig, options: dict[str, Any], problem: Problem) 
         )
     if config.init_from:
         initialise(lifter, Path(config.init_from))
+    elif config.output_init == "zero":
+        lifter.answer_zero()
     method_class = resolve(table_of("method"), "method", config.method["name"])
     if not method_class.takes(options["method"], config.frames):
         hint = "; method.windows=centre_transform would let it" if hasattr(options["method"], "windows") else ""

@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 import pytest
 import torch
 
+from dg.methods.losses import LIFTER_LOSSES
 from dg.pose.skeleton import H36M_16, H36M_17
 from dg.settings.plugins import make_options, resolve
 from lifters import LIFTERS
@@ -71,6 +72,38 @@ def test_gradients_reach_every_parameter_and_all_of_the_input(name, frames):
     assert not silent
     assert features.grad is not None
     assert (features.grad.abs().sum(0) > 0).all()
+
+
+@every_window
+def test_it_can_start_with_zeros_for_answers_and_learns_from_there(name, frames):
+    """As `output_init=zero` has it. The output layer alone is changed, and after it the others move too."""
+    lifter = make(name, H36M_17, 3, frames)
+    built = {n: values.clone() for n, values in lifter.state_dict().items()}
+    lifter.answer_zero()
+    changed = {n.rpartition(".")[0] for n, values in lifter.state_dict().items() if not torch.equal(values, built[n])}
+    layer = lifter.output_layer()
+    assert changed == {n for n, module in lifter.named_modules() if module is layer}
+    started = {n: values.detach().clone() for n, values in lifter.named_parameters()}
+
+    features = torch.randn(16, frames, 17, 3)
+    for training in (True, False):
+        assert torch.count_nonzero(lifter.train(training)(features)) == 0
+    target = 0.3 * torch.randn(17, 3)
+    target[H36M_17.root] = 0
+    loss_of = LIFTER_LOSSES[resolve(LIFTERS, "lifter", name).recipe(options_of(name, frames)).loss]
+    optimiser = torch.optim.Adam(lifter.train().parameters(), 1e-3)
+    losses = []
+    for _ in range(8):
+        answers = lifter(features)
+        loss = loss_of(answers, target.expand_as(answers)).mean()
+        losses.append(loss.item())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert losses[-1] < losses[0]
+    assert all(values.isfinite().all() for values in lifter.parameters())
+    moved = [n for n, values in lifter.named_parameters() if not torch.equal(values, started[n])]
+    assert next(iter(started)) in moved, "the output layer passes a gradient on from the second step"
 
 
 @every_window

@@ -138,6 +138,18 @@ def test_a_checkpoint_from_before_detection_was_a_group_keeps_its_settings():
     assert TrainConfig.from_plain(old).detection == DetectionConfig("synthetic", "scale", 2.0, 9.0, 0.0)
 
 
+def test_a_run_from_before_output_init_began_as_the_authors_of_its_lifter_do():
+    base, original = parse([]), parse(["output_init=original"])
+    plain = {k: v for k, v in base.plain().items() if k != "output_init"}
+    assert TrainConfig.from_plain(plain) == original
+    assert base.digest() != original.digest()
+    assert [config.flat()["output_init"] for config in (base, original)] == ["zero", "original"]
+    # Weights that are loaded leave nothing to initialise.
+    loaded = [parse(["init_from=best.pt", f"output_init={start}"]) for start in ("zero", "original")]
+    assert loaded[0].digest() == loaded[1].digest()
+    assert "output_init" not in loaded[0].flat()
+
+
 def test_the_digest_changes_with_what_changes_numbers_and_with_nothing_else():
     base = parse([]).digest()
     assert parse(["out=elsewhere", "render.actors=7", "pool=local"]).digest() == base

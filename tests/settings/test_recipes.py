@@ -5,7 +5,7 @@ import pytest
 from dg.settings import recipes
 from dg.settings.command_line import parse
 from dg.settings.config import GROUPS, ConfigError, TrainConfig
-from dg.settings.recipes import load_recipe, read_recipes, with_recipe
+from dg.settings.recipes import load_recipe, read_recipes, recipe_names, with_recipe
 
 TABLE = "recipe=poseaug_table4_poseaug_cpn_video_pose_3d"
 PLACES = ("data.root=/h36m", "recipe.mpi_inf_3dhp=/3dhp")
@@ -65,10 +65,10 @@ def test_checkpoints_from_before_recipes_keep_their_training_and_their_digest():
     """Digests by `parse([]).digest()` and `parse(["inputs=uadd", "recipe=common"]).digest()` at commit 2c90ae7, when
     30 epochs were the default.
     """
-    assert parse(["epochs=30"]).digest() == "6ece2018d9f02717"
-    new = parse(["inputs=uadd", "training=common", "epochs=30"])
+    assert parse(["epochs=30", "output_init=original"]).digest() == "6ece2018d9f02717"
+    new = parse(["inputs=uadd", "training=common", "epochs=30", "output_init=original"])
     assert new.digest() == "7b1ab534c3dbef3b"
-    plain = {k: v for k, v in new.plain().items() if k != "training"} | {"recipe": "common"}
+    plain = {k: v for k, v in new.plain().items() if k not in ("training", "output_init")} | {"recipe": "common"}
     assert TrainConfig.from_plain(plain) == new
 
 
@@ -117,3 +117,9 @@ def test_a_recipe_of_another_command_names_it(tmp_path, monkeypatch):
 def test_the_key_of_a_place_is_the_setting_that_it_is():
     recipe = load_recipe(TABLE.partition("=")[2])
     assert [recipe.key_of(place) for place in recipe.needs] == ["data.root", "recipe.mpi_inf_3dhp"]
+
+
+def test_every_published_experiment_starts_its_lifter_as_its_authors_do():
+    """`output_init=zero` is ours."""
+    other = [name for name in recipe_names() if load_recipe(name).settings.get("output_init") != "original"]
+    assert other == []

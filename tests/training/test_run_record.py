@@ -91,7 +91,7 @@ def test_metrics_are_few_and_results_come_first(recorded):
     assert min(metrics).startswith("target/")
     assert len(metrics) <= 35
     (row,) = [r for r in summary["results"] if r["selection"] == "source_val"]
-    assert metrics["target/synthetic_near/mpjpe_mm"] == pytest.approx(row["mpjpe_mm"])
+    assert metrics["target/synthetic_near/mpjpe_mm"] == pytest.approx(row["mpjpe_mm"], abs=5.1e-4)  # micrometres
     assert metrics["train/made_of/source_poses"] > 0
 
 
@@ -116,7 +116,8 @@ def test_parameters_decide_and_machinery_stands_in_a_file(recorded):
     found = client.get_run(summary["run_id"])
     names = set(found.data.params)
     assert {"method.name", "lifter.name", "inputs", "seed", "epochs", "recipe.lr"} <= names
-    assert not [n for n in names if n.startswith(("tracking.", "render.", "depth.", "out", "cache", "resume", "pool"))]
+    assert not [n for n in names if n.startswith(("tracking.", "render.", "depth.", "cache", "resume", "pool"))]
+    assert "out" not in names
     assert not [value for value in found.data.params.values() if value in ("", "None", "[]")]
     assert "pool: local" in (folder / "run" / "config.yaml").read_text()
     assert found.data.tags["method"] == "Random rigid"

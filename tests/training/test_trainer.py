@@ -210,6 +210,27 @@ def test_the_lifter_starts_from_a_given_checkpoint(tmp_path):
     assert same(dict(lifter.state_dict()), load_file(tmp_path / "run" / "best.pt")["lifter"])
 
 
+def test_a_fresh_lifter_answers_zero_or_as_its_authors_draw_it(tmp_path):
+    def loss_after(steps: int, start: str) -> float:
+        words = ("method=erm", "inputs=xy", "data.clips=8", "epochs=100", f"max_steps={steps}", "evaluate_every=100")
+        out = f"out={tmp_path / f'{start}-{steps}'}"
+        return run(small(tmp_path, *words, *ONE_TARGET, f"output_init={start}", out), quiet=True)["results"][0][
+            "mpjpe_mm"
+        ]
+
+    config = {
+        start: small(tmp_path, "method=erm", "inputs=xy", f"output_init={start}") for start in ("zero", "original")
+    }
+    problem = load_problem(config["zero"], check_plugins(config["zero"]))
+    lifters = {start: make_method(c, check_plugins(c), problem).lifter for start, c in config.items()}
+    differ = {
+        n for n, v in lifters["zero"].state_dict().items() if not torch.equal(v, lifters["original"].state_dict()[n])
+    }
+    assert differ == {"last.weight", "last.bias"}
+    assert torch.count_nonzero(lifters["zero"].last.weight) == 0
+    assert loss_after(60, "zero") < 0.7 * loss_after(60, "original")
+
+
 def test_resuming_with_other_settings_is_refused(tmp_path):
     run(small(tmp_path, "method=erm", "inputs=xy"), quiet=True)
     words = [*SMALL, "method=erm", "inputs=xy", "seed=9", "resume=auto", f"out={tmp_path / 'run'}"]
