@@ -155,7 +155,7 @@ class TrainConfig:
     # -- detected 2D
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     # -- budget
-    epochs: Count = 25  # lifter steps / batches in one pass over the source, pre-training included
+    epochs: Count = 12  # lifter steps / batches in one pass over the source, pre-training included
     pretrain_epochs: int = -1  # of these, on the source alone before the method starts; -1: the method's default
     max_steps: CountOrZero = 0  # end the lifter's training early, after so many lifter steps; 0: do not
     batch_size: Annotated[int, Ge(2)] = 256  # the papers take 1024 on Human3.6M

@@ -220,7 +220,7 @@ def test_a_wrong_word_starts_nothing(fake_train, capsys):
 def test_other_settings_are_refused_in_a_folder_that_was_begun(fake_train, capsys):
     assert main([*FOUR, "out=g"]) == 0
     assert main([*FOUR, "out=g", "epochs=5"]) == 2
-    assert "epochs: 25 then, 5 now" in capsys.readouterr().err
+    assert "epochs: 12 then, 5 now" in capsys.readouterr().err
     assert starts(fake_train / "g") == dict.fromkeys(NAMES, "x")
 
 

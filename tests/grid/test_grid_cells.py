@@ -222,7 +222,7 @@ def test_a_folder_takes_more_cells_but_no_other_settings(tmp_path):
         "random_rigid-simple_baseline-xyd-s1",
     ]
     for words, said in (
-        (["epochs=9"], "epochs: 25 then, 9 now"),
+        (["epochs=9"], "epochs: 12 then, 9 now"),
         (["tracking.experiment=other"], "tracking.experiment: dg then, other now"),
     ):
         with pytest.raises(ConfigError, match=said):
