@@ -284,7 +284,8 @@ class TrainConfig:
         `output_init` is `original` for runs from before it existed.
         """
         known = {f.name for f in fields(TrainConfig)}
-        values = {"output_init": "original"} | {name: value for name, value in plain.items() if name in known}
+        values: dict[str, Any] = {"output_init": "original"}
+        values |= {name: value for name, value in plain.items() if name in known}
         for name, kind in NESTED.items():
             inner = {f.name for f in fields(kind)}
             values[name] = kind(**{k: v for k, v in plain.get(name, {}).items() if k in inner})
