@@ -1,7 +1,7 @@
 """Methods under three kinds of shift: camera, motion and data set, at equal cost and until the lifter has converged.
 
 The benchmark of this project. A mixed number hides what a method is for: augmentation of viewpoints can win where
-cameras are new, and loses a little where they are not; no augmentation mends another definition of joints. So each
+cameras are new and do nothing where they are not, and no augmentation mends another definition of joints. So each
 kind has its own table:
   camera    the source's people and motion, seen by other cameras
   dataset   other people, joints and exercises
