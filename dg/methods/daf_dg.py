@@ -52,6 +52,7 @@ from torch import Tensor
 
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
+from dg.augment.generator_init import INITS, initialise_outputs
 from dg.augment.history_pool import HistoryPool
 from dg.augment.random_move import LEARNED, RANDOM, MoveRanges, move_into_frame, move_once
 from dg.augment.rigid import TRANSLATIONS
@@ -75,7 +76,8 @@ class DAFDGOptions:
     """meta: whether the outer gradient goes through the inner step. inner_lr: of the inner step. The others are
     PoseAug's: templates: whose bone lengths the poses get first. warmup_passes: passes over the source that train the
     augmentors alone; warmup_iterations counts them in batches instead. history: samples in a discriminator's pool.
-    rigid: `learned`, or `random`; `translation` is of the learned one.
+    rigid: `learned`, or `random`; `translation` is of the learned one. generator_init: see
+    `dg.augment.generator_init`.
     """
 
     meta: str = "second_order"
@@ -86,6 +88,7 @@ class DAFDGOptions:
     warmup_passes: float = 2.0
     warmup_iterations: int | None = None
     generator_lr: float = 1e-4
+    generator_init: str = "released"
     discriminator_lr: float = 1e-4
     discriminator_every: int = 2
     history: int = 4096
@@ -93,6 +96,7 @@ class DAFDGOptions:
 
     def __post_init__(self) -> None:
         choices = {"meta": METAS, "templates": KINDS, "rigid": (LEARNED, RANDOM), "translation": TRANSLATIONS}
+        choices["generator_init"] = INITS
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
@@ -123,6 +127,7 @@ class DAFDG(DGMethod):
             generator = PoseGenerator(skeleton, options.translation)
             if options.rigid == RANDOM:
                 generator.keep_only(("ba", "bl"))
+            initialise_outputs(generator, options.generator_init)
             self._add(f"{kind}_generator", generator, options.generator_lr)
             self._add(f"{kind}_discriminator_3d", PartDiscriminator(skeleton), options.discriminator_lr)
             self._add(f"{kind}_discriminator_2d", PoseDiscriminator2D(skeleton), options.discriminator_lr)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from dg.augment.bone_length import at_limit
 from dg.augment.bone_templates import KINDS, BoneTemplates
 from dg.augment.generator import AugmentedPoses, PoseGenerator
+from dg.augment.generator_init import INITS, initialise_outputs
 from dg.augment.random_move import MoveRanges, move_into_frame, move_once
 from dg.augment.rigid import RigidTransform
 from dg.augment.trunk import frozen_statistics
@@ -49,7 +50,8 @@ class LearnedAugmentationOptions:
     warmup_iterations counts them in batches instead; warmup_share: at least this share of the planned lifter steps
     (the released recipe's two of 50 passes are 3,000 iterations). rates: `released`, or `planned`: multiplied by the
     root of how much shorter than the released 73,000 iterations the run is, up to 1e-3. mixing: see
-    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames.
+    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames. generator_init: see
+    `dg.augment.generator_init`.
     """
 
     feedback: str = "released"
@@ -61,6 +63,7 @@ class LearnedAugmentationOptions:
     warmup_share: float = 0.0
     rates: str = "released"
     generator_lr: float = 1e-4
+    generator_init: str = "released"
     mixing: str = "batch"
     windows: str = "off"
 
@@ -68,6 +71,7 @@ class LearnedAugmentationOptions:
         check_windows(self.windows)
         for name, known in (
             ("feedback", VARIANTS), ("feedback_mode", MODES), ("templates", KINDS), ("rates", RATES),
+            ("generator_init", INITS),
         ):  # fmt: skip
             check_choice(name, getattr(self, name), known)
         if self.feedback_below_mm < 0 or not 0 <= self.warmup_share <= 1:
@@ -109,6 +113,7 @@ class LearnedAugmentation(DGMethod):
         self.generator = generator
         # A method that sets it draws the rigid transform as random_rigid does, in place of the generator's.
         self.moves_at_random, self.moves = False, MoveRanges()
+        initialise_outputs(generator, options.generator_init)
         self._add_trained("generator", generator, options.generator_lr)
         self.offsets = SurfaceOffsets(len(skeleton), device)
         self.templates = BoneTemplates(options.templates, skeleton, context.source.template_lengths(options.templates))

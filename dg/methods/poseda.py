@@ -50,6 +50,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from dg.augment.generator_init import initialise_outputs
 from dg.augment.global_position import align
 from dg.augment.random_local import changed_at_random
 from dg.augment.sequential_generator import LocalPoses, SequentialGenerator
@@ -110,6 +111,7 @@ class PoseDA(DGMethod):
             load_generator(self.generator, Path(options.generator))
             self.networks["generator"] = self.generator.requires_grad_(False)
             return
+        initialise_outputs(self.generator, options.generator_init)
         self.critic = PartCritic(skeleton, options.critic_input).to(device)
         if options.real_2d != "off":
             self.critic_2d = PoseDiscriminator2D(skeleton).to(device)

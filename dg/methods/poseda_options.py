@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from dg.augment.generator_init import INITS
 from dg.augment.global_position import ATTEMPTS, DEPTH_M
 from dg.augment.random_local import RANDOM
 from dg.augment.sequential_generator import NORMS, ROTATIONS
@@ -25,9 +26,10 @@ class PoseDAOptions:
     weights to +-clip, or `gp`, a gradient penalty of weight `penalty`. critic_steps: critic steps to one of the
     generator. generator: a file with a trained generator, ours; it is then used as it is, with neither critic nor
     warm-up: any checkpoint of a run, or the generator's weights alone. warmup_passes: passes over the source that train
-    the GAN alone; warmup_iterations counts them in batches instead. generator_norm: `batch` or `layer`. depth_m: range
-    of an aligned root's depth, metres. attempts: target poses that a pose may be paired with. mixing: see
-    `dg.methods.mixing`. windows: `off`, or `centre_transform` for lifters of several frames.
+    the GAN alone; warmup_iterations counts them in batches instead. generator_norm: `batch` or `layer`. generator_init:
+    of a new one, see `dg.augment.generator_init`. depth_m: range of an aligned root's depth, metres. attempts: target
+    poses that a pose may be paired with. mixing: see `dg.methods.mixing`. windows: `off`, or `centre_transform` for
+    lifters of several frames.
     """
 
     parts: str = "both"
@@ -45,6 +47,7 @@ class PoseDAOptions:
     generator: str = ""
     generator_lr: float = 1e-4
     generator_norm: str = "batch"
+    generator_init: str = "released"
     rotation: str = "axis_angle"
     warmup_passes: float = 5.0
     warmup_iterations: int | None = None
@@ -64,6 +67,7 @@ class PoseDAOptions:
             ("lipschitz", LIPSCHITZ),
             ("critic_input", CRITIC_INPUTS),
             ("generator_norm", tuple(NORMS)),
+            ("generator_init", INITS),
             ("rotation", tuple(ROTATIONS)),
         ):
             if getattr(self, name) not in known:
