@@ -95,8 +95,10 @@ class DAFDGOptions:
     mixing: str = "batch"
 
     def __post_init__(self) -> None:
-        choices = {"meta": METAS, "templates": KINDS, "rigid": (LEARNED, RANDOM), "translation": TRANSLATIONS}
-        choices["generator_init"] = INITS
+        choices = {
+            "meta": METAS, "templates": KINDS, "rigid": (LEARNED, RANDOM), "translation": TRANSLATIONS,
+            "generator_init": INITS,
+        }  # fmt: skip
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} must be one of {list(known)}, got {getattr(self, name)!r}")
