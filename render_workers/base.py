@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -232,6 +232,11 @@ class Ledger:
     quarantined: int = 0
     retried: int = 0
     duplicates: int = 0
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Add what an earlier session counted. Call while nothing else counts."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
 
     def check(self) -> None:
         """Raise RuntimeError unless every submitted pose is accounted for. Call when nothing is in flight."""

@@ -96,6 +96,7 @@ class Trainer:
         # Points that the store may not have: a run that is killed after a checkpoint logs them when it goes on.
         self._unsettled: list[dict[str, Any]] = []
         self._stepped = self._interrupted = False
+        self._ledger_before: dict[str, int] = {}  # of earlier sessions, until the pool's has taken it in
 
     def stop(self) -> None:
         """Finish the batch in hand, or give up the data set that is being drawn, checkpoint and return from `fit`."""
@@ -123,6 +124,9 @@ class Trainer:
 
     def _train(self, clock: "_Clock") -> None:
         source = self._source = self.evaluator.with_depth(self.problem.train).poses
+        if self.live_depth is not None:  # not before: the source may have been on its way as the checkpoint was loaded
+            self.live_depth.pool.ledger.add(self._ledger_before)
+            self._ledger_before = {}
         if self.config.frames == 1:
             self._fine = (source.valid & finite_rows(source)).cpu()
         for points in self._unsettled:
@@ -356,8 +360,7 @@ class Trainer:
         if "losses" in state:  # absent in older checkpoints
             self.losses.load_state_dict(state["losses"])
         self._unsettled = list(state.get("unsettled", ()))
-        if self.live_depth is not None:
-            vars(self.live_depth.pool.ledger).update(state["ledger"])
+        self._ledger_before = dict(state["ledger"])
 
     # -- figures --------------------------------------------------------------------------------------------------
 
@@ -374,11 +377,15 @@ class Trainer:
         return self.seconds | {"evaluation": self.evaluator.seconds}
 
     def _ledger(self) -> dict[str, int]:
-        """The pool's; what was sent and given up as the run was stopped is not counted, it will be sent anew."""
+        """The pool's, with earlier sessions; what was sent and given up as the run was stopped is not counted, it will
+        be sent anew.
+        """
         if self.live_depth is None:
             return {}
         ledger = dict(vars(self.live_depth.pool.ledger))
-        return ledger | {"submitted": ledger["done"] + ledger["quarantined"]} if self._interrupted else ledger
+        if self._interrupted:
+            ledger["submitted"] = ledger["done"] + ledger["quarantined"]
+        return {name: count + self._ledger_before.get(name, 0) for name, count in ledger.items()}
 
     def _figures(self) -> dict[str, float]:
         figures = run_figures(self.all_seconds, self.trained_poses, self.method.lifter_steps, self._ledger() or None)

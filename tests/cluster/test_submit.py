@@ -201,7 +201,12 @@ def test_the_trainer_does_not_outlive_a_driver_that_joined_and_was_killed(tmp_pa
     assert head.address in clusters_here(), "the cluster itself goes on"
 
     going_on = start(tmp_path, *words, "resume=auto", environment=ENVIRONMENT)
-    wait_for(lambda: status_of(tmp_path).get("pid") != trainer.pid and status_of(tmp_path).get("state") == "training")
+
+    def trains() -> bool:
+        status = status_of(tmp_path)
+        return status.get("pid") != trainer.pid and status.get("state") == "training"
+
+    wait_for(lambda: going_on.poll() is not None or trains())
     going_on.send_signal(signal.SIGTERM)
     out, err = going_on.communicate(timeout=120)
     assert going_on.returncode == 130, out + err
