@@ -1,8 +1,9 @@
 """The contracts of rendering: what travels to a worker and home; rasteriser, depth source and pool."""
 
+import pickle
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -36,6 +37,20 @@ class PackedRequest:
 
     def __getitem__(self, rows: slice) -> "PackedRequest":
         return PackedRequest(self.skeleton, self.detect, self.rows[rows])
+
+    def blocks(self, size: int) -> list[bytes]:
+        """The request as bytes, of at most `size` each: what it is, then its rows. Ray takes bytes as they are, while
+        an object costs it a third of a millisecond to pickle.
+        """
+        data = np.ascontiguousarray(self.rows).view(np.uint8).data
+        head = pickle.dumps((self.skeleton, self.detect, self.rows.dtype))
+        return [head, *(bytes(data[start : start + size]) for start in range(0, len(data), size))]
+
+    @classmethod
+    def of_blocks(cls, blocks: "Sequence[bytes]") -> "PackedRequest":
+        """The request that `blocks` made them of."""
+        skeleton, detect, dtype = pickle.loads(blocks[0])
+        return cls(skeleton, detect, np.frombuffer(b"".join(blocks[1:]), dtype))
 
     def unpack(self, device: torch.device | str = "cpu") -> "RenderRequest":
         """Return the request on a device, in one copy; to a GPU from pinned memory, without waiting for it."""

@@ -57,6 +57,13 @@ class _RenderActor:
         answer = self._worker.depth(request[start:stop].unpack())
         return answer, time.perf_counter() - began, self.heartbeat()
 
+    def depth_of_blocks(self, *blocks: bytes) -> "tuple[RenderAnswer, float, int]":
+        """As `depth`, of a request that came in the call itself."""
+        from render_workers.base import PackedRequest
+
+        request = PackedRequest.of_blocks(blocks)
+        return self.depth(request, 0, len(request.rows))
+
 
 @dataclass(frozen=True)
 class StartedActor:

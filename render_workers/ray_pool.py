@@ -14,7 +14,7 @@ import ray
 from ray import exceptions
 
 from render_workers import ray_nodes
-from render_workers.base import RenderRequest
+from render_workers.base import PackedRequest, RenderRequest
 from render_workers.pool import CorePool, Worker
 from render_workers.pool_options import PoolFailure, PoolOptions, ResourceError
 from render_workers.pool_outage import Outage
@@ -27,6 +27,9 @@ from render_workers.ray_calls import cause_of, completed, message_of
 logger = logging.getLogger(__name__)
 # Between two looks at the cluster: nodes that joined, are being drained, or lack.
 LOOK_EVERY_S = 2.0
+# Ray sends an argument of up to 100 KiB within the call, and of all arguments of a call no more than 10 MiB.
+INLINE_BLOCK = 99 * 1024
+INLINE_MOST = 8 * 1024 * 1024
 CANNOT_RECOVER = (exceptions.RuntimeEnvSetupError, exceptions.ActorUnschedulableError, exceptions.AuthenticationError)
 WORKER_GONE = (
     exceptions.RayActorError,
@@ -70,7 +73,7 @@ class _Call:
     piece: Piece | None = None
 
 
-class RayPool(CorePool[ray.ObjectRef]):
+class RayPool(CorePool[Any]):
     """Depth from Ray actors.
 
     Ray must be initialised; actors start at once and in the background. In a cluster that the run joined their number
@@ -110,20 +113,17 @@ class RayPool(CorePool[ray.ObjectRef]):
             ray.kill(left.handle, no_restart=True)
         self._started.clear()
 
-    def _pack(self, request: RenderRequest) -> ray.ObjectRef:
-        return ray.put(request.pack())
+    def _pack(self, request: RenderRequest) -> PackedRequest:
+        return request.pack()
 
-    def _was_lost(self, piece: Piece) -> bool:
-        """Whether the worker that held it before is gone, out of reach, or silent."""
-        before = None if piece.avoid is None else self.core.slots.get(piece.avoid)
-        held = piece.avoid is not None or piece.infra_tries > 0
-        return held and (piece.lent or before is None or before.state is not SlotState.LIVE)
-
-    def _renew(self, payload: ray.ObjectRef) -> ray.ObjectRef:
-        """The same once more, with no copy but here. Ray may ask a lost node for its copy for ten seconds, and keeps
-        the worker that is to get it, and all that it was sent later, waiting.
+    def _ask(self, actor: Any, piece: Piece) -> ray.ObjectRef:  # noqa: ANN401 - Ray's handle
+        """Have an actor draw a piece. It travels in the call itself: through the object store it would cost both hosts
+        more, and Ray may ask a lost host for its copy for ten seconds while the worker waits.
         """
-        return ray.put(ray.get(payload))
+        packed = self._open[piece.request].payload[piece.start : piece.stop]
+        if packed.rows.nbytes > INLINE_MOST:
+            return actor.depth.remote(ray.put(packed), 0, len(piece))
+        return actor.depth_of_blocks.remote(*packed.blocks(INLINE_BLOCK))
 
     def _execute(self, command: Command) -> None:
         if isinstance(command, Spawn):
@@ -134,10 +134,8 @@ class RayPool(CorePool[ray.ObjectRef]):
         elif isinstance(command, Probe):
             self._calls[self._actors[command.slot].handle.heartbeat.remote()] = _Call("probe", command.slot)
         elif isinstance(command, Dispatch):
-            piece, request = command.piece, self._open[command.piece.request]
-            if self._was_lost(piece):
-                request.payload = self._renew(request.payload)
-            ref = self._actors[command.slot].handle.depth.remote(request.payload, piece.start, piece.stop)
+            piece = command.piece
+            ref = self._ask(self._actors[command.slot].handle, piece)
             self._calls[ref] = _Call("depth", command.slot, piece)
         elif isinstance(command, Kill):
             self._kill(command)

@@ -1,6 +1,7 @@
 """The pool inside a render service: a RayPool that never blocks, and whose requests may lose their owner."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import ray
@@ -45,7 +46,7 @@ class ServedPool(RayPool):
         self.busy_s = 0.0
         self.abandoned = 0
         super().__init__(spec, options, env=env)
-        # A lent request may have its only near copy on the host that is silent, and cannot be renewed here.
+        # A request lies in its owner's store: the only near copy may be on the very host that is silent.
         self.core.lends = False
 
     def submit_packed(self, payload: ray.ObjectRef, shape: tuple[int, ...]) -> ServedFuture:
@@ -60,9 +61,9 @@ class ServedPool(RayPool):
         self._command()
         return future
 
-    def _renew(self, payload: ray.ObjectRef) -> ray.ObjectRef:
-        """It is the owner's, and getting it would block everybody's requests."""
-        return payload
+    def _ask(self, actor: Any, piece: Piece) -> ray.ObjectRef:  # noqa: ANN401 - Ray's handle
+        """The request is its owner's, and getting it here would block everybody's."""
+        return actor.depth.remote(self._open[piece.request].payload, piece.start, piece.stop)
 
     def _execute(self, command: Command) -> None:
         super()._execute(command)

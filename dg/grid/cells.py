@@ -10,7 +10,7 @@ that all have one budget.
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
@@ -156,7 +156,7 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
     """
     _check_adaptation(options, shared, adapting)
     common = with_own(shared, default_args(shared))
-    blind = tuple(arg for arg in common if arg.partition("=")[0] not in ADAPTATION)
+    blind = tuple(without_adaptation(common))
     cells = []
     methods, lifters, inputs_of = map(parse_specs, (options.methods, options.lifters, options.inputs))
     sources: list[Spec | None] = [*parse_specs(options.sources)] or [None]
@@ -169,6 +169,11 @@ def make_cells(options: GridOptions, shared: Sequence[str], adapting: frozenset[
         args = (*(common if method.name in adapting else blind), *own, f"frames={frames}", f"seed={seed}")
         cells.append(Cell(method, lifter, inputs, frames, seed, args, source))
     return cells
+
+
+def without_adaptation(words: Iterable[str]) -> list[str]:
+    """The arguments that methods get which adapt to no target."""
+    return [word for word in words if word.partition("=")[0] not in ADAPTATION]
 
 
 def default_args(shared: Sequence[str]) -> dict[str, str]:

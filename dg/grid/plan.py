@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dg.files.atomic import write_json
-from dg.grid.cells import ADAPTATION, Cell, GridOptions, Kind, Spec, make_cells, parse_specs
+from dg.grid.cells import Cell, GridOptions, Kind, Spec, make_cells, parse_specs, without_adaptation
 from dg.grid.child_run import finished_summary
 from dg.settings.command_line import check_plugins, parse, table_of
 from dg.settings.config import ConfigError, TrainConfig
@@ -85,7 +85,7 @@ def make_plan(options: GridOptions, shared: Sequence[str]) -> GridPlan:
         raise ConfigError("\n".join(_spell(problem, where, kinds) for problem, where in found.items()))
     planned = tuple(PlannedCell(cell, _with_seed(configs[cell.kind], cell.seed)) for cell in cells)
     _check_distinct(planned)
-    base = parse([arg for arg in shared if arg.partition("=")[0] not in ADAPTATION])
+    base = parse(without_adaptation(shared))
     details = {k: str(v) for k, v in base.flat().items()}
     store = {"uri": tracking_uri(base.tracking.uri), "experiment": base.tracking.experiment}
     return GridPlan(planned, base.digest(), details, store)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from dg.compare.results import RunResult
 from dg.compare.sheets import Sheet
 from dg.datasets import DATASETS
-from dg.grid.cells import REFUSED, GridOptions
+from dg.grid.cells import REFUSED, GridOptions, without_adaptation
 from dg.grid.child_run import read_with_train
 from dg.settings.command_line import parse
 from dg.settings.config import CountOrZero, TrainConfig
@@ -84,7 +84,7 @@ class Frames(GridStudy):
 
 def with_targets(shared: Sequence[str], in_domain: str) -> list[str]:
     """The arguments of every run with the target of the source's domain before the others."""
-    config = parse([arg for arg in shared if not arg.startswith(("adapt_to=", "adapt_part="))])
+    config = parse(without_adaptation(shared))
     targets = dict.fromkeys([in_domain or in_domain_target(config), *config.target_names])
     spelled = ",".join(quoted(target) for target in targets)
     return [*(arg for arg in shared if not arg.startswith("targets=")), f"targets=[{spelled}]"]

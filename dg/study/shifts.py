@@ -32,7 +32,7 @@ from annotated_types import Ge
 
 from dg.compare.sheets import to_markdown
 from dg.files.atomic import write_files
-from dg.grid.cells import REFUSED, GridOptions, check_grid
+from dg.grid.cells import REFUSED, GridOptions, check_grid, without_adaptation
 from dg.grid.child_run import read_with_train
 from dg.methods import METHODS
 from dg.settings.config import CountOrZero
@@ -213,7 +213,8 @@ def _run_part(
     """Run what is left of a part; its session joins the others. Returns the grid's exit code."""
     from dg.grid.session import run_grid
 
-    words = [*shared, *part.words]
+    # Methods of a part's own are a control, which adapts to nobody.
+    words = [*(without_adaptation(shared) if part.methods else shared), *part.words]
     words += [f"epochs={ceil(part.steps / steps_per_epoch(words))}", f"max_steps={part.steps}"]
     words.append(f"targets=[{','.join(map(quoted, part.targets))}]")
     grid = GridOptions(

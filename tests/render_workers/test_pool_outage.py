@@ -3,16 +3,34 @@
 import logging
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import ray
 
+from render_workers.base import PackedRequest
 from render_workers.pool import LocalPool
 from render_workers.pool_core import LEND_AFTER_S, START_BUDGET, START_PAUSE_S
 from render_workers.pool_options import PoolOptions, WorkerStartError
 from render_workers.pool_outage import SAY_AFTER_S, Outage, OutageLog
+from render_workers.pool_requests import Piece
 from render_workers.pool_slots import SlotState
 from render_workers.ray_pool import RayPool
 from tests.fakes import FakeSpec, make_request
 from tests.render_workers.pool_shell import ANSWER, Shell
+
+# An argument of more bytes goes through Ray's object store (its `max_direct_call_object_size`).
+RAY_INLINES = 100 * 1024
+
+
+class Recorder:
+    """A method of an actor that only notes what it was called with."""
+
+    def __init__(self):
+        self.calls = []
+
+    def remote(self, *arguments):
+        self.calls.append(arguments)
+        return ray.ObjectRef.nil()
 
 
 def answer(shell, call):
@@ -56,20 +74,26 @@ def test_idle_workers_do_the_work_of_a_silent_one_and_its_late_answers_are_dropp
     ledger.check()
 
 
-def test_a_lent_payload_is_put_into_the_store_anew():
-    """Else the borrower may ask the silent host for its copy, and hang as well."""
-    shell, (silent, busy) = two_workers(4)
-    for call in busy:
-        answer(shell, call)
-    pool = SimpleNamespace(core=shell.core)
-    assert not any(RayPool._was_lost(pool, call.piece) for call in silent)
-    shell.tick(LEND_AFTER_S + 0.1)
-    lent = [call.piece for call in shell.calls if call.slot == 1]
-    assert len(lent) == 2
-    assert all(RayPool._was_lost(pool, piece) for piece in lent)
+def test_a_piece_travels_in_the_call_itself(monkeypatch):
+    """Else whoever borrows it may ask the silent host for its copy, and hang as well; only a large one is put into the
+    store, anew for each call.
+    """
+    packed = make_request(1024).pack()
+    pool = SimpleNamespace(_open={0: SimpleNamespace(payload=packed)})
+    actor = SimpleNamespace(depth_of_blocks=Recorder(), depth=Recorder())
+    RayPool._ask(pool, actor, Piece(0, 100, 1000))
+    (blocks,) = actor.depth_of_blocks.calls
+    assert all(type(block) is bytes and len(block) <= RAY_INLINES for block in blocks)
+    assert np.array_equal(PackedRequest.of_blocks(blocks).rows, packed.rows[100:1000])
+    monkeypatch.setattr("render_workers.ray_pool.INLINE_MOST", packed.rows.nbytes - 1)
+    monkeypatch.setattr("ray.put", lambda value: value)
+    RayPool._ask(pool, actor, Piece(0, 0, 1024))
+    ((sent, start, stop),) = actor.depth.calls
+    assert np.array_equal(sent.rows, packed.rows)
+    assert (start, stop) == (0, 1024)
 
 
-def test_a_pool_that_cannot_renew_payloads_does_not_lend():
+def test_a_pool_whose_requests_lie_elsewhere_does_not_lend():
     shell, (_, busy) = two_workers(4)
     shell.core.lends = False
     for call in busy:

@@ -175,11 +175,12 @@ def test_a_killed_owner_leaves_neither_work_nor_memory_and_the_others_finish(ser
 
 def test_a_greedy_owner_does_not_keep_a_modest_one_waiting(served):
     with served.pool() as greedy, served.pool() as modest:
-        many = [greedy.submit(make_request(200, number)) for number in range(CREDITS)]
+        # A second each, so that a busy machine still sees them wait.
+        many = [greedy.submit(make_request(1000, number)) for number in range(CREDITS)]
         before = served.until(lambda status: status["waiting"] >= CREDITS - 5)
         modest.submit(make_request(8, 99)).result(WAIT_S)
         # Two are with each worker and one is next; then it is the modest one's turn.
-        assert served.status()["done"] - before["done"] < (CREDITS - 2) * 200
+        assert served.status()["done"] - before["done"] < (CREDITS - 2) * 1000
         for future in many:
             future.result(WAIT_S)
 

@@ -8,7 +8,7 @@ import torch
 from dg.body.open_body import OpenBody
 from dg.pose.skeleton import H36M_17
 from dg.settings.plugins import OptionError
-from render_workers.base import RenderRequest
+from render_workers.base import PackedRequest, RenderRequest
 from render_workers.depth.noisy_zbuffer import NoisyZBuffer
 from render_workers.depth.zbuffer import ZBuffer
 from render_workers.geometry import TorchGeometry
@@ -191,10 +191,11 @@ def test_requests_survive_the_way_to_a_worker_bit_for_bit():
 def test_a_request_travels_with_the_poses_before_augmentation_and_detections():
     request = replace(request_for(make_joints(4)), reference=make_joints(4, seed=1), detect=True)
     request = replace(request, confidence=torch.rand(4, 17))
-    again = request.pack()[1:].unpack()
-    assert (again.detect, again.skeleton) == (True, H36M_17)
-    for name, sent in request[1:]._parts().items():
-        assert torch.equal(again._parts()[name], sent), name
+    packed = request.pack()[1:]
+    for again in (packed.unpack(), PackedRequest.of_blocks(packed.blocks(1000)).unpack()):
+        assert (again.detect, again.skeleton) == (True, H36M_17)
+        for name, sent in request[1:]._parts().items():
+            assert torch.equal(again._parts()[name], sent), name
 
 
 def test_the_digest_changes_with_what_is_rendered_and_with_nothing_else():

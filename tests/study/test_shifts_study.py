@@ -55,7 +55,9 @@ def test_each_source_is_a_grid_of_its_own_with_its_targets():
     assert found["limited-S1+S5"].words == ("data.subjects_train=[S1,S5]",)
 
 
-def test_every_run_has_the_same_steps_whatever_its_source(monkeypatch):
+@pytest.fixture
+def grids_of(monkeypatch):
+    """The grids that a study asks for: folder -> options and shared arguments. None is run."""
     asked = {}
 
     def run_grid(options, shared, program, args, introduce, finish):
@@ -63,9 +65,17 @@ def test_every_run_has_the_same_steps_whatever_its_source(monkeypatch):
         finish(SimpleNamespace(plan=SimpleNamespace(cells=[]), done={}, failed={}))
         return 0
 
+    def run(*words):
+        with pytest.raises(shifts.StudyError):
+            shifts.Shifts().run([*WORDS, *TARGETS, *words, "steps=100", "out=o"])
+        return asked
+
     monkeypatch.setattr(grid_session, "run_grid", run_grid)
-    with pytest.raises(shifts.StudyError):
-        shifts.Shifts().run([*WORDS, *TARGETS, "kinds=[camera,limited]", "steps=100", "out=o"])
+    return run
+
+
+def test_every_run_has_the_same_steps_whatever_its_source(grids_of):
+    asked = grids_of("kinds=[camera,limited]")
     assert {out: (shared["epochs"], shared["max_steps"]) for out, (_, shared) in asked.items()} == {
         "o/shifts": ("25", "100"), "o/half": ("13", "50"),
         "o/limited-S1": ("50", "100"), "o/limited-S1+S5": ("50", "100"),
@@ -73,6 +83,12 @@ def test_every_run_has_the_same_steps_whatever_its_source(monkeypatch):
     options, _ = asked["o/shifts"]
     assert list(options.methods) == ["erm", "random_rigid", "poseaug", "evoskeleton"]
     assert options.seeds == (0, 1, 2)
+
+
+def test_the_control_adapts_to_nobody(grids_of):
+    asked = grids_of("kinds=[camera]", "methods=[poseda]", "adapt_to=npz:a.npz", "adapt_part=test")
+    assert asked["o/shifts"][1]["adapt_to"] == "npz:a.npz"
+    assert not asked["o/half"][1].keys() & {"adapt_to", "adapt_part"}
 
 
 def test_the_full_part_has_every_dg_method_and_noisy_depth():
