@@ -11,6 +11,8 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from statistics import median
 
 import ray
@@ -55,12 +57,17 @@ def start(spec: FakeSpec, actors: int) -> RayPool:
     return pool
 
 
-def join(spec: FakeSpec, actors: int) -> ServicePool:
-    """A service whose actors are all live, seen from one owner."""
+@contextmanager
+def joined(spec: FakeSpec, actors: int) -> Iterator[ServicePool]:
+    """A service whose actors are all live, seen from one owner; it ends with the block."""
     service = start_service(spec, PoolOptions(actors=actors), "bench", env={"PYTHONPATH": ROOT})
     while ray.get(service.status.remote())["live"] < actors:
         time.sleep(0.05)
-    return ServicePool("bench/render", spec)
+    try:
+        with ServicePool("bench/render", spec) as pool:
+            yield pool
+    finally:
+        ray.kill(service)
 
 
 def measure() -> dict[str, float]:
@@ -72,12 +79,11 @@ def measure() -> dict[str, float]:
         with (
             LocalPool(FakeSpec().build) as local,
             start(FakeSpec(), actors=2) as remote,
-            join(FakeSpec(), actors=2) as shared,
+            joined(FakeSpec(), actors=2) as shared,
         ):
             run(remote, requests, 10)
             run(shared, requests, 10)
             walls = [[run(pool, requests, BATCHES) for pool in (local, remote, shared)] for _ in range(ROUNDS)]
-        ray.kill(ray.get_actor("render", "bench"))
         with start(FakeSpec(seconds=2 * STEP_S), actors=3) as remote:
             overlapped = run(remote, requests, BATCHES, STEP_S)
     finally:
