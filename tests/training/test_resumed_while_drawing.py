@@ -1,15 +1,16 @@
 """A run goes on from a checkpoint while its workers already draw the source anew: no pose is counted wrongly."""
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from dg.settings.config import RunInfo
 from dg.training import run as training_run
 from dg.training.trainer import Trainer
-from render_workers.base import DepthSource, Ledger
+from render_workers.base import Ledger
 from render_workers.depth import DEPTH_SOURCES
+from render_workers.depth.zbuffer import ZBuffer
 from tests.train_process import wait_for
 from tests.training.test_trainer import small
 
@@ -20,21 +21,14 @@ WORDS = [
 WAIT_S = 60
 
 
-class HeldZBuffer(DepthSource):
+class HeldZBuffer(ZBuffer):
     """`zbuffer` that gives no answer before it is let go."""
 
-    oracle, let_go = True, threading.Event()
-
-    @dataclass(frozen=True)
-    class Options:
-        pass
-
-    def __init__(self, options=None):
-        pass
+    let_go = threading.Event()
 
     def estimate(self, zbuffer, rgb, keys):
         assert len(zbuffer) == 1 or self.let_go.wait(WAIT_S)  # of one pose: a worker gets ready
-        return zbuffer
+        return super().estimate(zbuffer, rgb, keys)
 
 
 @pytest.fixture

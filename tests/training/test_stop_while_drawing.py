@@ -4,46 +4,40 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
 
 import pytest
 
 from dg.settings.config import RunInfo
 from dg.train import run
 from dg.training.run import train
-from render_workers.base import DepthSource, RenderInterruptedError
+from render_workers.base import RenderInterruptedError
 from render_workers.cache import DepthCache
 from render_workers.depth import DEPTH_SOURCES
+from render_workers.depth.zbuffer import ZBuffer
 from tests.cases import mostly_long
 from tests.training.test_trainer import last_weights, same, small
 
 PROGRAM = """
 import sys
 from render_workers.depth import DEPTH_SOURCES
+from render_workers.depth.zbuffer import ZBuffer
 DEPTH_SOURCES["paced_zbuffer"] = "tests.cluster.paced_zbuffer:PacedZBuffer"
 from dg.train import main
 sys.exit(main(sys.argv[1:]))
 """
 
 
-class StoppingZBuffer(DepthSource):
+class StoppingZBuffer(ZBuffer):
     """`zbuffer` that asks its run to stop at the portion number `at`."""
 
-    oracle, stop, at, portions = True, threading.Event(), 0, 0
-
-    @dataclass(frozen=True)
-    class Options:
-        pass
-
-    def __init__(self, options=None):
-        pass
+    stop, at, portions = threading.Event(), 0, 0
 
     def estimate(self, zbuffer, rgb, keys):
         cls = type(self)
         cls.portions += 1
         if cls.portions == cls.at:
             cls.stop.set()
-        return zbuffer
+        return super().estimate(zbuffer, rgb, keys)
 
 
 @pytest.fixture
