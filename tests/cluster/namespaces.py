@@ -144,7 +144,10 @@ class NamespaceCluster(StartedCluster):
         return done.stdout
 
     def members(self) -> set[str]:
-        """Hosts that Ray holds for alive; empty while the head's dashboard, which takes jobs, does not answer."""
+        """Hosts that Ray holds for alive and whose agents have reported; empty while the dashboard does not answer.
+
+        The head's agent takes jobs. Ray lists a node before the first report of its agent, which brings the address.
+        """
         url, token = "http://127.0.0.1:8265/nodes?view=summary", {"Authorization": f"Bearer {self._token}"}
         request = f"u.Request({url!r}, headers={token!r})"
         ask = f"import urllib.request as u; print(u.urlopen({request}, timeout=5).read().decode())"
@@ -152,7 +155,7 @@ class NamespaceCluster(StartedCluster):
             self.on(HEAD, sys.executable, "-S", "-c", ask), capture_output=True, text=True, check=False, timeout=30
         )
         nodes = json.loads(told.stdout)["data"]["summary"] if told.returncode == 0 else []
-        return {node["ip"] for node in nodes if node["raylet"].get("state") == "ALIVE"}
+        return {node["ip"] for node in nodes if "ip" in node and node["raylet"].get("state") == "ALIVE"}
 
     def submit(self, *words: str) -> list[str]:
         """What sends a run to the cluster as a job and follows it."""
