@@ -1,4 +1,4 @@
-"""The table of docs/predict.md: the starter lifter against a lifter of windows, on the same 2D.
+"""The table of docs/predict.md: the starter lifter, averaged over time and not, and one of windows, on the same 2D.
 
     COMMON="data=h36m data.label=cmu data.root=CMU inputs=xy dscale2d=box skeleton=h36m_17 lifter.width=256
         lifter.dropout=0 pool=local threads=1 device=cpu seed=0 method=random_camera"
@@ -6,7 +6,7 @@
         out=runs/windows 'method.hips=[0.9,1.5]' 'method.shoulders=[1.0,1.6]'
     python docs/compare_windows.py CMU CROSS runs/windows/best.pt
 
-CMU and CROSS are the folders of docs/make_starter.py. 10 minutes on one core. Whatever is random is drawn with seed 1.
+CMU and CROSS are the folders of docs/make_starter.py. 3 processor minutes. Whatever is random is drawn with seed 1.
 """
 
 import sys
@@ -25,11 +25,14 @@ from dg.datasets.validation import read_arrays
 from dg.evaluation.metrics import pose_errors
 from dg.pose.camera import Camera
 from dg.pose.skeleton import H36M_17
+from dg.predict.smoothing import smooth
 from dg.predict.starter import STARTER
 from dg.trained.lifting import PixelPoses, lift_poses
 from dg.trained.stored import StoredLifter, load_checkpoint
 
-SEED, MEAN_OF, LONGEST, SHORTEST, SHARE = 1, 5, 300, 60, 0.25
+SEED, LONGEST, SHORTEST, SHARE = 1, 300, 60, 0.25
+FPS, SIGMAS_S = 30, (0.025, 0.05, 0.1)  # of the first set; standard deviations of a mean over time, seconds
+FULL_RATE = "cmu at 30 fps"
 TESTS = ("cmu_h36m", "cmu_3dhp", "cmu_3dpw", "uiprmd_h36m", "uiprmd_3dhp", "uiprmd_3dpw")
 
 
@@ -52,9 +55,11 @@ def main(cmu: str, cross: str, checkpoint: str) -> None:
     for clips in (full_rate(Path(cmu)), *cross_sets(Path(cross))):
         for what, pixels in (("exact", clips.pixels), ("noisy", detected(clips))):
             found = {name: lift(stored, clips, pixels) for name, stored in lifters.items()}
-            found[f"starter, mean of {MEAN_OF}"] = averaged(found["starter"], clips.clip)
+            for seconds in SIGMAS_S if clips.name == FULL_RATE else ():
+                for name in lifters:
+                    found[f"{name}, smooth={seconds}"] = averaged(found[name], clips.clip, seconds * FPS)
             for name, joints in found.items():
-                print(f"{clips.name:14s} {what} {name:20s} {len(joints)} frames  {errors(joints, clips)}", flush=True)
+                print(f"{clips.name:14s} {what} {name:22s} {len(joints)} frames  {errors(joints, clips)}", flush=True)
 
 
 def full_rate(root: Path) -> Clips:
@@ -79,7 +84,7 @@ def full_rate(root: Path) -> Clips:
             focal += [500 * float(length)] * len(part)
     all_joints, lengths = torch.cat(joints), torch.tensor(focal)[:, None].expand(-1, 2)
     pixels = all_joints[..., :2] / all_joints[..., 2:] * lengths[:, None] + 500
-    return Clips("cmu at 30 fps", all_joints, pixels, torch.full((len(clip), 2), 1000.0), lengths, np.array(clip))
+    return Clips(FULL_RATE, all_joints, pixels, torch.full((len(clip), 2), 1000.0), lengths, np.array(clip))
 
 
 def cross_sets(root: Path) -> Iterator[Clips]:
@@ -110,15 +115,13 @@ def lift(stored: StoredLifter, clips: Clips, pixels: torch.Tensor) -> torch.Tens
     return lift_poses(stored, poses, torch.from_numpy(clips.clip).long(), torch.device("cpu"))
 
 
-def averaged(joints: torch.Tensor, clip: np.ndarray) -> torch.Tensor:
-    """The mean of each frame and its neighbours; at a clip's ends the first and last frame are repeated."""
-    found = joints.clone()
+def averaged(joints: torch.Tensor, clip: np.ndarray, sigma: float) -> torch.Tensor:
+    """Every clip averaged over time, with a standard deviation in frames."""
+    found = joints.numpy().copy()
     for number in np.unique(clip):
-        rows = torch.from_numpy(np.flatnonzero(clip == number))
-        steps = torch.arange(MEAN_OF) - MEAN_OF // 2
-        at = (torch.arange(len(rows))[:, None] + steps).clamp(0, len(rows) - 1)
-        found[rows] = joints[rows[at]].mean(1)
-    return found
+        rows = clip == number
+        found[rows] = smooth(found[rows], sigma)
+    return torch.from_numpy(found)
 
 
 def errors(found: torch.Tensor, clips: Clips) -> str:

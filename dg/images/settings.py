@@ -10,6 +10,7 @@ from dg.settings.networks import RT_DETR, VIT_POSE
 
 MEDIAPIPE = "mediapipe"  # the detector that needs no download
 IMAGE_DEPTH = "depth_anything_v2"  # the depth source of photographs where no other one is named
+MOST_FPS = 1000.0  # frames per second that a file may tell
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from dg.predict.lifter_inputs import ImageInputs, LiftedPerson, PersonInputs
 from dg.predict.page import page_of, viewer_frames
 from dg.predict.predictor import ImagePredictor
 from dg.predict.rerun_file import RECORDING, write_rerun
+from dg.predict.smoothing import smooth_people
 from dg.predict.tally import PAGE, caption
-from dg.predict.tracks import LiftRows, Track, lift_rows, tracks_of
+from dg.predict.tracks import LiftRows, Track, lift_rows, named_gaps, tracks_of
 
 Thumbnail = UInt8[np.ndarray, "height width 3"]
 _BOX_MARGIN = 0.1  # of a box that is drawn around joints
@@ -57,12 +58,29 @@ class People2d:
 
 @dataclass(frozen=True)
 class LiftedClip:
-    """Frames with their lifted people, and the people's tracks."""
+    """Frames with their lifted people, and the people's tracks.
+
+    Attributes:
+        fps: frames per second; 0 where unknown.
+        clip: number of each frame's clip.
+        smooth_s: standard deviation, seconds, of the Gaussian that people were averaged over time with; 0 where not.
+    """
 
     frames: list[tuple[ImageInputs, list[LiftedPerson]]]
     tracks: list[Track]
     fps: float
-    clip: tuple[int, ...]  # of each frame
+    clip: tuple[int, ...]
+    smooth_s: float = 0.0
+
+    def notes(self, smooth: float) -> list[str]:
+        """What a reader of the numbers must know of the people over time. smooth: the option."""
+        lines = named_gaps(self.tracks)
+        if self.smooth_s:
+            frames = f"{self.smooth_s * self.fps:.2g} frames"
+            lines.append(f"people are averaged over time (Gaussian, {self.smooth_s:g} s, {frames}); smooth=0 for none")
+        elif smooth and self.tracks and not self.fps:
+            lines.append("frames per second unknown, so people are not averaged over time; fps=NUMBER tells them")
+        return lines
 
 
 def lift_clip(predictor: ImagePredictor, found: People2d) -> LiftedClip:
@@ -76,15 +94,17 @@ def lift_clip(predictor: ImagePredictor, found: People2d) -> LiftedClip:
     rows = lift_rows(found.joints_px, found.confidence, found.frame, track, found.frames, predictor.skeleton)
     inputs, cameras = _inputs(found, rows)
     lifted = predictor.lifter(inputs, cameras, torch.from_numpy(rows.clip))
+    tracks, fps = tracks_of(found.frame, track, found.frames), found.frames.fps
+    smooth_s = predictor.options.smooth if tracks and fps else 0.0
+    if smooth_s:
+        lifted = smooth_people(lifted, rows.clip, smooth_s * fps)
     of_person = {int(row): person for row, person in zip(rows.row, lifted, strict=True) if row >= 0}
     people: list[list[LiftedPerson]] = [[] for _ in range(len(found.frames))]
     for number, frame in enumerate(found.frame.tolist()):
         people[frame].append(of_person[number])
     images = [_image(found, frame, people[frame]) for frame in range(len(found.frames))]
-    tracks = tracks_of(found.frame, track, found.frames)
-    return LiftedClip(
-        list(zip(images, people, strict=True)), tracks, found.frames.fps, tuple(found.frames.clip.tolist())
-    )
+    frames = list(zip(images, people, strict=True))
+    return LiftedClip(frames, tracks, fps, tuple(found.frames.clip.tolist()), smooth_s)
 
 
 def _inputs(found: People2d, rows: LiftRows) -> tuple[list[PersonInputs], list[ImageCamera]]:
@@ -131,7 +151,8 @@ def write_clip(
         for t in clip.tracks
     ]
     written = [_named(place, ".json")]
-    document = clip_document(clip.frames, skeleton, {"input": title, "fps": clip.fps, "tracks": tracks, **facts})
+    timing = {"fps": clip.fps, "smooth_s": clip.smooth_s}
+    document = clip_document(clip.frames, skeleton, {"input": title, **timing, "tracks": tracks, **facts})
     write_json(written[0], document, allow_nan=False)
     if options.npz:
         arrays = PeopleArrays(skeleton, clip.fps)

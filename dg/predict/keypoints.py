@@ -1,6 +1,7 @@
 """`dg predict keypoints=`: people of a keypoint file lifted to 3D, with their images where these are there."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from dg.predict.overlay import draw_over
 from dg.predict.page import MOST_PICTURES, PICTURE_PX
 from dg.predict.predictor import LEAST_JOINTS, ImagePredictor, resized
 from dg.predict.tally import Say, Tally, notes
-from dg.predict.tracks import named_gaps
 from dg.predict.video_files import OVERLAY_GIF, write_gif
 from dg.settings.config import ConfigError
 
@@ -50,6 +50,8 @@ def lift_keypoints(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[st
             "give images=FOLDER with those that the keypoints belong to, or a lifter with inputs=xy"
         )
     found = read_keypoint_file(path, options.image_size, None if images is None else images.size_of, options.joints)
+    if options.fps:
+        found = replace(found, frames=replace(found.frames, fps=options.fps))
     say(f"format: {found.format}; {len(found):,} people in {len(found.frames):,} frames")
     for line in [*found.notes, *notes(predictor)]:
         say(line)
@@ -59,7 +61,7 @@ def lift_keypoints(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[st
     for line in [] if images is None else images.unreadable(tally):
         say(line)
     clip = lift_clip(predictor, people)
-    for line in named_gaps(clip.tracks):
+    for line in clip.notes(options.smooth):
         say(line)
     for image, lifted in clip.frames:
         tally.count(image, lifted)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Lt
+from annotated_types import Ge, Le, Lt
 
 from dg.evaluation.augmentation_names import Tta
-from dg.images.settings import IMAGE_DEPTH, DetectorOptions
+from dg.images.settings import IMAGE_DEPTH, MOST_FPS, DetectorOptions
 from dg.settings.config import CountOrZero, NotNegative
 from dg.settings.errors import ConfigError
 from dg.settings.networks import VIT_POSE
@@ -31,6 +31,8 @@ class PredictOptions(DetectorOptions):
     # Ultralytics, MediaPipe, VideoPose3D's archive or our own, recognised by their content (docs/predict.md)
     joints: str = "auto"  # skeleton in whose order the keypoints are; auto: the format's, or what fits clearly better
     size: str = ""  # WIDTHxHEIGHT of the images in pixels, for keypoints of formats that do not tell
+    fps: Annotated[float, Ge(0), Le(MOST_FPS)] = 0.0  # frames per second of keypoints over time; 0: what the file
+    # tells, most tell nothing
     # -- the lifter
     checkpoint: str = ""  # best.pt or checkpoint-STEP.pt that dg train wrote, or the folder of its run; empty: the
     # small lifter that comes with the package, trained for photographs
@@ -39,6 +41,8 @@ class PredictOptions(DetectorOptions):
     sequence: bool = False  # true: the images of the folder are one clip, in order, for a lifter of windows; goes with
     # people=best alone
     tta: Tta = "none"  # test-time augmentation; reverse turns windows around in time
+    smooth: Annotated[float, Ge(0), Le(1)] = 0.05  # seconds; people over time are averaged with the frames around,
+    # by a Gaussian of this standard deviation, where the frames per second are known; 0: the lifter's own answers
     # -- depth, where the lifter's input has it
     depth: dict[str, Any] = field(default_factory=lambda: {"name": IMAGE_DEPTH})  # network that estimates it;
     # depth.OPTION=VALUE sets its options, which `dg predict depth=NAME --help` lists. Those of the lifter's training
@@ -61,6 +65,8 @@ class PredictOptions(DetectorOptions):
             raise ConfigError("expected a photograph, a folder of them, a video, or keypoints=FILE; see --help")
         if self.sequence and self.keypoints:
             raise ConfigError("sequence= is for folders of photographs; keypoints of a clip are followed by themselves")
+        if self.fps and not self.keypoints:
+            raise ConfigError("fps= is for keypoints=; a video tells its own, and photographs have none")
         self.image_size  # noqa: B018 - looked at early
         if self.sequence and self.people != "best":
             raise ConfigError("sequence=true follows one person through the images: give people=best with it")

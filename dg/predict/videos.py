@@ -23,7 +23,6 @@ from dg.predict.overlay import draw_over
 from dg.predict.page import MOST_PICTURES, PICTURE_PX
 from dg.predict.predictor import ImagePredictor, chosen, resized
 from dg.predict.tally import Say, Tally, notes
-from dg.predict.tracks import named_gaps
 from dg.predict.video_files import OVERLAY_MP4
 
 
@@ -75,7 +74,7 @@ def lift_video(predictor: ImagePredictor, say: Say, tally: Tally) -> dict[str, A
         say(f"{path.name}: {video.stopped}")
     found = _tracked(predictor, read, video)
     clip = lift_clip(predictor, found)
-    for line in named_gaps(clip.tracks):
+    for line in clip.notes(options.smooth):
         say(line)
     for image, people in clip.frames:
         tally.count(image, people)

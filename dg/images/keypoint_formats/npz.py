@@ -14,6 +14,7 @@ from dg.files.errors import FileFormatError
 from dg.files.safe_load import load_npz
 from dg.images.keypoint_formats.base import FoundPeople, Frames, KeypointFormat, Rows, frames_of, triples_of
 from dg.images.keypoint_formats.content import Content
+from dg.images.settings import MOST_FPS
 from dg.pose.skeleton import H36M_16, H36M_17, SKELETONS, Skeleton
 
 _PLACES = ("joints_2d", "pose2d")
@@ -57,6 +58,8 @@ def _frames(arrays: dict[str, np.ndarray], rows: int, what: str) -> tuple[Frames
     sizes = _sizes(arrays, rows, what)
     clip = _numbered(_checked(arrays, "clip", (rows,), what, kinds="fiuUS"), rows)
     fps = float(arrays["fps"]) if "fps" in arrays and arrays["fps"].ndim == 0 else 0.0
+    if not 0 <= fps <= MOST_FPS:
+        raise FileFormatError(f"{what}: expected fps of 0 (unknown) to {MOST_FPS:g}, got {fps:g}")
     image = _checked(arrays, "image", (rows,), what, kinds="US")
     if image is None:
         numbers = np.arange(rows) - np.unique(clip, return_index=True)[1][clip]
