@@ -57,7 +57,8 @@ def main(cmu: str, cross: str, checkpoint: str) -> None:
             found = {name: lift(stored, clips, pixels) for name, stored in lifters.items()}
             for seconds in SIGMAS_S if clips.name == FULL_RATE else ():
                 for name in lifters:
-                    found[f"{name}, smooth={seconds}"] = averaged(found[name], clips.clip, seconds * FPS)
+                    averaged = smooth(found[name].numpy(), clips.clip, seconds * FPS)
+                    found[f"{name}, smooth={seconds}"] = torch.from_numpy(averaged)
             for name, joints in found.items():
                 print(f"{clips.name:14s} {what} {name:22s} {len(joints)} frames  {errors(joints, clips)}", flush=True)
 
@@ -113,15 +114,6 @@ def lift(stored: StoredLifter, clips: Clips, pixels: torch.Tensor) -> torch.Tens
     camera = Camera.from_pixels(clips.focal, clips.size / 2, clips.size, torch.zeros(len(pixels), 5), longer_side=True)
     poses = PixelPoses(pixels, clips.size, camera).batch(H36M_17)
     return lift_poses(stored, poses, torch.from_numpy(clips.clip).long(), torch.device("cpu"))
-
-
-def averaged(joints: torch.Tensor, clip: np.ndarray, sigma: float) -> torch.Tensor:
-    """Every clip averaged over time, with a standard deviation in frames."""
-    found = joints.numpy().copy()
-    for number in np.unique(clip):
-        rows = clip == number
-        found[rows] = smooth(found[rows], sigma)
-    return torch.from_numpy(found)
 
 
 def errors(found: torch.Tensor, clips: Clips) -> str:
